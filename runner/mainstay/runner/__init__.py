@@ -1,0 +1,1 @@
+"""HOW maintenance is done: plans, operations, waves, runs, verdicts, records, the ledger, the engine, SSH and patching."""

@@ -1,0 +1,92 @@
+"""The engine's port: start, enqueue, step, sleep, now, wait, signal, recover. There is no cancel: pausing and cancelling
+are flags that a step reads between hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+
+from mainstay.inventory.errors import MainstayError
+
+JsonValue = Any
+"""None, bool, int, float, str, list or dict of the same. Nothing else goes through the engine (never pickle)."""
+
+
+class Handle(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    def result(self, timeout: float | None = None) -> JsonValue:
+        """Wait for the workflow's return value. Raises WorkflowFailed, TimeoutError."""
+
+    def done(self) -> bool: ...
+
+
+class Context(Protocol):
+    """What a workflow's body may do. Its calls must come in the same order each time it is replayed."""
+
+    @property
+    def id(self) -> str: ...
+
+    def step(self, name: str, work: Callable[[], JsonValue]) -> JsonValue:
+        """Run once, checkpoint the result. Replayed: the result, without the work. What `work` raises is
+        checkpointed as a failure and raised as StepFailed, also when replayed."""
+
+    def now(self) -> datetime:
+        """A checkpointed reading of the clock, aware, UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Durable: what is left of it is slept after a restart."""
+
+    def wait(self, topic: str, timeout: float) -> JsonValue | None:
+        """A signal's message, or None after `timeout` seconds."""
+
+    def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
+        """Start a child in a queue that runs at most `parallel` at once in this process. Idempotent by id."""
+
+
+class Engine(Protocol):
+    """One process's hold on the durable store. Each process has an executor id of its own, and launching recovers nothing.
+
+    Register every workflow before `launch`."""
+
+    @property
+    def executor(self) -> str: ...
+
+    def register(self, workflow: str, body: Callable[[Context, JsonValue], JsonValue]) -> None: ...
+
+    def launch(self) -> None: ...
+
+    def start(self, workflow: str, id: str, argument: JsonValue) -> Handle:
+        """Start, or take hold of the one that has this id already."""
+
+    def signal(self, id: str, topic: str, message: JsonValue) -> None: ...
+
+    def recover(self) -> list[str]:
+        """Take over the unfinished workflows whose executor is provably gone (its lock is free). Returns their ids.
+        A live executor's workflows are never touched."""
+
+    def unfinished(self) -> dict[str, str]:
+        """id → executor id of every workflow that has not ended."""
+
+    def alive(self, executor: str) -> bool:
+        """Whether that executor's process holds its lock."""
+
+    def close(self) -> None: ...
+
+
+class WorkflowFailed(MainstayError):
+    kind = "engine"
+
+
+class StepFailed(MainstayError):
+    """What a step raised, as it was checkpointed: `error_type` is the class's name, `message` its text."""
+
+    kind = "step"
+
+    def __init__(self, step: str, error_type: str, message: str, data: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.error_type = error_type
+        self.data = data or {}

@@ -1,0 +1,1 @@
+"""The ledger: append-only, hash-chained maintenance records, and an anchor outside the database."""

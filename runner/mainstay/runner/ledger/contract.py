@@ -1,0 +1,56 @@
+"""The ledger's port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, Protocol
+
+from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.value import Json, Value
+
+
+class Entry(Value):
+    """One sealed row. hash: HMAC-SHA-256 over the canonical [seq, id, prev, body]."""
+
+    seq: int
+    id: str
+    prev: str
+    hash: str
+    body: Json
+
+
+class Finding(Value):
+    """One thing that `verify` found wrong."""
+
+    kind: Literal[
+        "edited", "missing", "reordered", "truncated", "forged", "hosts-differ", "triggers-missing", "anchor-missing"
+    ]
+    seq: int | None = None
+    message: str
+
+
+class Ledger(Protocol):
+    def seal(self, id: str, body: Json) -> Entry:
+        """Append. The same id with the same body returns the entry that is there; with another body: SealConflict."""
+
+    def get(self, id: str) -> Entry | None: ...
+
+    def entries(self, after: int = 0) -> Iterator[Entry]:
+        """In order of seq."""
+
+    def head(self) -> tuple[int, str]:
+        """(seq, hash) of the last entry; (0, "") when empty."""
+
+    def verify(self) -> list[Finding]:
+        """Everything that is wrong between the first entry, the last, and the anchor. Empty: nothing found."""
+
+
+class SealConflict(MainstayError):
+    kind = "ledger"
+
+
+class LedgerBehind(MainstayError):
+    """The ledger is behind its anchor, or one of the stores is missing: starting work would hide a loss."""
+
+    kind = "ledger"
+    exit_code = 2

@@ -1,0 +1,171 @@
+"""Operation: what a run does on a host. It can preview, apply, verify and undo itself.
+
+The rollout owns everything around it: lock, gates, hooks, restart, reboot, health, waves and budget. A patch, a rollback
+and (later) a backup or a drill are operations like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from mainstay.inventory.facts import Facts
+from mainstay.inventory.host import Host
+from mainstay.inventory.value import Json, Value
+from mainstay.runner.artifacts.contract import Artifacts
+from mainstay.runner.shell.contract import Fence, Job, Shell
+
+
+class LeftOut(Value):
+    """Something that is not done on a host, and why. `who`: who can change that."""
+
+    item: str
+    """A package's name."""
+    version: str | None = None
+    """The version that is left out."""
+    reason: str
+    """One word: held, pinned, excluded, too-young, phased, kept-back, not-security, untested, newer, blocked, dependency."""
+    detail: str = ""
+    """A sentence for people: `2 d old, plan asks 3 d`."""
+    until: str | None = None
+    """RFC 3339 UTC, where it ends by itself at a known time."""
+
+
+class Forecast(Value):
+    """What a run would do on one host, found without changing anything there."""
+
+    version: int = 1
+    change: Json
+    """The operation's own C, as JSON."""
+    count: int
+    """How many items would change; 0: nothing to do."""
+    reversible: int
+    """How many of them could go back, as far as can be known now."""
+    items: tuple[tuple[str, str, str], ...] = ()
+    """(name, version before or "", version after or ""), sorted by name."""
+    irreversible: tuple[tuple[str, str], ...] = ()
+    """(name, why it could not go back)."""
+    left_out: tuple[LeftOut, ...] = ()
+    reboot: Literal["no", "likely", "unknown"] = "unknown"
+    download_bytes: int | None = None
+    seen: tuple[tuple[str, str], ...] = ()
+    """Every (name, version) on offer, for the first-seen ledger."""
+    notes: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    """What this operation can't do on this host (a rollback's conffiles, data migrations)."""
+    refused: str = ""
+    """Why this host would be refused; empty where it would not."""
+
+
+class Outcome(Value):
+    """How an applied job ended, read from its exit status and (for the wording) its output."""
+
+    ok: bool
+    detail: str = ""
+    unknown: bool = False
+    """The job was lost (killed, host went down): only `verify` can tell what it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What reading a host needs: no sudo, no trace, no fence."""
+
+    host: Host
+    shell: Shell
+    facts: Facts
+    now: float
+    """Unix seconds."""
+    sightings: Mapping[tuple[str, str], str]
+    """(package, version) → first seen, RFC 3339 UTC, in this host's cohort."""
+    blocked: Callable[[str], str | None] = lambda digest: None
+    """A change's digest → the run that was rolled back with it on this host."""
+
+
+@dataclass(slots=True)
+class HostWork:
+    """What changing a host needs. One per host and run, made anew after a restart.
+
+    output: takes the raw bytes of whatever the host prints; the step keeps them. progress: one short line for people.
+    """
+
+    run: str
+    host: Host
+    shell: Shell
+    fence: Fence
+    facts: Facts
+    artifacts: Artifacts
+    output: Callable[[bytes], None] = lambda data: None
+    progress: Callable[[str], None] = lambda line: None
+    notes: list[str] = field(default_factory=list)
+    """Said in the host's part; a note alone does not make a host degraded."""
+
+
+C = TypeVar("C", bound=Value)
+U = TypeVar("U", bound=Value)
+
+
+class Operation(Protocol[C, U]):
+    """C: the change. U: all that going back needs. Both frozen, versioned, plain JSON, so that another process next week
+    can go on or undo. What U points to lies in the artifact store.
+
+    Whatever is raised as `Refused` before `apply` leaves the host untouched and refused.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    def preview(self, look: Look) -> Forecast:
+        """What would change here. Reads only."""
+
+    def prepare(self, work: HostWork, *, wait: float) -> list[str]:
+        """The operation's own preflight: locks (waits up to so many seconds), interrupted transactions (repaired or
+        refused), repositories. Returns what it found and repaired, for the record. Raises Refused."""
+
+    def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> C:
+        """The exact set, from the forecast made at the start of the run and (after the first wave) what was tested.
+        A newer version that has appeared since is not taken. Raises Refused."""
+
+    def changes(self, change: C) -> int:
+        """How many items; 0: nothing to do, the host is well as it is."""
+
+    def left_out(self, change: C) -> tuple[LeftOut, ...]: ...
+
+    def stage(self, work: HostWork, change: C, *, keep: bool) -> C:
+        """Bring what will be installed onto the host, installing nothing. keep: also into the artifact store, by hash."""
+
+    def capture(self, work: HostWork, change: C) -> U:
+        """Prove that the change can be undone, and keep what is needed for it. Raises Refused where it can't."""
+
+    def readiness(self, undo: U) -> tuple[int, int]:
+        """(items that can go back, items)."""
+
+    def never_automatic(self, change: C) -> tuple[str, ...]:
+        """Names in it that must not be taken back without a human (libc, systemd, kernels, database servers…)."""
+
+    def snapshot(self, work: HostWork, change: C) -> Json:
+        """`{packages: {name: version}, packages_digest}` now, for `before` and `after`; packages: those of the change."""
+
+    def apply(self, work: HostWork, change: C, name: str) -> Job:
+        """The detached job, called `name`, that makes the change. Launched by the rollout, so not here."""
+
+    def outcome(self, change: C, exit: int | None, output: bytes) -> Outcome: ...
+
+    def progress(self, output: bytes, change: C) -> str:
+        """One line about how far the job is: `12 of 20  libssl3`. Pure."""
+
+    def verify(self, work: HostWork, change: C) -> tuple[str, ...]:
+        """What on the host is not as the change meant it; empty: all is."""
+
+    def kept(self, output: bytes) -> tuple[str, ...]:
+        """Configuration files that were kept although the new version brings others."""
+
+    def undo(self, undo: U) -> C:
+        """The change that goes back. Pure."""
+
+    def freeze(self, changes: list[C]) -> Json:
+        """What the hosts of a cohort's first wave installed, as `resolve` takes it for the later waves. Pure."""
+
+    def read_change(self, data: Json) -> C: ...
+
+    def read_undo(self, data: Json) -> U: ...

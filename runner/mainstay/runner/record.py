@@ -1,0 +1,93 @@
+"""The maintenance record: what remains of a run. Frozen, plain JSON, the same for every kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mainstay.inventory.value import Json, Value, digest
+from mainstay.runner.verdict import Verdict
+
+
+class Step(Value):
+    """One checkpoint of the work on a host. Times are RFC 3339 UTC."""
+
+    name: str
+    verdict: Verdict
+    started_at: str
+    finished_at: str
+    detail: str = ""
+    output: str | None = None
+    """Artifact (SHA-256) with everything the step printed on the host."""
+
+
+class HostPart(Value):
+    """What happened on one host. Written once, when its work ends."""
+
+    host: str
+    verdict: Verdict
+    reason: str = ""
+    wave: int | None = None
+    """Number of its wave from 1; None where it was never given one."""
+    cohort: str = ""
+    steps: tuple[Step, ...] = ()
+    before: Json = {}
+    after: Json = {}
+    measures: dict[str, Any] = {}
+
+    def digest(self) -> str:
+        return digest(self.to_json())
+
+
+class Links(Value):
+    undoes: str | None = None
+    relies_on: tuple[str, ...] = ()
+    proves: tuple[str, ...] = ()
+
+
+class SiteStamp(Value):
+    """The site as it was when the run was asked for."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    plan_hash: str = ""
+
+
+class Summary(Value):
+    """What the ledger seals: everything of a run except its hosts' parts, which it holds by digest."""
+
+    id: str
+    kind: str
+    plan: str
+    maintenance_type: str
+    verdict: Verdict
+    reason: str
+    trigger: str
+    requested_by: str
+    window: str | None = None
+    site: SiteStamp = SiteStamp()
+    mainstay_version: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+    links: Links = Links()
+    measures: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    """How many hosts ended with each verdict."""
+    hosts_digest: str = ""
+    """Digest over the hosts' digests, sorted by host name: `digest([[host, digest], …])`."""
+
+
+class MaintenanceRecord(Value):
+    """A sealed run as people and programs read it."""
+
+    seq: int
+    hash: str
+    summary: Summary
+    hosts: tuple[HostPart, ...] = ()
+
+    def to_json(self) -> Json:
+        body = self.summary.to_json()
+        return {**body, "seq": self.seq, "hash": self.hash, "hosts": [part.to_json() for part in self.hosts]}
+
+
+def hosts_digest(parts: list[HostPart]) -> str:
+    return digest(sorted([part.host, part.digest()] for part in parts))

@@ -1,0 +1,1 @@
+"""What is needed of a host: run a command, run a long one detached, move files. Adapters: fabric; a fake held to the same suite."""

@@ -1,0 +1,116 @@
+"""The state's port: mainstay.db without the ledger's table. One method, one short transaction."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from mainstay.inventory.value import Json, Value
+from mainstay.runner.record import HostPart
+from mainstay.runner.verdict import Verdict
+
+RunState = Literal["preparing", "running", "paused", "stopping", "ended"]
+"""`preparing` until the waves are known; `ended` once the record is sealed."""
+
+
+class RunRow(Value):
+    """A run as it was asked for, and where it is."""
+
+    id: str
+    kind: str
+    plan: str
+    state: RunState
+    request: Json
+    """Everything the run needs, resolved: plan, hosts, options, who asked. What a restart reads."""
+    wave: int | None = None
+    started_at: str
+    ended_at: str | None = None
+    wish: Literal["", "pause", "cancel"] = ""
+    """What somebody asked of it; read between hosts."""
+    wish_by: str = ""
+    wish_reason: str = ""
+
+
+class UndoRow(Value):
+    """What is needed to take one host back, kept per host and run."""
+
+    run: str
+    host: str
+    operation: str
+    """Kind of the operation that can read `undo`."""
+    undo: Json
+    made_at: str
+    keep_until: str
+    undone_by: str | None = None
+
+
+class Sighting(Value):
+    """When a version of a package was first seen, by our own observation of any host of the site."""
+
+    cohort: str
+    package: str
+    version: str
+    seen_at: str
+
+
+class State(Protocol):
+    @property
+    def id(self) -> str:
+        """Of this state, made once; what the owner file on a host names."""
+
+    def next_fence(self) -> int:
+        """A number higher than any handed out before."""
+
+    def raise_fence(self, seen: int) -> None:
+        """Never hand out a number at or below `seen` (a restored state meets a host that is ahead)."""
+
+    def add_run(self, row: RunRow) -> None:
+        """Again with the same id and request is success."""
+
+    def run(self, id: str) -> RunRow | None: ...
+    def runs(self, *, in_flight: bool = False) -> list[RunRow]: ...
+    def set_run(
+        self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
+    ) -> None: ...
+    def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None: ...
+
+    def write_part(self, run: str, part: HostPart) -> None:
+        """Once per host and run; again with the same content is success, with another an error."""
+
+    def parts(self, run: str) -> list[HostPart]:
+        """Sorted by host."""
+
+    def last_part(self, host: str) -> tuple[str, HostPart] | None:
+        """(run id, part) of the host's newest part."""
+
+    def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
+        """How a host ended, as soon as it is known: what the budget counts while the run goes on. The last one stands."""
+
+    def outcomes(self, run: str) -> dict[str, Verdict]: ...
+
+    def note_step(self, run: str, host: str, step: str, detail: str) -> None:
+        """What is being done right now, for `runs` in another process; overwritten, not history."""
+
+    def notes(self, run: str) -> dict[str, Json]:
+        """host → {step, detail, since, wave} of a run in flight."""
+
+    def add_undo(self, row: UndoRow) -> None: ...
+    def undos(self, *, run: str | None = None, host: str | None = None) -> list[UndoRow]:
+        """Oldest first."""
+
+    def mark_undone(self, run: str, host: str, by: str) -> None: ...
+
+    def see(self, cohort: str, versions: list[tuple[str, str]], at: str) -> None:
+        """Note (package, version) as seen; an earlier sighting stays."""
+
+    def sightings(self, cohort: str) -> dict[tuple[str, str], str]:
+        """(package, version) → seen_at."""
+
+    def block(self, host: str, change_digest: str, run: str) -> None:
+        """This change was rolled back on this host; it is not tried again until unblocked (`--retry`)."""
+
+    def blocked(self, host: str, change_digest: str) -> str | None:
+        """The run that was rolled back, or None."""
+
+    def unblock(self, host: str) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""WHEN work may start: windows, freezes, occurrences and approvals."""
