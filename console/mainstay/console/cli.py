@@ -1,0 +1,78 @@
+"""The command line's door: verbs are loaded when they are called, and every error leaves through one desk."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from mainstay.console.verb import VerbGroup
+
+VERBS = {
+    "init": "Make a site that works, with comments.",
+    "check": "Check the whole site: every error with file, line, key and a hint.",
+    "hosts": "The inventory; `hosts trust` pins keys, `hosts adopt` takes hosts over.",
+    "preview": "What a run of a plan would do, per host; touches nothing.",
+    "run": "Run a plan now and show how it goes.",
+    "rollback": "Undo a run, after a preview with its limits.",
+    "runs": "Runs in flight; pause, resume, cancel.",
+    "records": "Maintenance records: list, show, export, verify, ack.",
+    "status": "Well or not, and why, in one line per host.",
+    "why": "Why a host is not fully patched.",
+    "doctor": "Controller, hosts, clock, secrets: what is wrong and what to do.",
+    "state": "Back up, restore or show the state.",
+    "completion": "Print the completion script for bash, zsh or fish.",
+}
+"""Verb → its line in `mainstay --help`. Stands here so that the help loads no verb."""
+
+
+class LazyGroup(VerbGroup):
+    """Imports `verbs/<verb>.py` when its verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"mainstay.console.verbs.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    click.echo(f"mainstay {version('mainstay')}")
+    ctx.exit(0)
+
+
+root = LazyGroup(
+    name="mainstay",
+    help="Keeps a fleet of machines maintained over SSH, and can prove it.",
+    epilog=(
+        "Exit codes: 0 succeeded · 1 failed, rolled-back or cancelled · 2 usage or configuration · 3 degraded · "
+        "4 refused or missed · 5 unknown · 130 interrupted."
+    ),
+    params=[
+        click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Version.")
+    ],
+)
+
+
+def run(arguments: Sequence[str], command: click.Command = root) -> int:
+    """Run one command line; returns the exit code and never raises, whatever happens inside."""
+    from mainstay.console.desk import Desk
+
+    desk = Desk.of(arguments)
+    with desk as outcome:
+        result: Any = command.main(args=list(arguments), prog_name="mainstay", standalone_mode=False)
+        outcome.code = result if isinstance(result, int) and not isinstance(result, bool) else 0
+    return outcome.code

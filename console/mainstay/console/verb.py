@@ -1,0 +1,123 @@
+"""What every verb has in common: the options that may stand before or after it, and the screen it writes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mainstay.console.screen import Screen
+
+
+def screen_of(ctx: click.Context) -> Screen:
+    """The one screen of this command line."""
+    root = ctx.find_root()
+    if not isinstance(root.obj, Screen):
+        root.obj = Screen()
+    return root.obj
+
+
+def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        # Not given here says nothing: it may have been given on the other side of the verb.
+        if value:
+            setattr(screen_of(ctx), name, value)
+
+    return callback
+
+
+COMMON: dict[str, tuple[str, str, str, str]] = {
+    "--site": (
+        "site_dir",
+        "DIR",
+        "The site's folder; otherwise $MAINSTAY_SITE, otherwise the nearest mainstay.yml.",
+        "",
+    ),
+    "--json": ("json", "", "JSON to stdout, everything else to stderr.", ""),
+    "--no-input": ("no_input", "", "Never ask; an unanswered question is exit 2.", ""),
+    "--yes": ("yes", "", "Answer every question with yes.", "-y"),
+    "--debug": ("debug", "", "Show the traceback of an error.", ""),
+}
+"""option → (attribute of Screen, metavar or "" for a flag, help, short form)."""
+
+
+def common_options() -> list[click.Parameter]:
+    options: list[click.Parameter] = []
+    for name, (attribute, metavar, text, short) in COMMON.items():
+        names = [part for part in (name, short, f"common_{attribute}") if part]
+        if metavar:
+            kind: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": metavar}
+        else:
+            kind = {"is_flag": True}
+        options.append(click.Option(names, expose_value=False, callback=_store(attribute), help=text, **kind))
+    return options
+
+
+class Verb(click.Command):
+    """A verb: takes the common options after its name too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *common_options()]
+
+
+class VerbGroup(click.Group):
+    """A verb with verbs of its own. `default` is the one that is meant where none is named."""
+
+    command_class = Verb
+    default: str | None = None
+
+    def __init__(self, *args: Any, default: str | None = None, **kwargs: Any) -> None:
+        if default:
+            kwargs.setdefault("no_args_is_help", False)
+        super().__init__(*args, **kwargs)
+        self.default = default
+        self.params = [*self.params, *common_options()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if self.default and not {"--help", "-h"} & set(args):
+            word = _first_word(args)
+            if word is None or word not in self.commands:
+                args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+def _first_word(args: list[str]) -> str | None:
+    skip = False
+    for arg in args:
+        if skip:
+            skip = False
+        elif arg == "--":
+            return None
+        elif arg.startswith("-") and arg != "-":
+            skip = arg in COMMON and bool(COMMON[arg][1])
+        else:
+            return arg
+    return None
+
+
+VerbGroup.group_class = VerbGroup
+
+
+def verb(**kwargs: Any) -> Callable[[Callable[..., Any]], Verb]:
+    """Decorator: a function `(screen, **parameters)` becomes a verb. It returns an exit code, or None for 0."""
+
+    def decorate(function: Callable[..., Any]) -> Verb:
+        command: Verb = click.command(cls=Verb, **kwargs)(with_screen(function))
+        return command
+
+    return decorate
+
+
+def with_screen(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand the screen over as the first argument, keeping click's parameters."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(screen_of(click.get_current_context()), *args, **kwargs)
+
+    call.__name__ = function.__name__
+    call.__doc__ = function.__doc__
+    call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click's own hook
+    return call
