@@ -19,9 +19,16 @@ class Updater(Value):
     """Something else on the host that installs updates by itself."""
 
     unit: str
-    """`apt-daily-upgrade.timer`, `unattended-upgrades.service`, `dnf-automatic.timer`…"""
+    """`apt-daily-upgrade.timer`, `dnf-automatic.timer`… or the path of a cron file."""
     enabled: bool
     active: bool
+    installs: bool | None = None
+    """Whether it installs anything as it is configured; False: it only refreshes lists, downloads or tells."""
+
+    @property
+    def cron(self) -> bool:
+        """It is a cron file, which can't be fenced as a unit can."""
+        return self.unit.startswith("/")
 
 
 class LockHolder(Value):
@@ -69,12 +76,19 @@ class Facts(Value):
     updaters: tuple[Updater, ...] = ()
     failed_units: tuple[str, ...] = ()
     active_services: tuple[str, ...] = ()
+    """Services that run; not those that did something once and count as active since."""
     owner_site: str = ""
     owner_state: str = ""
     owner_run: str = ""
     """Last run noted by the owner."""
     lock_run: str = ""
     """Run that holds the host's lock; empty where none."""
+    root: bool = False
+    """The login that probed is root itself."""
+    sudo: bool = False
+    """There is a sudo (or doas) program. Whether it lets the login in, only trying tells."""
+    unknown: tuple[str, ...] = ()
+    """Sections that could not be read (units, updaters, locks, dpkg…): what they would have filled says nothing."""
     extra: dict[str, Any] = {}
 
     @property
