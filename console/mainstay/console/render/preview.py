@@ -1,0 +1,203 @@
+"""The preview: what a run would do, per host, and how far it can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mainstay.console.render import packages
+from mainstay.console.render.spans import Line, Span, line, span
+from mainstay.console.render.table import Cell, table, wrap
+from mainstay.console.render.times import about, counted, size
+from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.value import Json
+from mainstay.runner.operation import Forecast, LeftOut
+
+REASONS = {"too-young": "too young", "kept-back": "kept back", "not-security": "not security"}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One host of a preview. Exactly one of forecast and error is given. wave: its number from 1, None where refused."""
+
+    host: str
+    forecast: Forecast | None = None
+    error: MainstayError | None = None
+    wave: int | None = None
+    cohort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """waves: sizes. worst: hosts that can fail before the run has stopped. estimate: seconds, None where not known."""
+
+    plan: str
+    title: str
+    looks: Sequence[Look]
+    waves: Sequence[int]
+    budget: int
+    parallel: int
+    worst: int
+    window: str | None = None
+    estimate: float | None = None
+    download: int | None = None
+
+
+def screen(preview: Preview, columns: int, *, everything: bool = False) -> list[Line]:
+    return [
+        *_head(preview, columns),
+        line(),
+        *_hosts(preview.looks, columns),
+        line(),
+        *_packages(preview.looks, columns, everything),
+        *_limits(preview.looks, columns),
+        *_foot(preview, columns),
+    ]
+
+
+def _head(preview: Preview, columns: int) -> list[Line]:
+    sizes = " · ".join(str(count) for count in preview.waves)
+    hosts = counted(len(preview.looks), "host")
+    if preview.waves:
+        hosts += f" in {counted(len(preview.waves), 'wave')} ({sizes})"
+    parts = [preview.plan, preview.title, hosts]
+    if preview.window:
+        parts.append(f"window {preview.window} (not enforced yet: a run needs --break-glass REASON)")
+    return wrap(" · ".join(parts), indent="", columns=columns)
+
+
+def _hosts(looks: Sequence[Look], columns: int) -> list[Line]:
+    rows: list[list[Cell]] = []
+    remarks: dict[str, list[Line]] = {}
+    for look in looks:
+        forecast = look.forecast
+        if forecast is None:
+            told = look.error.message if look.error else "not asked"
+            rows.append([look.host, "?", "?", "?", span(_without_name(told, look.host), "bad")])
+            if look.error and look.error.hint:
+                remarks[look.host] = wrap(look.error.hint, indent="         ", columns=columns)
+            continue
+        back = f"{forecast.reversible} of {forecast.count}"
+        style = "warn" if forecast.reversible < forecast.count else ""
+        rows.append([look.host, forecast.count, Span(back, "warn" if style else ""), forecast.reboot, _left(forecast)])
+        remarks[look.host] = [
+            row
+            for text, mark in _remarks(forecast)
+            for row in wrap(f"{mark} {text}", indent="         ", columns=columns)
+        ]
+    head = ("host", "updates", "can go back", "reboot", "left out")
+    lines = table(rows, head=head, right=frozenset({1, 2, 3}), columns=columns)
+    return _interleave(lines, [look.host for look in looks], remarks)
+
+
+def _interleave(lines: list[Line], hosts: Sequence[str], remarks: Mapping[str, list[Line]]) -> list[Line]:
+    """Put each host's remarks under its (perhaps wrapped) row. A row's second span is its first cell, the host."""
+    result: list[Line] = []
+    waiting: list[Line] = []
+    index = 0
+    for row in lines:
+        if index < len(hosts) and len(row) > 2 and row[1].text == span(hosts[index]).text:
+            result += waiting
+            waiting = remarks.get(hosts[index], [])
+            index += 1
+        result.append(row)
+    return result + waiting
+
+
+def _remarks(forecast: Forecast) -> list[tuple[str, str]]:
+    found = [(f"would be refused: {forecast.refused}", "!")] if forecast.refused else []
+    found += [(f"{name}: {why}", "!") for name, why in forecast.irreversible]
+    return found + [(note, "·") for note in forecast.notes]
+
+
+def _left(forecast: Forecast) -> Span:
+    by_reason: dict[str, list[LeftOut]] = {}
+    for entry in forecast.left_out:
+        by_reason.setdefault(entry.reason, []).append(entry)
+    parts = []
+    for reason, entries in by_reason.items():
+        names = ", ".join(entry.item for entry in entries[:2]) + (" …" if len(entries) > 2 else "")
+        parts.append(f"{len(entries)} {REASONS.get(reason, reason)} ({names})")
+    return span(", ".join(parts) or "–")
+
+
+def _packages(looks: Sequence[Look], columns: int, everything: bool) -> list[Line]:
+    merged = packages.merge({look.host: look.forecast.items for look in looks if look.forecast})
+    if not merged:
+        return [line("  Nothing to do."), line()]
+    shown = packages.listing(merged, columns) if everything else packages.summary(merged, columns)
+    if everything:
+        shown += _left_listing(looks, columns)
+    return [*shown, line()]
+
+
+def _left_listing(looks: Sequence[Look], columns: int) -> list[Line]:
+    rows: list[list[Cell]] = [
+        [look.host, entry.item, entry.version or "–", _why(entry)]
+        for look in looks
+        if look.forecast
+        for entry in look.forecast.left_out
+    ]
+    return [line(), *table(rows, head=("host", "left out", "version", "why"), columns=columns)] if rows else []
+
+
+def _why(entry: LeftOut) -> str:
+    reason = REASONS.get(entry.reason, entry.reason)
+    return f"{reason}: {entry.detail}" if entry.detail else reason
+
+
+def _limits(looks: Sequence[Look], columns: int) -> list[Line]:
+    limits: dict[str, list[str]] = {}
+    for look in looks:
+        for limit in look.forecast.limits if look.forecast else ():
+            limits.setdefault(limit, []).append(look.host)
+    rows: list[list[Cell]] = [["can't", f"{limit} ({', '.join(hosts)})"] for limit, hosts in limits.items()]
+    return [*table(rows, columns=columns), line()] if rows else []
+
+
+def _foot(preview: Preview, columns: int) -> list[Line]:
+    if not preview.waves:
+        return [line("No host would be touched. Nothing was changed.")]
+    total, first = sum(preview.waves), min(preview.parallel, preview.waves[0])
+    worst = (
+        f"If it goes wrong: at most {preview.worst} of {counted(total, 'host')} {'fails' if total == 1 else 'fail'} "
+        f"before it stops (budget {preview.budget}, {preview.parallel} at once); in wave 1 at most {first}, "
+        "and then none beyond it."
+    )
+    lines = wrap(worst, indent="", columns=columns)
+    if preview.download:
+        lines.append(line(f"Downloads {size(preview.download)} in all."))
+    took = f"Would take about {about(preview.estimate)}. " if preview.estimate is not None else ""
+    return [*lines, line(f"{took}Nothing was changed.")]
+
+
+def _without_name(text: str, host: str) -> str:
+    return text.removeprefix(f"{host}: ")
+
+
+def to_json(preview: Preview) -> Json:
+    """See docs/reference/cli.md, `preview --json`."""
+    return {
+        "plan": preview.plan,
+        "window": preview.window,
+        "waves": list(preview.waves),
+        "budget": preview.budget,
+        "parallel": preview.parallel,
+        "worst_case": preview.worst,
+        "estimate_seconds": preview.estimate,
+        "download_bytes": preview.download,
+        "hosts": [_host_json(look) for look in preview.looks],
+    }
+
+
+def _host_json(look: Look) -> Json:
+    base: Json = {"host": look.host, "wave": look.wave, "cohort": look.cohort}
+    if look.forecast is None:
+        error = look.error
+        told = {"kind": error.kind, "message": error.message, "hint": error.hint} if error else None
+        return {**base, "error": told}
+    body = look.forecast.to_json()
+    items = [{"name": n, "before": b, "after": a} for n, b, a in look.forecast.items]
+    irreversible = [{"name": name, "why": why} for name, why in look.forecast.irreversible]
+    keys = ("count", "reversible", "left_out", "reboot", "download_bytes", "notes", "limits", "refused")
+    return {**base, "error": None, **{k: body[k] for k in keys}, "items": items, "irreversible": irreversible}

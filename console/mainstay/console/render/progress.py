@@ -1,0 +1,109 @@
+"""A run while it goes on: a table that is drawn again, or one line per event where there is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mainstay.console.render import times
+from mainstay.console.render.spans import Line, Span, line, span, verdict
+from mainstay.console.render.table import Cell, table
+from mainstay.inventory.value import Json
+from mainstay.runner.budget import FAILURES
+from mainstay.runner.verdict import Verdict
+from mainstay.runner.waves import natural
+
+MOST_ROWS = 30
+"""Rows of the live table; more hosts than fit a screen are counted instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A run as it is right now. notes: host → {step, detail, since, wave}."""
+
+    run: str
+    plan: str
+    state: str
+    hosts: Sequence[str]
+    started_at: str
+    wave: int | None = None
+    waves: int | None = None
+    tolerated: int = 0
+    outcomes: Mapping[str, Verdict] = field(default_factory=dict)
+    notes: Mapping[str, Json] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Of hosts whose part is written."""
+    took: Mapping[str, float | None] = field(default_factory=dict)
+    wish: str = ""
+
+
+def title(moment: Moment, now: datetime) -> str:
+    failed = sum(one in FAILURES for one in moment.outcomes.values())
+    spent = times.age(moment.started_at, now)
+    parts = [f"run {moment.run}", moment.plan]
+    if moment.wave is None:
+        parts.append("reading the hosts" if moment.state == "preparing" else moment.state)
+    else:
+        parts.append(f"wave {moment.wave} of {moment.waves}" if moment.waves else f"wave {moment.wave}")
+    parts.append(f"{len(moment.outcomes)} of {len(moment.hosts)} done")
+    parts.append(f"{failed} failed, {moment.tolerated} tolerated")
+    parts.append(f"{times.clock(spent)} elapsed")
+    if moment.wish:
+        parts.append(
+            {"cancel": "stopping between hosts", "pause": "pausing between hosts"}.get(moment.wish, moment.wish)
+        )
+    return " · ".join(parts)
+
+
+def live(moment: Moment, now: datetime, columns: int, rows: int = MOST_ROWS) -> list[Line]:
+    """The table: what went wrong, then those in hand, then those that ended, then those that wait."""
+    ordered = sorted(moment.hosts, key=lambda host: (_rank(moment, host), natural(host)))
+    shown, hidden = ordered[:rows], len(ordered) - rows
+    lines = [line(title(moment, now)), line()]
+    lines += table([_row(moment, host, now) for host in shown], right=frozenset({2}), columns=columns)
+    if hidden > 0:
+        lines.append(line(f"  and {times.counted(hidden, 'more host')}"))
+    return lines
+
+
+def _rank(moment: Moment, host: str) -> int:
+    if host in moment.outcomes:
+        return 2 if moment.outcomes[host] in (Verdict.SUCCEEDED, Verdict.CANCELLED, Verdict.REFUSED) else 0
+    return 1 if host in moment.notes else 3
+
+
+def _row(moment: Moment, host: str, now: datetime) -> list[Cell]:
+    if host in moment.outcomes:
+        return [host, verdict(moment.outcomes[host]), times.clock(moment.took.get(host)), moment.reasons.get(host, "")]
+    note = moment.notes.get(host)
+    if note is None:
+        return [host, Span("waiting", "dim"), "", ""]
+    since = times.age(str(note.get("since") or ""), now)
+    return [host, span(note.get("step", "")), times.clock(since), span(note.get("detail", ""))]
+
+
+def events(before: Moment | None, now: Moment) -> list[str]:
+    """What happened between two looks, one sentence each, for logs and for readers without a terminal."""
+    told: list[str] = []
+    old_outcomes = before.outcomes if before else {}
+    old_notes = before.notes if before else {}
+    if before is None:
+        told.append(f"run {now.run} · {now.plan} · {times.counted(len(now.hosts), 'host')}")
+    if now.wave is not None and now.wave != (before.wave if before else None):
+        told.append(f"wave {now.wave} of {now.waves}" if now.waves else f"wave {now.wave}")
+    for host in sorted(now.hosts, key=natural):
+        if host in now.outcomes:
+            if old_outcomes.get(host) != now.outcomes[host]:
+                told.append(_sentence(host, str(now.outcomes[host]), now.reasons.get(host, "")))
+            continue
+        note, old = now.notes.get(host), old_notes.get(host)
+        if note and (old is None or old.get("step") != note.get("step")):
+            told.append(_sentence(host, str(note.get("step", "")), str(note.get("detail", ""))))
+    if now.wish and now.wish != (before.wish if before else ""):
+        told.append(f"{now.wish} was asked for; it acts between hosts")
+    return told
+
+
+def _sentence(host: str, word: str, detail: str) -> str:
+    return f"{host}: {word}: {detail}" if detail else f"{host}: {word}"
