@@ -126,6 +126,9 @@ class Operation(Protocol[C, U]):
         """The exact set, from the forecast made at the start of the run and (after the first wave) what was tested.
         A newer version that has appeared since is not taken. Raises Refused."""
 
+    def fingerprint(self, change: C) -> str:
+        """The same for the same items from and to the same versions: what `blocked` is asked with."""
+
     def changes(self, change: C) -> int:
         """How many items; 0: nothing to do, the host is well as it is."""
 

@@ -1,0 +1,72 @@
+"""The end of a host's work: back into service if it is well, other updaters let go, lock given back, after-state kept."""
+
+from __future__ import annotations
+
+from mainstay.inventory.value import Json
+from mainstay.runner.phases.change import hooks
+from mainstay.runner.shell import hostlock
+from mainstay.runner.steps import StepIO, Stopped
+from mainstay.runner.track import Track
+
+
+def into_service(track: Track, *, well: bool) -> None:
+    """Run the `after` hooks on a host proved well; otherwise it stays drained, and the record names it."""
+    if not track.drained:
+        return
+    if not well:
+        if track.request.careful.before or track.request.careful.after:
+            track.measures["drained"] = True
+            track.notes.append("stays out of service: it is not proved well")
+        return
+    try:
+        hooks(track, "after", track.request.careful.after)
+        track.drained = False
+    except Stopped as stop:
+        track.measures["drained"] = True
+        track.concerns.append(f"not put back into service: {stop.reason}")
+
+
+def release(track: Track) -> None:
+    """Give back what was taken. What can't be given back is named, and makes the host degraded. Never raises Stopped."""
+    if not track.held:
+        return
+    if track.updaters_fenced:
+        try:
+            left = track.step("release-updaters", lambda io: _release_updaters(track, io))
+            if left:
+                track.concerns.append(f"other updaters are still fenced: {', '.join(left)}")
+        except Stopped as stop:
+            track.concerns.append(f"other updaters may still be fenced (the fence ends by itself): {stop.reason}")
+    try:
+        ended = track.step("release", lambda io: _release(track, io))
+    except Stopped as stop:
+        track.concerns.append(f"the host's lock was not given back: {stop.reason}")
+        return
+    if ended["after"]:
+        track.after = ended["after"]
+    if ended["foreign"]:
+        track.measures["changed_by_others"] = ended["foreign"]
+        track.concerns.append("changed by somebody else meanwhile: " + ", ".join(ended["foreign"]))
+
+
+def _release_updaters(track: Track, io: StepIO) -> list[str]:
+    work = track.work(io)
+    left = list(track.patiently(io, lambda: track.tools.upkeep.release_updaters(work)))
+    io.detail = f"left: {', '.join(left)}" if left else "gone, checked"
+    return left
+
+
+def _release(track: Track, io: StepIO) -> Json:
+    work, upkeep = track.work(io), track.tools.upkeep
+    after: Json = {}
+    foreign: tuple[str, ...] = ()
+    if track.change is not None and track.recorder.touched:
+        facts = track.patiently(io, lambda: upkeep.probe(track.shell))
+        snapshot = track.patiently(io, lambda: track.operation.snapshot(work, track.change))
+        stale = track.measures.get("stale", [])
+        after = {**snapshot, "boot_id": facts.boot_id, "kernel": facts.kernel, "stale": stale}
+    if track.log_mark and track.change is not None:
+        ours = sorted(set(track.before.get("packages", {})) | set(after.get("packages", {})))
+        foreign = track.patiently(io, lambda: upkeep.foreign_changes(work, track.log_mark, ours))
+    track.patiently(io, lambda: hostlock.release(track.shell, work.fence))
+    return {"after": after, "foreign": list(foreign)}

@@ -1,0 +1,171 @@
+"""Before anything is changed: may this host start, is it fit, what exactly would change, and can that be undone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from mainstay.inventory.errors import Refused
+from mainstay.inventory.facts import Facts
+from mainstay.inventory.value import Json
+from mainstay.runner.budget import stop_reason
+from mainstay.runner.state.contract import UndoRow
+from mainstay.runner.steps import StepIO, rfc3339
+from mainstay.runner.track import Track
+from mainstay.runner.verdict import Verdict
+
+
+def admit(track: Track, total: int) -> None:
+    """Ask what only the present can answer: was the run stopped or paused, is the budget used up, is the jump host
+    well, do the gates allow it. Raises Stopped with `cancelled` or `refused`."""
+
+    def ask(io: StepIO) -> Json:
+        while (answer := _admission(track, total, io)) is None:
+            track.tools.sleep(0.5)
+        return answer
+
+    answer = track.step("admit", ask)
+    if answer["stop"]:
+        raise NotAdmitted(Verdict(answer["verdict"]), answer["stop"])
+
+
+class NotAdmitted(Exception):
+    """This host does not start; nothing was sent to it."""
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+
+
+def _admission(track: Track, total: int, io: StepIO) -> Json | None:
+    state, run = track.tools.state, track.request.id
+    row = state.run(run)
+    assert row is not None, "a run's row is written before it starts"
+    if row.wish == "cancel":
+        io.verdict = Verdict.CANCELLED
+        io.detail = f"not started: cancelled by {row.wish_by}"
+        return {"stop": io.detail, "verdict": Verdict.CANCELLED}
+    outcomes = state.outcomes(run)
+    stop = stop_reason(track.request.careful, outcomes, total=total, wave=track.wave, wave_over=False, unreachable=0)
+    if stop:
+        io.verdict, io.detail = Verdict.CANCELLED, f"not started: {stop}"
+        return {"stop": io.detail, "verdict": Verdict.CANCELLED}
+    jump = track.host.ssh.jump
+    if jump and outcomes.get(jump) in (Verdict.FAILED, Verdict.UNKNOWN):
+        io.verdict, io.detail = Verdict.REFUSED, f"its jump host {jump} is {outcomes[jump]}"
+        return {"stop": io.detail, "verdict": Verdict.REFUSED}
+    if row.wish == "pause":
+        io.progress(f"paused by {row.wish_by}")
+        return None
+    permission = track.tools.gate(track.request).permit(run, track.host.name, "host", None)
+    if permission.answer == "wait":
+        io.progress(f"waiting until {permission.until}: {permission.reason}")
+        return None
+    if permission.answer == "refuse":
+        io.verdict, io.detail = Verdict.REFUSED, permission.reason
+        return {"stop": io.detail, "verdict": Verdict.REFUSED}
+    return {"stop": ""}
+
+
+def prepare(track: Track) -> bool:
+    """Lock, probe, preflight, resolve, stage, capture. False: there is nothing to do here. Raises Stopped."""
+    plan, operation = track.request.careful, track.operation
+    track.held = track.step("lock", lambda io: _lock(track, io))
+    track.facts = Facts.from_json(track.step("probe", lambda io: _probe(track, io)))
+    preflight = track.step("preflight", lambda io: _preflight(track, io))
+    track.log_mark = preflight["log_mark"]
+    track.notes += preflight["notes"]
+    if plan.other_updaters == "fence":
+        track.updaters_fenced = track.step("fence-updaters", lambda io: _fence_updaters(track, io))
+    resolved = track.step("resolve", lambda io: _resolve(track, io))
+    track.change = operation.read_change(resolved["change"])
+    track.notes += resolved["notes"]
+    if not operation.changes(track.change):
+        track.before = track.after = resolved["before"]
+        return False
+    track.change = operation.read_change(track.step("stage", lambda io: _stage(track, io)))
+    captured = track.step("capture", lambda io: _capture(track, io))
+    track.undo = operation.read_undo(captured["undo"])
+    track.before = captured["before"]
+    return True
+
+
+def _lock(track: Track, io: StepIO) -> bool:
+    work = track.work(io)
+    io.detail = f"fence {work.fence.number}"
+    return True
+
+
+def _probe(track: Track, io: StepIO) -> Json:
+    track.work(io)
+    facts = track.tools.upkeep.probe(track.shell)
+    io.detail = f"{facts.cohort}, kernel {facts.kernel}"
+    return facts.to_json()
+
+
+def _preflight(track: Track, io: StepIO) -> Json:
+    upkeep, plan, work = track.tools.upkeep, track.request.careful, track.work(io)
+    judgement = upkeep.judge(track.facts, plan)
+    if judgement.refusals:
+        raise Refused("; ".join(judgement.refusals))
+    if track.request.careful.health:
+        well = upkeep.well(work, plan.health)
+        if not well.ok:
+            raise Refused(f"not well before the change: {well.detail}")
+    repaired = track.operation.prepare(work, wait=plan.lock_wait)
+    io.detail = "; ".join(repaired) or "fit"
+    return {"log_mark": upkeep.log_mark(track.shell), "notes": [*judgement.notes, *repaired]}
+
+
+def _fence_updaters(track: Track, io: StepIO) -> bool:
+    plan = track.request.careful
+    # Longer than the host can take at the worst: the fence ends by itself if nobody is left to take it away.
+    longest = plan.apply_timeout + plan.reboot_timeout + plan.overrun + plan.lock_wait
+    units = track.tools.upkeep.fence_updaters(track.work(io), longest)
+    io.detail = ", ".join(units) or "none found"
+    return bool(units)
+
+
+def _resolve(track: Track, io: StepIO) -> Json:
+    operation, work = track.operation, track.work(io)
+    already = len(work.notes)
+    change = operation.resolve(work, track.forecast, track.tested)
+    blocked = track.tools.state.blocked(track.host.name, operation.fingerprint(change))
+    if blocked and operation.changes(change) and not track.request.retry:
+        raise Refused(f"run {blocked} was rolled back with just this change here", hint="--retry tries it again")
+    count = operation.changes(change)
+    io.detail = f"{count} to change" if count else "nothing to do"
+    before = {} if count else _record_state(track, operation.snapshot(work, change))
+    # The notes made inside a step must come back from its checkpoint, not from this process alone.
+    notes, work.notes[already:] = work.notes[already:], []
+    return {"change": change.to_json(), "before": before, "notes": notes}
+
+
+def _stage(track: Track, io: StepIO) -> Json:
+    change = track.operation.stage(track.work(io), track.change, keep=track.keep)
+    result: Json = change.to_json()
+    return result
+
+
+def _capture(track: Track, io: StepIO) -> Json:
+    operation, work, tools = track.operation, track.work(io), track.tools
+    undo = operation.capture(work, track.change)
+    able, of = operation.readiness(undo)
+    io.detail = f"{able} of {of} can go back"
+    now = tools.clock.now()
+    tools.state.add_undo(
+        UndoRow(
+            run=track.request.id,
+            host=track.host.name,
+            operation=operation.kind,
+            undo=undo.to_json(),
+            made_at=rfc3339(now),
+            keep_until=rfc3339(now + timedelta(seconds=track.request.undo_for)),
+        )
+    )
+    before = _record_state(track, operation.snapshot(work, track.change))
+    return {"undo": undo.to_json(), "before": before}
+
+
+def _record_state(track: Track, snapshot: Json) -> Json:
+    return {**snapshot, "boot_id": track.facts.boot_id, "kernel": track.facts.kernel, "stale": []}

@@ -1,0 +1,100 @@
+"""A run as it was asked for: everything it needs, resolved, so that another process can go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ulid import ULID
+
+from mainstay.inventory.host import Host
+from mainstay.inventory.value import Json, Value
+from mainstay.runner.plan import Carefulness, PatchPlan
+from mainstay.runner.record import Links, SiteStamp
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks for a run, and how. retry, break_glass, skip_gates and reason are loud in the record."""
+
+    requested_by: str
+    asked_at: str
+    trigger: str = "by hand"
+    reason: str = ""
+    break_glass: str = ""
+    skip_gates: dict[str, str] = field(default_factory=dict)
+    retry: bool = False
+    site: SiteStamp = field(default_factory=SiteStamp)
+    site_name: str = ""
+    mainstay_version: str = ""
+
+
+def new_run_id() -> str:
+    """26 characters that sort by time (ULID)."""
+    return str(ULID())
+
+
+class RunRequest(Value):
+    """Frozen when it is asked for: a plan that is edited later does not change a run in flight.
+
+    Holds references to secrets (in each host's `ssh`), never a secret.
+    """
+
+    version: int = 1
+    id: str
+    kind: str
+    """Of the operation: patch, rollback."""
+    plan: str
+    maintenance_type: str
+    operation: Json
+    """What the operation is made from again; its kind knows the shape."""
+    careful: Carefulness
+    on_failure: Literal["halt", "rollback-host", "rollback-all"] = "halt"
+    hosts: tuple[Host, ...]
+    window: str | None = None
+    trigger: str = "by hand"
+    requested_by: str
+    asked_at: str
+    reason: str = ""
+    break_glass: str = ""
+    """The reason given for passing window, freeze and approval; empty where they hold."""
+    skip_gates: dict[str, str] = {}
+    retry: bool = False
+    """Try again what was rolled back on a host before."""
+    undo_for: float = 30 * 86400.0
+    """Seconds for which the way back is kept."""
+    site: SiteStamp = SiteStamp()
+    site_name: str = ""
+    mainstay_version: str = ""
+    links: Links = Links()
+
+    def host(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+
+def patch_request(plan: PatchPlan, hosts: Sequence[Host], asking: Asking) -> RunRequest:
+    """A run of a patch plan over those hosts."""
+    careful = Carefulness.model_validate({name: getattr(plan, name) for name in Carefulness.model_fields})
+    return RunRequest(
+        id=new_run_id(),
+        kind=plan.kind,
+        plan=plan.name,
+        maintenance_type=plan.maintenance_type,
+        operation=plan.to_json(),
+        careful=careful,
+        on_failure=plan.on_failure,
+        hosts=tuple(hosts),
+        window=plan.window,
+        trigger=asking.trigger,
+        requested_by=asking.requested_by,
+        asked_at=asking.asked_at,
+        reason=asking.reason,
+        break_glass=asking.break_glass,
+        skip_gates=asking.skip_gates,
+        retry=asking.retry,
+        undo_for=plan.undo_for,
+        site=asking.site.model_copy(update={"plan_hash": plan.hash()}),
+        site_name=asking.site_name,
+        mainstay_version=asking.mainstay_version,
+    )

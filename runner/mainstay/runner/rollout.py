@@ -1,0 +1,260 @@
+"""Rollout: the hosts of a run, wave after wave, until all are done or one failure too many has been seen.
+
+It owns lock, gates, hooks, restart, reboot, health, waves and budget; what is done on a host is the operation's. A patch
+and a rollback are both rollouts. This is the parent workflow: it decides in checkpointed steps and enqueues one child
+workflow per host (`host_run`), in a fixed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.value import Json
+from mainstay.runner.budget import room, stop_reason
+from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
+from mainstay.runner.forecasting import HostForecast, forecast, workable
+from mainstay.runner.record import HostPart
+from mainstay.runner.request import RunRequest
+from mainstay.runner.sealing import seal
+from mainstay.runner.steps import rfc3339, survey_step
+from mainstay.runner.toolbox import Toolbox
+from mainstay.runner.verdict import Verdict
+from mainstay.runner.waves import PlannedWave, arrange
+from mainstay.runner.wire import get_json, put_json
+
+HOST_WORKFLOW, UNDO_WORKFLOW, ROLLOUT_WORKFLOW = "host", "undo", "rollout"
+
+
+@dataclass(slots=True)
+class Rollout:
+    """What the parent knows; everything in it comes from checkpoints."""
+
+    tools: Toolbox
+    context: Context
+    request: RunRequest
+    total: int = 0
+    results: dict[str, Json] = field(default_factory=dict)
+    """host → what its child workflow returned."""
+    tested: dict[str, str] = field(default_factory=dict)
+    """cohort → artifact with its tested set."""
+    unreachable: int = 0
+
+    def go(self) -> str:
+        """Returns why it stopped early; empty where it went to its end."""
+        run, tools = self.request.id, self.tools
+        permission = self.context.step("permit", self._permit)
+        if permission["refused"]:
+            self._refuse_all(permission["refused"])
+            return str(permission["refused"])
+        survey = self.context.step("survey", self._survey)
+        forecasts = {
+            host.name: HostForecast.from_json(host, get_json(tools.artifacts, survey["hosts"][host.name]))
+            for host in self.request.hosts
+        }
+        waves = self._plan_waves(forecasts)
+        self.total = sum(len(wave.hosts) for wave in waves)
+        reason = self.context.step("settle", lambda: self._settle(forecasts))["refused"]
+        if reason:
+            return str(reason)
+        tools.listener.run_started(run, self.request.plan, [list(wave.hosts) for wave in waves])
+        for wave in waves:
+            stop = self._wave(wave, forecasts, survey["hosts"])
+            if stop:
+                return stop
+            if wave is not waves[-1] and self.request.careful.soak:
+                self.context.sleep(self.request.careful.soak)
+        return ""
+
+    def _permit(self) -> Json:
+        permission = self.tools.gate(self.request).permit(self.request.id, None, "run", None)
+        while permission.answer == "wait":
+            self.tools.sleep(1.0)
+            permission = self.tools.gate(self.request).permit(self.request.id, None, "run", None)
+        return {"refused": permission.reason if permission.answer == "refuse" else ""}
+
+    def _survey(self) -> Json:
+        tools, request = self.tools, self.request
+        found = forecast(
+            request.hosts,
+            request.careful,
+            tools.operation(request),
+            tools.shells,
+            tools.upkeep,
+            tools.state,
+            tools.clock,
+            parallel=max(request.careful.parallel, 20),
+            told=lambda one: tools.listener.step_progress(request.id, one.host.name, "survey", one.refused or "asked"),
+        )
+        return {"hosts": {name: put_json(tools.artifacts, one.to_json()) for name, one in found.items()}}
+
+    def _plan_waves(self, forecasts: Mapping[str, HostForecast]) -> list[PlannedWave]:
+        return arrange(workable(forecasts), self.request.careful.waves, self.tools.matches)
+
+    def _settle(self, forecasts: Mapping[str, HostForecast]) -> Json:
+        """Write the parts of the hosts that need no work or can't have it, unless too many are away to begin at all."""
+        away = sum(one.unreachable for one in forecasts.values())
+        tolerated = self.request.careful.unreachable.of(len(forecasts))
+        reason = f"{away} of {len(forecasts)} hosts unreachable, {tolerated} tolerated" if away > tolerated else ""
+        now = rfc3339(self.tools.clock.now())
+        written = {part.host for part in self.tools.state.parts(self.request.id)}
+        for name, one in sorted(forecasts.items()):
+            if name in written:
+                continue
+            if one.refused:
+                part = self._part(one, Verdict.REFUSED, one.refused, now)
+            elif reason:
+                part = self._part(one, Verdict.REFUSED, f"not started: {reason}", now)
+            elif one.forecast is not None and not one.forecast.count:
+                part = self._part(one, Verdict.SUCCEEDED, "nothing to do", now)
+            else:
+                continue
+            self.tools.state.write_part(self.request.id, part)
+            self.tools.state.note_outcome(self.request.id, name, part.verdict)
+            self.tools.listener.host_finished(self.request.id, part)
+        return {"refused": reason}
+
+    def _part(self, one: HostForecast, verdict: Verdict, reason: str, now: str) -> HostPart:
+        facts = one.facts
+        state = {"boot_id": facts.boot_id, "kernel": facts.kernel} if facts else {}
+        return HostPart(
+            host=one.host.name,
+            verdict=verdict,
+            reason=reason,
+            cohort=facts.cohort if facts else "",
+            steps=(survey_step(verdict, reason, now, one.seconds),),
+            before=state,
+            after=state,
+        )
+
+    def _refuse_all(self, reason: str) -> None:
+        def write() -> None:
+            now = rfc3339(self.tools.clock.now())
+            written = {part.host for part in self.tools.state.parts(self.request.id)}
+            for host in self.request.hosts:
+                if host.name not in written:
+                    part = self._part(HostForecast(host), Verdict.REFUSED, reason, now)
+                    self.tools.state.write_part(self.request.id, part)
+
+        self.context.step("refuse", write)
+
+    def _wave(self, wave: PlannedWave, forecasts: Mapping[str, HostForecast], surveyed: Mapping[str, str]) -> str:
+        """Work through one wave. Returns why nothing may follow it; empty where it may."""
+        tools, run = self.tools, self.request.id
+        tools.state.set_run(run, state="running", wave=wave.number)
+        tools.listener.wave_started(run, wave.number, list(wave.hosts))
+        for batch in wave.batches:
+            queue = list(batch)
+            while queue:
+                width = self._room(wave)
+                # Under a strict budget the room shrinks with each failure: no more than fit are handed out at once.
+                now = queue if not self.request.careful.strict_budget else queue[:width]
+                queue = queue[len(now) :]
+                self._hand_out(now, wave, forecasts, surveyed, width)
+        decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave))
+        self.unreachable = decision["unreachable"]
+        if not decision["stop"]:
+            self._freeze(wave)
+        return str(decision["stop"])
+
+    def _room(self, wave: PlannedWave) -> int:
+        outcomes = {name: Verdict(result["verdict"]) for name, result in self.results.items()}
+        return room(self.request.careful, outcomes, total=self.total)
+
+    def _hand_out(
+        self,
+        hosts: list[str],
+        wave: PlannedWave,
+        forecasts: Mapping[str, HostForecast],
+        surveyed: Mapping[str, str],
+        width: int,
+    ) -> None:
+        run = self.request.id
+        handles = []
+        for name in hosts:
+            cohort = forecasts[name].candidate.cohort
+            argument = {
+                "run": run,
+                "host": name,
+                "wave": wave.number,
+                "total": self.total,
+                "cohort": cohort,
+                "forecast": surveyed[name],
+                "tested": self.tested.get(cohort),
+                "keep": cohort not in self.tested,
+            }
+            handles.append(self.context.enqueue(HOST_WORKFLOW, f"{run}/{name}", argument, queue=run, parallel=width))
+        for name, handle in zip(hosts, handles, strict=True):
+            self.results[name] = handle.result()
+
+    def _gate(self, wave: PlannedWave) -> Json:
+        """What must hold before the next wave."""
+        row = self.tools.state.run(self.request.id)
+        away = sum(result["kind"] == "unreachable" for result in self.results.values())
+        if row is not None and row.wish == "cancel":
+            return {"stop": f"cancelled by {row.wish_by}: {row.wish_reason}", "unreachable": away}
+        outcomes = {name: Verdict(result["verdict"]) for name, result in self.results.items()}
+        stop = stop_reason(
+            self.request.careful,
+            outcomes,
+            total=self.total,
+            wave=wave.number,
+            wave_over=True,
+            unreachable=away,
+        )
+        return {"stop": stop, "unreachable": away}
+
+    def _freeze(self, wave: PlannedWave) -> None:
+        """The tested set of each cohort whose first hosts were in this wave. Pure, from the children's results."""
+        operation = self.tools.operation(self.request)
+        changes: dict[str, list[object]] = {}
+        for name in wave.hosts:
+            result = self.results[name]
+            well = result["verdict"] in (Verdict.SUCCEEDED, Verdict.DEGRADED)
+            if well and result["change"] and result["cohort"] not in self.tested:
+                change = operation.read_change(get_json(self.tools.artifacts, result["change"]))
+                changes.setdefault(result["cohort"], []).append(change)
+        for cohort, of_cohort in sorted(changes.items()):
+            self.tested[cohort] = put_json(self.tools.artifacts, operation.freeze(of_cohort))
+
+    def take_all_back(self) -> None:
+        """rollback-all: every host of this run that is well is taken back, the last first."""
+        run = self.request.id
+        well = (Verdict.SUCCEEDED, Verdict.DEGRADED)
+        for name in reversed([name for name, result in self.results.items() if result["verdict"] in well]):
+            result = self.results[name]
+            if not result["change"]:
+                continue
+            argument = {
+                "run": run,
+                "host": name,
+                "wave": 0,
+                "total": self.total,
+                "cohort": result["cohort"],
+                "forecast": None,
+                "tested": None,
+                "keep": False,
+                "done": result,
+            }
+            handle = self.context.enqueue(
+                UNDO_WORKFLOW, f"{run}/{name}/undo", argument, queue=run, parallel=self.request.careful.parallel
+            )
+            self.results[name] = {**result, **handle.result()}
+
+
+def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> JsonValue:
+    """argument: {run}. Returns {verdict, seq}. Whatever happens in between, the run ends with a sealed record."""
+    row = tools.state.run(argument["run"])
+    assert row is not None, "a run's row is written before it starts"
+    request = RunRequest.from_json(row.request)
+    rollout = Rollout(tools, context, request)
+    try:
+        reason = rollout.go()
+        if reason and request.on_failure == "rollback-all" and rollout.results:
+            rollout.take_all_back()
+    except (StepFailed, MainstayError) as error:
+        reason = f"internal error: {error}"
+    results = rollout.results
+    sealed: JsonValue = context.step("seal", lambda: seal(tools, request, reason, results))
+    return sealed

@@ -1,0 +1,118 @@
+"""Runs: ask for one, execute it, take over what a dead process left, read what remains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from mainstay.inventory.errors import UsageError
+from mainstay.runner.engine.contract import Engine, Handle
+from mainstay.runner.host_run import host_workflow, undo_workflow
+from mainstay.runner.ports import Listener, Quiet
+from mainstay.runner.record import HostPart, MaintenanceRecord, Step, Summary
+from mainstay.runner.request import RunRequest
+from mainstay.runner.rollout import HOST_WORKFLOW, ROLLOUT_WORKFLOW, UNDO_WORKFLOW, rollout_workflow
+from mainstay.runner.state.contract import RunRow, State
+from mainstay.runner.toolbox import Toolbox
+
+
+class Runs:
+    """The door to executing runs; one per process that executes any."""
+
+    def __init__(self, tools: Toolbox, engine: Engine) -> None:
+        self.tools = tools
+        self.engine = engine
+        tools.listener = Told([tools.listener, Notes(tools.state)])
+        engine.register(ROLLOUT_WORKFLOW, partial(rollout_workflow, tools))
+        engine.register(HOST_WORKFLOW, partial(host_workflow, tools))
+        engine.register(UNDO_WORKFLOW, partial(undo_workflow, tools))
+
+    def submit(self, request: RunRequest) -> str:
+        """Write the run down; nothing is started. Again with the same request is success. Returns its id."""
+        self.tools.state.add_run(
+            RunRow(
+                id=request.id,
+                kind=request.kind,
+                plan=request.plan,
+                state="preparing",
+                request=request.to_json(),
+                started_at=request.asked_at,
+            )
+        )
+        return request.id
+
+    def start(self, run: str) -> Handle:
+        """Begin, or take hold of it where it has begun in this engine."""
+        return self.engine.start(ROLLOUT_WORKFLOW, run, {"run": run})
+
+    def execute(self, run: str) -> MaintenanceRecord:
+        """Start and wait for the end."""
+        self.start(run).result()
+        return record(self.tools, run)
+
+    def resume(self) -> list[str]:
+        """Take over the runs that a dead process left. Returns their ids; they go on in this process."""
+        self.engine.recover()
+        in_flight = {row.id for row in self.tools.state.runs(in_flight=True)}
+        mine = [id for id, owner in self.engine.unfinished().items() if owner == self.engine.executor]
+        # Written down, but the process died before the engine had it: it starts now.
+        known = self.engine.unfinished()
+        lost = [run for run in sorted(in_flight) if run not in known]
+        return sorted({run for run in mine if run in in_flight} | set(lost))
+
+
+def record(tools: Toolbox, run: str) -> MaintenanceRecord:
+    """The sealed record. Raises UsageError where there is none."""
+    entry = tools.ledger.get(run)
+    if entry is None:
+        raise UsageError(f"run {run} has no record", hint="mainstay runs shows what is in flight")
+    summary = Summary.from_json(entry.body)
+    return MaintenanceRecord(seq=entry.seq, hash=entry.hash, summary=summary, hosts=tuple(tools.state.parts(run)))
+
+
+class Notes(Quiet):
+    """Keeps what is being done right now in the state, so that any process can show it."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def step_started(self, run: str, host: str, step: str) -> None:
+        self.state.note_step(run, host, step, "")
+
+    def step_progress(self, run: str, host: str, step: str, detail: str) -> None:
+        self.state.note_step(run, host, step, detail)
+
+
+class Told:
+    """Tells several listeners the same; what one of them raises does not reach the work."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.listeners = listeners
+
+    def run_started(self, run: str, plan: str, waves: list[list[str]]) -> None:
+        for one in self.listeners:
+            one.run_started(run, plan, waves)
+
+    def wave_started(self, run: str, number: int, hosts: list[str]) -> None:
+        for one in self.listeners:
+            one.wave_started(run, number, hosts)
+
+    def step_started(self, run: str, host: str, step: str) -> None:
+        for one in self.listeners:
+            one.step_started(run, host, step)
+
+    def step_progress(self, run: str, host: str, step: str, detail: str) -> None:
+        for one in self.listeners:
+            one.step_progress(run, host, step, detail)
+
+    def step_finished(self, run: str, host: str, step: Step) -> None:
+        for one in self.listeners:
+            one.step_finished(run, host, step)
+
+    def host_finished(self, run: str, part: HostPart) -> None:
+        for one in self.listeners:
+            one.host_finished(run, part)
+
+    def run_finished(self, record: MaintenanceRecord) -> None:
+        for one in self.listeners:
+            one.run_finished(record)

@@ -1,0 +1,97 @@
+"""The end of a run: every host gets a part, the summary is made from them, and the ledger seals it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+
+from mainstay.inventory.value import Json
+from mainstay.runner import verdict as verdicts
+from mainstay.runner.record import HostPart, MaintenanceRecord, Summary, hosts_digest
+from mainstay.runner.request import RunRequest
+from mainstay.runner.steps import rfc3339
+from mainstay.runner.toolbox import Toolbox
+from mainstay.runner.verdict import Verdict
+from mainstay.runner.wire import get_json
+
+
+def seal(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str, Json]) -> Json:
+    """Idempotent: a run that is sealed already is returned as it is. results: host → what its child returned."""
+    entry = tools.ledger.get(request.id)
+    if entry is None:
+        _write_missing_parts(tools, request, reason, results)
+        summary = summarise(tools, request, reason)
+        entry = tools.ledger.seal(request.id, summary.to_json())
+    summary = Summary.from_json(entry.body)
+    tools.state.set_run(request.id, state="ended", ended_at=summary.finished_at)
+    parts = tuple(tools.state.parts(request.id))
+    tools.listener.run_finished(MaintenanceRecord(seq=entry.seq, hash=entry.hash, summary=summary, hosts=parts))
+    return {"verdict": summary.verdict.value, "seq": entry.seq}
+
+
+def _write_missing_parts(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str, Json]) -> None:
+    written = {part.host for part in tools.state.parts(request.id)}
+    begun = tools.state.notes(request.id)
+    for host in request.hosts:
+        if host.name in written:
+            continue
+        result = results.get(host.name)
+        if result is not None:
+            part = HostPart.from_json(get_json(tools.artifacts, result["part"]))
+        elif begun.get(host.name, {}).get("step", "survey") in ("survey", "admit"):
+            part = HostPart(host=host.name, verdict=Verdict.CANCELLED, reason=f"not started: {reason}")
+        else:
+            part = HostPart(host=host.name, verdict=Verdict.UNKNOWN, reason=f"work was under way: {reason}")
+        tools.state.write_part(request.id, part)
+
+
+def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
+    parts = tools.state.parts(request.id)
+    of_hosts = [part.verdict for part in parts]
+    verdict = verdicts.of_run(of_hosts)
+    row = tools.state.run(request.id)
+    assert row is not None
+    if row.wish == "cancel" and verdict in (Verdict.SUCCEEDED, Verdict.DEGRADED, Verdict.REFUSED):
+        verdict = Verdict.CANCELLED
+    if reason.startswith("internal error") and verdict in (Verdict.SUCCEEDED, Verdict.DEGRADED, Verdict.REFUSED):
+        verdict = Verdict.FAILED
+    now = tools.clock.now()
+    return Summary(
+        id=request.id,
+        kind=request.kind,
+        plan=request.plan,
+        maintenance_type=request.maintenance_type,
+        verdict=verdict,
+        reason=reason,
+        trigger=request.trigger,
+        requested_by=request.requested_by,
+        window=request.window,
+        site=request.site,
+        mainstay_version=request.mainstay_version,
+        started_at=row.started_at,
+        finished_at=rfc3339(now),
+        links=request.links,
+        measures=_measures(request, parts, row.started_at, now),
+        counts=dict(sorted(Counter(of_hosts).items())),
+        hosts_digest=hosts_digest(parts),
+    )
+
+
+def _measures(request: RunRequest, parts: list[HostPart], started_at: str, now: datetime) -> Json:
+    changed = sum(
+        before != part.after.get("packages", {}).get(name)
+        for part in parts
+        for name, before in part.before.get("packages", {}).items()
+    )
+    measures: Json = {
+        "wall_seconds": round((now - datetime.fromisoformat(started_at)).total_seconds(), 3),
+        "packages_changed": changed,
+        "reboots": sum(part.measures.get("reboots", 0) for part in parts),
+        "reboots_pending": sum("reboot_pending" in part.measures for part in parts),
+    }
+    # What was passed over is loud in the record.
+    measures |= {"break_glass": request.break_glass} if request.break_glass else {}
+    measures |= {"skipped_gates": request.skip_gates} if request.skip_gates else {}
+    measures |= {"asked_because": request.reason} if request.reason else {}
+    return measures
