@@ -43,7 +43,9 @@ class Context(Protocol):
         """A signal's message, or None after `timeout` seconds."""
 
     def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
-        """Start a child in a queue that runs at most `parallel` at once in this process. Idempotent by id."""
+        """Start a child in a queue that runs at most `parallel` at once in this process. Idempotent by id.
+
+        A workflow does not end before its children have ended, whether it waits for them or not."""
 
 
 class Engine(Protocol):
@@ -77,7 +79,27 @@ class Engine(Protocol):
 
 
 class WorkflowFailed(MainstayError):
+    """What a workflow's body raised, as it was checkpointed: `error_type` is the class's name."""
+
     kind = "engine"
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, error_type: str = "", data: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.error_type = error_type
+        self.data = data or {}
+
+
+class EngineStopped(WorkflowFailed):
+    """This process no longer works on it; the workflow is unfinished and can be recovered."""
+
+
+class EngineUnusable(MainstayError):
+    """The engine can't start here: the database library, the file or another engine in this process is in the way."""
+
+    kind = "engine"
+    exit_code = 2
 
 
 class StepFailed(MainstayError):

@@ -1,0 +1,1 @@
+"""The engines that run for real. The fake is `mainstay.runner.engine.memory`."""
