@@ -1,0 +1,250 @@
+"""One host: a Debian system that boots, reboots, loses its power and its network, and can be made new again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.fleet.network import Link, Network
+from tests.fleet.system import FleetError, alive, birth, kill_group, quietly, run, wait_until
+
+GUEST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# nspawn exits with 133 where the guest asked to reboot: boot it again. Where the machine's own systemd runs, nspawn gets a scope.
+KEEPER = 'while :; do systemd-nspawn "$@"; s=$?; [ $s = 133 ] || exit $s; done'
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """The process group that keeps a host running."""
+
+    pid: int
+    born: int
+
+
+class Host:
+    """name: h1, h2, …; address: reachable from here and from the other hosts; key: logs in as ops, reader and root."""
+
+    def __init__(self, path: Path, root_of_base: Path, network: Network, link: Link, key: Path) -> None:
+        self.name = path.name
+        self.path = path
+        self.root = path / "root"
+        self.address = link.address
+        self.key = key
+        self._lower = root_of_base
+        self._network = network
+        self._link = link
+        self._used = False
+        self._started: subprocess.Popen[bytes] | None = None
+
+    # -- its life
+
+    def create(self, sources: str) -> None:
+        """Lay out its disk, identity and network, switched off. `sources`: what goes into its sources.list.d."""
+        self._network.plug(self._link)
+        self.path.mkdir(parents=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", self.path / "host_key"])
+        (self.path / "sources").write_text(sources)
+        self._format()
+
+    def boot(self, *, deadline: float = 60) -> None:
+        """Switch it on and wait until sshd answers."""
+        self.start()
+        self.wait(deadline=deadline)
+
+    def start(self) -> None:
+        """Switch it on."""
+        scope = ["--keep-unit"] if not Path("/run/systemd/system").exists() else []
+        namespace = f"/run/netns/{self._link.namespace}"
+        guest = ["-q", "--register=no", *scope, "-D", str(self.root), "--boot", f"--machine={self._link.namespace}"]
+        argv = ["bash", "-c", KEEPER, "keeper", *guest, "--resolv-conf=off", f"--network-namespace-path={namespace}"]
+        with (self.path / "console.log").open("ab") as console:
+            keeper = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+            )
+        born = birth(keeper.pid)
+        if born is None:
+            raise FleetError(f"{self.name} does not start: {self.console()}")
+        self._started = keeper
+        (self.path / "keeper.json").write_text(json.dumps(asdict(Keeper(keeper.pid, born))))
+
+    def wait(self, *, deadline: float = 60) -> None:
+        """Wait until sshd answers. Raises FleetError with the end of the console."""
+        try:
+            wait_until(self._answers, f"{self.name} ({self.address}) answers on port 22", deadline=deadline)
+        except FleetError as error:
+            raise FleetError(f"{error}; its console says:\n{self.console()}") from None
+
+    def reboot(self, *, deadline: float = 60) -> None:
+        """A real reboot, asked for from inside; returns when sshd answers again under a new boot id."""
+        before = self.boot_id()
+        self.exec(["systemctl", "reboot", "--no-block"])
+        wait_until(lambda: self._boot_id_now() not in {"", before}, f"{self.name} comes back", deadline=deadline)
+        self.wait(deadline=deadline)
+
+    def power_cut(self) -> None:
+        """The plug is pulled: PID 1 is killed, nothing is written, nobody says goodbye. `boot` switches it on again."""
+        self._stop()
+
+    def link_down(self) -> None:
+        """Its cable is pulled: packets vanish, connections hang."""
+        run(["ip", "link", "set", self._link.cable, "down"])
+
+    def link_up(self) -> None:
+        run(["ip", "link", "set", self._link.cable, "up"])
+
+    def reset(self) -> None:
+        """As it was created: a fresh disk, the same name, address and host key, switched off."""
+        self._stop()
+        self._unmount()
+        self._format()
+        self.link_up()
+        self._used = False
+
+    def destroy(self) -> None:
+        self._stop()
+        self._unmount()
+        self._network.unplug(self._link)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    # -- looking behind mainstay's back
+
+    def exec(self, argv: list[str], *, stdin: bytes = b"", check: bool = True) -> str:
+        """Run as root inside it, without SSH; returns stdout. With check, a status other than 0 raises FleetError."""
+        self._used = True
+        leader = self.leader()
+        if leader is None:
+            raise FleetError(f"{self.name} is switched off")
+        enter = ["nsenter", "-t", str(leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
+        clean = ["env", "-i", f"PATH={GUEST_PATH}", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
+        done = subprocess.run([*enter, *clean, *argv], input=stdin, capture_output=True, check=False)
+        if check and done.returncode != 0:
+            said = (done.stdout + done.stderr).decode("utf-8", "replace")
+            raise FleetError(f"{self.name}: {' '.join(argv)}: exit {done.returncode}\n{said}")
+        return done.stdout.decode("utf-8", "replace")
+
+    def boot_id(self) -> str:
+        return self.exec(["cat", "/proc/sys/kernel/random/boot_id"]).strip()
+
+    def installed(self) -> dict[str, str]:
+        """Installed packages and their versions, from dpkg itself."""
+        show = self.exec(["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package} ${Version}\n"])
+        return {name: version for status, name, version in map(str.split, show.splitlines()) if status == "ii"}
+
+    def install(self, name: str, version: str) -> None:
+        """Install one package at one version, as an administrator would have before mainstay came."""
+        self.exec(["apt-get", "-q", "update"])
+        self.exec(["apt-get", "-q", "-y", "--allow-downgrades", "install", f"{name}={version}"])
+
+    def console(self) -> str:
+        """The end of what it said while booting and running."""
+        try:
+            return (self.path / "console.log").read_bytes()[-3000:].decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+
+    @property
+    def known_hosts_line(self) -> str:
+        kind, key, _ = (self.path / "host_key.pub").read_text().split()
+        return f"{self.address} {kind} {key}\n"
+
+    @property
+    def used(self) -> bool:
+        return self._used
+
+    def take(self) -> None:
+        """Mark it as no longer pristine."""
+        self._used = True
+
+    def leader(self) -> int | None:
+        """Its PID 1, as a process of this machine; None while it is off or between two boots."""
+        keeper = self._keeper()
+        for child in _descendants(keeper.pid) if keeper else ():
+            try:
+                ids = next(
+                    x for x in Path(f"/proc/{child}/status").read_text().splitlines() if x.startswith("NSpid:")
+                ).split()
+            except OSError:
+                continue
+            if len(ids) > 2 and ids[-1] == "1":
+                return child
+        return None
+
+    # -- inside
+
+    def _format(self) -> None:
+        for folder in ("upper", "work", "root"):
+            (self.path / folder).mkdir()
+        layers = f"lowerdir={self._lower},upperdir={self.path}/upper,workdir={self.path}/work"
+        # volatile: dpkg's many syncs cost most of an upgrade's time, and these disks need not survive the machine
+        if not quietly(["mount", "-t", "overlay", "overlay", "-o", f"{layers},volatile", self.root]):
+            run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root])
+        (self.root / "etc/hostname").write_text(f"{self.name}\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost {self.name}\n")
+        (self.root / "etc/machine-id").write_text(f"{uuid.uuid5(uuid.NAMESPACE_URL, self.name).hex}\n")
+        (self.root / "etc/apt/sources.list.d/fleet.sources").write_text((self.path / "sources").read_text())
+        for name in ("host_key", "host_key.pub"):
+            target = self.root / "etc/ssh" / name.replace("host_key", "ssh_host_ed25519_key")
+            shutil.copy(self.path / name, target)
+            os.chown(target, 0, 0)
+
+    def _unmount(self) -> None:
+        if os.path.ismount(self.root) and not quietly(["umount", self.root]):
+            quietly(["umount", "-l", self.root])
+        for folder in ("upper", "work", "root"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    def _stop(self) -> None:
+        keeper, leader = self._keeper(), self.leader()
+        born = birth(leader) if leader else None
+        if keeper is None:
+            return
+        kill_group(keeper.pid, keeper.born)
+        if self._started is not None:
+            self._started.wait()
+        if leader:
+            if alive(leader, born):
+                os.kill(leader, 9)
+            wait_until(lambda: not alive(leader, born), f"{self.name} is off", deadline=20)
+        (self.path / "keeper.json").unlink(missing_ok=True)
+
+    def _keeper(self) -> Keeper | None:
+        try:
+            keeper = Keeper(**json.loads((self.path / "keeper.json").read_text()))
+        except FileNotFoundError:
+            return None
+        return keeper if alive(keeper.pid, keeper.born) else None
+
+    def _answers(self) -> bool:
+        if self._keeper() is None:
+            raise FleetError(f"{self.name} ended while booting")
+        try:
+            with socket.create_connection((self.address, 22), timeout=0.5) as connection:
+                connection.settimeout(2)
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def _boot_id_now(self) -> str:
+        try:
+            return self.boot_id()
+        except FleetError:
+            return ""
+
+
+def _descendants(pid: int) -> list[int]:
+    found, look = [], [pid]
+    while look:
+        parent = look.pop()
+        try:
+            children = [int(c) for c in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+        except OSError:
+            continue
+        found += children
+        look += children
+    return found
