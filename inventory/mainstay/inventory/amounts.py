@@ -38,7 +38,9 @@ def _from_site(value: Any, info: Any) -> Any:
     return value if isinstance(value, float) else seconds(value)
 
 
-Duration = Annotated[float, BeforeValidator(_from_site), PlainSerializer(float, return_type=float)]
+Duration = Annotated[
+    float, BeforeValidator(_from_site, json_schema_input_type=int | str), PlainSerializer(float, return_type=float)
+]
 """Seconds, read from a text with a unit."""
 
 
@@ -78,4 +80,32 @@ class Share(Value):
         return str(self.count) if self.count is not None else f"{self.percent:g}%"
 
 
-Amount = Annotated[Share, BeforeValidator(Share.parse)]
+Amount = Annotated[Share, BeforeValidator(Share.parse, json_schema_input_type=int | str)]
+
+
+_SIZES = {
+    "B": 1,
+    "kB": 1000,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+
+
+def size(value: Any) -> int:
+    """`20GB`, `512 MiB` → bytes. Raises ValueError (a bare number has no unit, what mainstay wrote itself is an int)."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", str(value))
+    unit = next((known for known in _SIZES if found and known.lower() == found[2].lower()), None)
+    if not found or not unit:
+        raise ValueError(f'"{value}" is no size; write for example 500MB or 20GiB')
+    return int(float(found[1]) * _SIZES[unit])
+
+
+Size = Annotated[int, BeforeValidator(size, json_schema_input_type=int | str)]
+"""Bytes, read from a text with a unit."""

@@ -1,0 +1,163 @@
+"""What may be written in mainstay.yml and inventory/*.yml. Everything optional, so that it can be merged."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from mainstay.inventory.amounts import Duration, Size
+from mainstay.inventory.host import Become, Ssh
+from mainstay.inventory.names import address_of, check_name, check_user, shown
+from mainstay.inventory.secrets import check_reference
+from mainstay.inventory.validation import did_you_mean
+from mainstay.inventory.value import Json, Value
+
+Reference = Annotated[str, AfterValidator(check_reference)]
+"""Where a secret is to be found, never the secret."""
+Login = Annotated[str, AfterValidator(check_user)]
+Path = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
+"""A list of words, or one."""
+
+
+def _become(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
+
+
+class BecomeSettings(Value):
+    """How root's rights are had: `sudo`, without a password or with one by reference."""
+
+    method: Literal["sudo"] | None = None
+    password: Reference | None = None
+
+
+class SshSettings(Value):
+    """How a host is reached, as far as it is said in one place. What is None is said elsewhere."""
+
+    user: Login | None = None
+    read_user: Login | None = None
+    key: Reference | None = None
+    passphrase: Reference | None = None
+    port: int | None = Field(default=None, ge=1, le=65535)
+    become: Annotated[BecomeSettings | None, BeforeValidator(_become, json_schema_input_type=str | BecomeSettings)] = (
+        None
+    )
+    jump: str | None = None
+    """Name of another host; `none` where a group or the site says otherwise."""
+    connect_timeout: Annotated[Duration, Field(gt=0, le=300)] | None = None
+
+    def said(self) -> Json:
+        """Only what is said here, `become` as a mapping of its own."""
+        fields = {name: getattr(self, name) for name in SshSettings.model_fields}
+        said = {name: value for name, value in fields.items() if value is not None}
+        if self.become is not None:
+            said["become"] = self.become.model_dump(exclude_none=True)
+        return said
+
+
+def merged(*layers: Json) -> Ssh:
+    """The settings of a host: what is said later wins, `become` key by key. Layers as `SshSettings.said` gives them."""
+    result: Json = {}
+    become: Json = {}
+    for layer in layers:
+        become.update(layer.get("become", {}))
+        result.update(layer)
+    if result.get("jump") == "none":
+        result["jump"] = None
+    return Ssh(**{**result, "become": Become(**become)})
+
+
+def _timezone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        zones = zoneinfo.available_timezones()
+        same = [zone for zone in zones if zone.lower() == name.lower()]
+        hint = f'Did you mean "{same[0]}"?' if same else did_you_mean(name, zones)
+        raise ValueError(
+            f"{shown(name)} is no time zone. {hint or 'Write for example Europe/Berlin or UTC.'}"
+        ) from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_timezone)]
+"""A name of the IANA time zone database."""
+
+
+def _state(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres") and rest:
+        return url
+    if scheme != "sqlite" or not rest.startswith("/") or rest.rstrip("/") == "" or "?" in rest or "\0" in rest:
+        raise ValueError(
+            "has to be sqlite:///PATH (relative to the site; an absolute one has four /) or postgresql://…"
+        )
+    return url
+
+
+def _site_name(name: str) -> str:
+    check_name(name, "site")
+    return name
+
+
+class SiteSsh(SshSettings):
+    known_hosts: Path = "inventory/known_hosts"
+    """The pinned host keys, relative to the site."""
+
+
+class Captures(Value):
+    """What is kept on the controller so that a run can be undone."""
+
+    max_size: Size = 20 * 2**30
+
+
+class SiteFile(Value):
+    """mainstay.yml"""
+
+    site: Annotated[str, AfterValidator(_site_name)]
+    timezone: TimeZone = "UTC"
+    state: Annotated[str, AfterValidator(_state)] = "sqlite:///state/mainstay.db"
+    ssh: SiteSsh = SiteSsh()
+    never_automatic: Words = ()
+    """Patterns of packages that are never taken back without a human, beside the list that ships."""
+    captures: Captures = Captures()
+
+
+def _address(text: str) -> str:
+    address_of(text)
+    return text
+
+
+class HostEntry(SshSettings):
+    """A host of inventory/*.yml."""
+
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    """What is dialled; the host's name where it is not given."""
+    groups: Words = ()
+    tags: dict[str, str] = {}
+    controller: bool | None = None
+
+
+class GroupEntry(SshSettings):
+    """A group of inventory/*.yml: the hosts named, those that a selector picks, and those of the groups in it."""
+
+    hosts: Words = ()
+    selector: str | None = None
+    groups: Words = ()
+    tags: dict[str, str] = {}
+
+
+class InventoryFile(Value):
+    """inventory/*.yml"""
+
+    hosts: dict[str, HostEntry | None] = {}
+    groups: dict[str, GroupEntry | None] = {}
+    sources: tuple[dict[str, Any], ...] = ()

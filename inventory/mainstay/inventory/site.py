@@ -1,0 +1,175 @@
+"""The site: a folder in git that an operator owns. Loading it collects every problem in it, not the first alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mainstay.inventory.document import Document, Spot, load_document
+from mainstay.inventory.errors import ConfigError, Problem, UsageError
+from mainstay.inventory.host import Host, Ssh
+from mainstay.inventory.inventory import Inventory, build
+from mainstay.inventory.secrets import SecretError, check_secret_file, plaintext_secrets, reference_path
+from mainstay.inventory.settings import SiteFile, SshSettings, merged
+from mainstay.inventory.sources.contract import GroupRecord, HostRecord, Records
+from mainstay.inventory.sources.site_yaml import SiteYaml
+from mainstay.inventory.validation import validate
+
+MAIN = "mainstay.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """state_url: absolute. known_hosts: absolute. documents: those of schedules/, sorted by file, for the rooms above."""
+
+    root: Path
+    name: str
+    timezone: str
+    state_url: str
+    ssh: Ssh
+    known_hosts: Path
+    inventory: Inventory
+    documents: tuple[Document, ...] = ()
+    never_automatic: tuple[str, ...] = ()
+    """Patterns of packages, beside the list that ships."""
+    captures_max_size: int = 20 * 2**30
+    """Bytes that captured packages may take on the controller."""
+    warnings: tuple[Problem, ...] = ()
+    references: tuple[tuple[str, Spot], ...] = field(default=(), repr=False)
+    """Every secret's reference and where it is written."""
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Sorted by name."""
+        return self.inventory.hosts
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return tuple(self.inventory.groups)
+
+
+def find_site(start: Path) -> Path:
+    """The nearest folder from `start` upwards that holds mainstay.yml. Raises UsageError."""
+    here = start.expanduser().resolve()
+    for folder in (here, *here.parents):
+        if (folder / MAIN).is_file():
+            return folder
+    if (here / "mainstay.yaml").is_file():
+        raise UsageError(f"{here} holds mainstay.yaml", hint=f"Rename it to {MAIN}.")
+    hint = "Go into a site, name one with --site DIR, or make one: mainstay init DIR"
+    raise UsageError(f"no {MAIN} in {here} or above it", hint=hint)
+
+
+def load_site(directory: Path) -> Site:
+    """Raises ConfigError with all problems of mainstay.yml, inventory/ and the YAML of schedules/."""
+    site, problems = read_site(directory)
+    if problems or site is None:
+        raise ConfigError(problems)
+    return site
+
+
+def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
+    """As much of the site as could be read, and all errors. None where there is no usable mainstay.yml."""
+    root = directory.expanduser().resolve()
+    problems: list[Problem] = []
+    main = _main(root, problems)
+    records = _inventory_records(root, problems)
+    documents = _documents(root, "schedules", problems)
+    if main is None:
+        problems += build(*records, {})[1]
+        return None, problems or [Problem("is missing", file=MAIN)]
+    settings, spot = main
+    said = settings.ssh.said()
+    inventory, errors, warnings = build(*records, said)
+    problems += errors
+    if not inventory.hosts and not problems:
+        warnings.append(Problem("no host is declared.", file="inventory", hint="Add some in inventory/hosts.yml."))
+    site = Site(
+        root=root,
+        name=settings.site,
+        timezone=settings.timezone,
+        state_url=_state_url(settings.state, root),
+        ssh=merged(said),
+        known_hosts=root / Path(settings.ssh.known_hosts).expanduser(),
+        inventory=inventory,
+        documents=tuple(documents),
+        never_automatic=settings.never_automatic,
+        captures_max_size=settings.captures.max_size,
+        warnings=tuple(warnings),
+        references=tuple(_references(settings.ssh, spot.at("ssh"), *records)),
+    )
+    return site, problems
+
+
+def check_files(site: Site) -> list[Problem]:
+    """Key and secret files that are named but can't be used: missing, unreadable, readable for others, not a key."""
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for reference, spot in site.references:
+        path = reference_path(reference, site.root)
+        if path is None or reference in seen:
+            continue
+        seen.add(reference)
+        try:
+            if path.suffix == ".pub":
+                raise SecretError(f"{reference}: is a public key", hint="Name the private key beside it.")
+            check_secret_file(path, reference)
+        except SecretError as error:
+            problems.append(spot.problem(f"{error.message}.", hint=error.hint))
+    return problems
+
+
+def _main(root: Path, problems: list[Problem]) -> tuple[SiteFile, Spot] | None:
+    try:
+        document = load_document(root / MAIN, root)
+    except ConfigError as error:
+        problems += error.problems
+        return None
+    plain = plaintext_secrets(document.spot())
+    flagged = {problem.key for problem in plain}
+    found: list[Problem] = []
+    settings = validate(SiteFile, document.data, document.spot(), found)
+    problems += plain
+    problems += [problem for problem in found if problem.key not in flagged]
+    return (settings, document.spot()) if settings is not None else None
+
+
+def _documents(root: Path, folder: str, problems: list[Problem]) -> list[Document]:
+    documents = []
+    for path in sorted((root / folder).glob("*.y*ml")):
+        if path.suffix not in (".yml", ".yaml") or path.name.startswith("."):
+            continue
+        try:
+            documents.append(load_document(path, root))
+        except ConfigError as error:
+            problems += error.problems
+    return documents
+
+
+def _inventory_records(root: Path, problems: list[Problem]) -> tuple[list[HostRecord], list[GroupRecord]]:
+    loaded: list[Records] = [SiteYaml(document).load() for document in _documents(root, "inventory", problems)]
+    for records in loaded:
+        problems += records.problems
+    return [host for records in loaded for host in records.hosts], [
+        group for records in loaded for group in records.groups
+    ]
+
+
+def _state_url(url: str, root: Path) -> str:
+    scheme, _, rest = url.partition(":///")
+    return f"sqlite:///{root / rest}" if scheme == "sqlite" else url
+
+
+def _references(
+    site: SshSettings, spot: Spot, hosts: Iterable[HostRecord], groups: Iterable[GroupRecord]
+) -> Iterable[tuple[str, Spot]]:
+    told: list[tuple[SshSettings, Spot]] = [(site, spot)]
+    told += [(group.settings, group.spot) for group in groups]
+    told += [(host.settings, host.spot) for host in hosts]
+    for settings, at in told:
+        for word in ("key", "passphrase"):
+            if reference := getattr(settings, word):
+                yield reference, at.at(word)
+        if settings.become and settings.become.password:
+            yield settings.become.password, at.at("become", "password")
