@@ -48,7 +48,7 @@ def way_back(tools: Toolbox, run: str, now: datetime) -> WayBack:
         if not undo.undone_by and datetime.fromisoformat(undo.keep_until) < now
     }
     touched = {part.host for part in tools.state.parts(run) if part.before.get("packages")}
-    impossible |= {host: "nothing to go back to was captured" for host in touched - set(newest)}
+    impossible |= dict.fromkeys(touched - set(newest), "nothing to go back to was captured")
     hosts = tuple(sorted(set(newest) - set(already) - set(impossible)))
     return WayBack(run, Summary.from_json(entry.body) if entry else None, hosts, already, impossible)
 
