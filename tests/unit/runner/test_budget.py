@@ -66,7 +66,8 @@ def test_worst_case_holds_whoever_fails(
 ) -> None:
     """Play the rollout host by host: never more failures than were announced before it began."""
     careful = plan(budget=budget, parallel=parallel, strict_budget=strict)
-    total, ended, fate = sum(sizes), {}, iter(fails)
+    total, fate = sum(sizes), iter(fails)
+    ended: dict[str, Verdict] = {}
     for wave, size in enumerate(sizes, 1):
         left = size
         while left and not stop_reason(careful, ended, total=total, wave=wave, wave_over=False, unreachable=0):

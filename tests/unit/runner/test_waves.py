@@ -9,7 +9,7 @@ from mainstay.runner.waves import Candidate, PlannedWave, arrange, natural
 def candidate(name: str, cohort: str = "debian 12 amd64", **more: object) -> Candidate:
     jump = more.pop("jump", None)
     machine = str(more.pop("machine", ""))
-    host = Host.model_validate({"name": name, "address": f"a-{name}", "ssh": Ssh(jump=jump), **more})  # type: ignore[arg-type]  # a test's shorthand
+    host = Host.model_validate({"name": name, "address": f"a-{name}", "ssh": Ssh(jump=jump), **more})
     return Candidate(host, cohort, machine)
 
 
@@ -111,6 +111,7 @@ def test_every_host_is_in_exactly_one_wave(hosts: set[str], specs: list[object],
         assert {cohorts[name] for name in planned[0].hosts} == set(cohorts.values())
 
 
-@given(st.lists(st.text("ab0123456789-", min_size=1, max_size=8)))
-def test_natural_order_is_total(texts: list[str]) -> None:
-    assert sorted(sorted(texts, key=natural), key=natural) == sorted(texts, key=natural)
+@given(st.sets(st.text("ab0123456789-", min_size=1, max_size=8)))
+def test_natural_order_is_the_same_whatever_order_it_is_given(texts: set[str]) -> None:
+    # Not a set of keys: 01 and 1 count the same, and may come in either order.
+    assert [natural(text) for text in sorted(texts, key=natural)] == sorted(natural(text) for text in texts)
