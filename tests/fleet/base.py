@@ -120,17 +120,8 @@ def _build(path: Path, suites: list[Suite]) -> None:
     work.mkdir(parents=True)
     release = suites[0]
     root = work / "root"
-    run(
-        [
-            "mmdebstrap",
-            "-q",
-            "--variant=minbase",
-            include,
-            release.name,
-            root,
-            f"deb {release.site} {release.name} main",
-        ]
-    )
+    options = ["-q", "--variant=minbase", f"--include={INCLUDE}"]
+    run(["mmdebstrap", *options, release.name, root, f"deb {release.site} {release.name} main"])
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fleet", "-f", work / "id"])
     _users(root, (work / "id.pub").read_text())
     _settle(root)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import urllib.request
 
 import pytest
 
 from tests.fleet import Fleet, FleetError, Host
-from tests.fleet.fleet import temporary
-from tests.fleet.system import quietly, run
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet")]
 
