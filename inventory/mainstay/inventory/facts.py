@@ -76,7 +76,8 @@ class Facts(Value):
     updaters: tuple[Updater, ...] = ()
     failed_units: tuple[str, ...] = ()
     active_services: tuple[str, ...] = ()
-    """Services that run; not those that did something once and count as active since."""
+    """Services that run to stay; not those that did something once and count as active since, that a timer starts, or
+    that systemd-run made for one command."""
     owner_site: str = ""
     owner_state: str = ""
     owner_run: str = ""

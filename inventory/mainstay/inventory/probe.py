@@ -84,9 +84,7 @@ def parse(output: bytes, *, sent: float, received: float) -> Facts:
         needrestart="needrestart" in flags,
         updaters=updaters,
         failed_units=tuple(sorted(unit for unit, active, _ in units if active == "failed")),
-        active_services=tuple(
-            sorted(unit for unit, active, sub in units if active in ("active", "reloading") and sub != "exited")
-        ),
+        active_services=_running(units, sections.get("units", [])),
         owner_site=owner.get("site", ""),
         owner_state=owner.get("state", ""),
         owner_run=owner.get("run", ""),
@@ -222,6 +220,14 @@ def _lock_holders(lines: list[str] | None) -> tuple[tuple[LockHolder, ...], bool
 def _units(lines: list[str] | None) -> tuple[list[tuple[str, str, str]], bool]:
     rows = [tuple(line.split()) for line in lines or []]
     return [(row[0], row[1], row[2]) for row in rows if len(row) == 3], bool(lines) and "read" in (lines or [])
+
+
+def _running(units: list[tuple[str, str, str]], lines: list[str]) -> tuple[str, ...]:
+    """Services that are there to stay: not done and `exited`, not started by a timer, not one command of systemd-run."""
+    passing = {unit.removesuffix(".timer") + ".service" for unit, _, _ in units if unit.endswith(".timer")}
+    passing |= {line.removesuffix(" transient") for line in lines if line.endswith(" transient")}
+    up = {unit for unit, active, sub in units if active in ("active", "reloading") and sub != "exited"}
+    return tuple(sorted(unit for unit in up - passing if unit.endswith(".service")))
 
 
 def _blocks(lines: list[str]) -> Iterator[dict[str, str]]:

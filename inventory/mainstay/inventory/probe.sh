@@ -77,7 +77,9 @@ main() {
     {
       patient systemctl list-units --all --plain --no-legend --no-pager --full \
         --type=service,socket,timer,mount,automount,swap,path,target --state=active,reloading,failed && echo read
-    } | awk '{ i = $1 ~ /[.]/ ? 1 : 2 } /^read$/ { print } $i ~ /[.]service$/ || $(i + 2) == "failed" { print $i, $(i + 2), $(i + 3) }'
+    } | awk '{ i = $1 ~ /[.]/ ? 1 : 2 } /^read$/ { print } $i ~ /[.](service|timer)$/ || $(i + 2) == "failed" { print $i, $(i + 2), $(i + 3) }'
+    # units of systemd-run: one command's, gone with it
+    for unit in /run/systemd/transient/*.service; do [ -e "$unit" ] && echo "${unit##*/} transient"; done
     section updaters
     set --
     for unit in apt-daily.timer apt-daily-upgrade.timer dnf-automatic.timer dnf-automatic-install.timer \

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mainstay.inventory.amounts import Amount, Duration, Share
+from mainstay.inventory.amounts import Amount, Duration, Share, seconds
+from mainstay.inventory.names import shown
 from mainstay.inventory.value import Value, digest
+from mainstay.runner.health import grammar
 
 MaintenanceType = Literal["corrective", "adaptive", "perfective", "preventive", "predictive"]
 
@@ -20,32 +24,90 @@ class WaveSpec(Value):
 
     @classmethod
     def parse(cls, value: Any) -> Any:
-        if isinstance(value, dict) and ("select" in value or "size" in value):
+        if isinstance(value, (dict, WaveSpec)):
             return value
         share = Share.parse(value)
         if share.count == 0 or share.percent == 0:
             raise ValueError("a wave of no hosts would never end")
         return {"size": share}
 
+    @model_validator(mode="after")
+    def _somebody(self) -> WaveSpec:
+        if self.size is None and self.select is None:
+            raise ValueError("a wave is a number of hosts (3), a share of them (25%) or select: SELECTOR")
+        if self.size is not None and not (self.size.count or self.size.percent):
+            raise ValueError("a wave of no hosts would never end")
+        return self
 
-Wave = Annotated[WaveSpec, BeforeValidator(WaveSpec.parse)]
+
+Wave = Annotated[WaveSpec, BeforeValidator(WaveSpec.parse, json_schema_input_type=int | str | WaveSpec)]
+
+
+def _words(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _package_pattern(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9*?\[][a-z0-9+.*?\[\]!-]*(?::[a-z0-9-]+)?", text, re.ASCII):
+        raise ValueError(f"{shown(text)} is neither the name of a package nor a pattern of names (linux-image-*)")
+    return text
+
+
+def _package(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?", text, re.ASCII):
+        raise ValueError(f"{shown(text)} is no name of a package")
+    return text
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+:~-]*", text, re.ASCII):
+        raise ValueError(f"{shown(text)} is no version of a package")
+    return text
+
+
+def _unit_pattern(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9:_.@\\*?\[][A-Za-z0-9:_.@\\*?\[\]!-]{0,254}", text, re.ASCII):
+        raise ValueError(f"{shown(text)} is neither the name of a unit nor a pattern of names")
+    return text
+
+
+PackagePattern = Annotated[str, AfterValidator(_package_pattern)]
+"""Debian's grammar of names (Policy 5.6.1) and `*`, `?`, `[…]`; it also holds names of rpm and apk in lower case."""
+Package = Annotated[str, AfterValidator(_package)]
+Version = Annotated[str, AfterValidator(_version)]
+"""Debian Policy 5.6.12; also what rpm and apk write."""
+UnitPattern = Annotated[str, AfterValidator(_unit_pattern)]
+_Listed = BeforeValidator(_words, json_schema_input_type=str | list[str])
+PackagePatterns = Annotated[tuple[PackagePattern, ...], _Listed]
+
+
+def _argv(text: str, word: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise ValueError(f"{word}: a quote that is not closed") from None
+
+
+def _no_nul(word: str, argv: tuple[str, ...] | None) -> None:
+    if any("\0" in part for part in argv or ()):
+        raise ValueError(f"{word}: a NUL can't be part of a command")
 
 
 class Updates(Value):
     """Which updates are taken."""
 
     select: Literal["security", "all"] = "security"
-    exclude: tuple[str, ...] = ()
+    exclude: PackagePatterns = ()
     """Patterns of package names (`linux-image-*`)."""
     min_age: Duration = 0.0
     """Seconds that a version must have been seen for before it is taken."""
-    min_age_except: tuple[str, ...] = ()
+    min_age_except: PackagePatterns = ()
     """Patterns of package names that are taken at any age."""
-    packages: dict[str, str] = {}
+    packages: dict[Package, Version] = {}
     """Exact versions wanted by name, beside `select`; a rollout of one package is `select: none`-like with this alone."""
-    only: tuple[str, ...] = ()
+    only: PackagePatterns = ()
     """Patterns; where given, nothing else is taken."""
-    allow_remove: tuple[str, ...] = ()
+    allow_remove: PackagePatterns = ()
     """Patterns of packages that may be removed if the update needs it."""
     allow_new: bool = True
     """New packages that an update depends on may be installed (kernels' new ABI)."""
@@ -77,9 +139,7 @@ class Check(Value):
     @classmethod
     def _argv(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("command"), str):
-            import shlex
-
-            return {**data, "command": shlex.split(data["command"])}
+            return {**data, "command": _argv(data["command"], "command")}
         if isinstance(data, dict) and isinstance(data.get("tcp"), int):
             return {**data, "tcp": str(data["tcp"])}
         return data
@@ -89,6 +149,17 @@ class Check(Value):
         kinds = [word for word in ("service", "tcp", "http", "command") if getattr(self, word) is not None]
         if len(kinds) != 1:
             raise ValueError("a health check is exactly one of service, tcp, http, command")
+        grammar.validate(
+            service_name=self.service,
+            tcp_text=self.tcp,
+            http_text=self.http,
+            command=self.command,
+            user=self.user,
+            expect=self.expect,
+            contains=self.contains,
+        )
+        if self.timeout <= 0:
+            raise ValueError("timeout: a check without time can't pass")
         return self
 
     @property
@@ -112,19 +183,18 @@ class Hook(Value):
     @model_validator(mode="before")
     @classmethod
     def _argv(cls, data: Any) -> Any:
-        import shlex
-
         if isinstance(data, str):
             data = {"command": data}
         if not isinstance(data, dict):
             return data
-        split = {key: shlex.split(data[key]) for key in ("command", "controller") if isinstance(data.get(key), str)}
+        split = {key: _argv(data[key], key) for key in ("command", "controller") if isinstance(data.get(key), str)}
         return {**data, **split}
 
     @model_validator(mode="after")
     def _one(self) -> Hook:
         if sum(value is not None for value in (self.command, self.controller, self.playbook)) != 1:
             raise ValueError("a hook is exactly one of command, controller, playbook")
+        grammar.hook(command=self.command, controller=self.controller, user=self.user, timeout=self.timeout)
         return self
 
 
@@ -132,14 +202,30 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, (dict, str)) else value
 
 
-Hooks = Annotated[tuple[Hook, ...], BeforeValidator(_listed)]
-Checks = Annotated[tuple[Check, ...], BeforeValidator(_listed)]
+Hooks = Annotated[tuple[Hook, ...], BeforeValidator(_listed, json_schema_input_type=str | Hook | list[Hook | str])]
+Checks = Annotated[tuple[Check, ...], BeforeValidator(_listed, json_schema_input_type=Check | list[Check])]
+
+
+def _missed(value: Any) -> Any:
+    """`skip`, `next-window`, or `run-if-late: 6h` (a text, or a mapping with that one key)."""
+    if isinstance(value, dict) and list(value) == ["run-if-late"]:
+        value = f"run-if-late: {value['run-if-late']}"
+    if value in ("skip", "next-window"):
+        return value
+    word, colon, limit = str(value).partition(":")
+    if word.strip() != "run-if-late" or not colon:
+        raise ValueError(f"{shown(value)} is none of skip, next-window or run-if-late: 6h")
+    seconds(limit)
+    return f"run-if-late: {limit.strip()}"
 
 
 class Carefulness(Value):
     """How a rollout goes over its hosts; the same for patches and rollbacks."""
 
-    waves: tuple[Wave, ...] = (WaveSpec(size=Share(count=1)), WaveSpec(size=Share(percent=100)))
+    waves: Annotated[tuple[Wave, ...], Field(min_length=1)] = (
+        WaveSpec(size=Share(count=1)),
+        WaveSpec(size=Share(percent=100)),
+    )
     parallel: int = Field(default=10, ge=1, le=500)
     budget: Amount = Share(count=0)
     strict_budget: bool = False
@@ -151,7 +237,7 @@ class Carefulness(Value):
     after: Hooks = ()
     health: Checks = ()
     restart: Literal["affected", "reboot", "none"] = "affected"
-    restart_never: tuple[str, ...] = ()
+    restart_never: Annotated[tuple[UnitPattern, ...], _Listed] = ()
     """Patterns of units never restarted, beside the list that ships."""
     reboot: Literal["when-needed", "always", "never"] = "when-needed"
     reboot_timeout: Duration = 600.0
@@ -160,12 +246,6 @@ class Carefulness(Value):
     overrun: Duration = 1800.0
     lock_wait: Duration = 300.0
     """How long the package manager's lock is waited for before the host is refused as busy."""
-
-    @model_validator(mode="after")
-    def _waves(self) -> Carefulness:
-        if not self.waves:
-            raise ValueError("waves: at least one")
-        return self
 
 
 class Requires(Value):
@@ -181,7 +261,7 @@ class PatchPlan(Carefulness):
     maintenance_type: MaintenanceType = "preventive"
     targets: str
     window: str | None = None
-    missed: str = "skip"
+    missed: Annotated[str, BeforeValidator(_missed, json_schema_input_type=str | dict[str, str])] = "skip"
     updates: Updates = Updates()
     untested: Literal["take", "refuse"] = "take"
     on_failure: Literal["halt", "rollback-host", "rollback-all"] = "halt"
