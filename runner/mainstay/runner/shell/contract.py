@@ -12,7 +12,13 @@ from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
 
 STATE_DIR = "/var/lib/mainstay"
-"""On every managed host, root's, 0755: `owner`, `fence`, `lock`, `jobs/<unit>/{out,rc}`."""
+"""On every managed host, root's, 0755. Everybody may read (0644) and only root may write:
+
+`owner`: lines `site=…`, `state=…`, `run=…` (the last run that gave the lock back);
+`lock`: lines `run=…`, `fence=…`, `since=…` (RFC 3339 UTC); absent where no run holds the host;
+`fence`: one line, the highest number seen;
+`jobs/<name>/{run,script,started,out,rc}`: root's alone (0700); output and exit status of detached work.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""SSH by fabric and paramiko. Nothing outside this folder imports them."""

@@ -1,0 +1,256 @@
+"""The POSIX sh that runs on hosts: fixed texts, everything that varies comes as positional parameters.
+
+They need sh (dash, bash, busybox), flock, env, cat, mv, head, tail; systemd-run where systemd is PID 1.
+
+Framing: what a login shell's rc files print comes before our first line. Each wrapper prints a random token on both
+streams; the adapter drops everything up to it. On stdout the token's line says `ok`, or `refused` and why (tab-separated).
+
+What the fence promises: the host keeps the highest number it has seen and its owner. A fenced command takes the guard
+(flock) shared, checks its number, its state and that its run holds the lock, and keeps the guard until its program has
+ended; whoever raises the number or takes the lock holds the guard alone. So once a higher number is written, no command
+with a lower one is running through this door, and none can start. A program is stopped on the host itself a little after
+its deadline, so that a hung one can't hold the guard for ever.
+Not promised: a job that was launched earlier goes on (it is found again by its name), and so does what a command left
+running in the background.
+"""
+
+from __future__ import annotations
+
+_COMMON = r"""
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+tok=$1; shift
+ok() { printf '%s ok\n' "$tok"; printf '%s\n' "$tok" >&2; }
+no() { printf '%s refused' "$tok"; printf '\t%s' "$@"; printf '\n'; printf '%s\n' "$tok" >&2; exit 0; }
+as() {
+  who=$1; shift
+  if [ -z "$who" ]; then env "$@"; return; fi
+  home=$(getent passwd "$who" | cut -d: -f6)
+  cd /
+  set -- env "HOME=${home:-/}" "USER=$who" "LOGNAME=$who" "$@"
+  if command -v runuser >/dev/null 2>&1; then runuser -u "$who" -- "$@"
+  else su -s /bin/sh "$who" -c 'exec "$@"' mainstay "$@"; fi
+}
+known() { [ -z "$1" ] || id -u "$1" >/dev/null 2>&1 || no nouser "$1"; }
+"""
+
+_GUARD = r"""
+umask 022
+load() {
+  f_site= f_state= f_run= f_fence= f_since=
+  [ -r "$d/$1" ] || return 0
+  while IFS='=' read -r k v; do
+    case $k in site) f_site=$v;; state) f_state=$v;; run) f_run=$v;; fence) f_fence=$v;; since) f_since=$v;; esac
+  done <"$d/$1"
+}
+high() {
+  h=
+  [ ! -e "$d/fence" ] || read -r h <"$d/fence" || :
+  case $h in '') h=0; [ ! -e "$d/fence" ] || no damaged fence;; *[!0-9]*) no damaged fence;; esac
+}
+save() {
+  cat >"$d/.$1.new" && { sync "$d/.$1.new" 2>/dev/null || sync; } && mv -f "$d/.$1.new" "$d/$1" || no unwritable "$d/$1"
+}
+grab() {
+  left=$((wait * 5))
+  until flock -n "$1" 9; do
+    left=$((left - 1)); [ "$left" -gt 0 ] || return 1
+    sleep 0.2 2>/dev/null || { sleep 1; left=$((left - 4)); }
+  done
+}
+guard() {
+  command -v flock >/dev/null 2>&1 || no noflock
+  exec 9>>"$d/guard" || no unwritable "$d/guard"
+  grab "$1" || busy
+}
+busy() { load lock; no busy "$f_run"; }
+"""
+
+PLAIN = (
+    _COMMON
+    + r"""
+who=$1; shift
+known "$who"; ok
+as "$who" "$@"
+exit $?
+"""
+)
+"""token, user or "", then [NAME=value…] argv."""
+
+FENCED = (
+    _COMMON
+    + _GUARD
+    + r"""
+d=$1 wait=$2 num=$3 state=$4 run=$5 limit=$6 who=$7; shift 7
+check() {
+  [ -s "$d/owner" ] || no unowned
+  load owner; [ "$f_state" = "$state" ] || no owner "$f_site" "$f_state" "$f_run"
+  high; load lock
+  [ "$num" -ge "$h" ] || no old "$h" "$f_run"
+  [ "$f_run" = "$run" ] || no lock "$f_run" "$f_since"
+}
+[ -d "$d" ] || no unowned
+known "$who"
+guard -s; check
+if [ "$num" -gt "$h" ]; then
+  grab -x || busy
+  check; echo "$num" | save fence
+  grab -s || busy
+  check
+fi
+ok
+if timeout -k 1 5 true 2>/dev/null; then set -- timeout -k 10 "$limit" env "$@"; fi
+as "$who" "$@" 9>&-
+exit $?
+"""
+)
+"""token, state dir, seconds to wait for the guard, number, state, run, seconds until it is stopped here, user or "",
+then [NAME=value…] argv."""
+
+READ_LOCK = r"""
+d=${MAINSTAY_STATE_DIR:-/var/lib/mainstay}
+for f in owner lock fence; do [ ! -r "$d/$f" ] || sed "s/^/$f /" "$d/$f"; done
+"""
+
+CHANGE_LOCK = (
+    _COMMON.replace("tok=$1; shift", "tok=mainstay-lock")
+    + _GUARD
+    + r"""
+d=${MAINSTAY_STATE_DIR:-/var/lib/mainstay}
+action=$1 wait=$2 num=$3 state=$4 run=$5 site=$6; shift 6
+mkdir -p "$d" && chmod 755 "$d" || no unwritable "$d"
+guard -x
+load owner; o_site=$f_site o_state=$f_state o_run=$f_run
+high
+load lock
+before() { ok; printf '%s\t%s\t%s\t%s\t%s\n' "$o_site" "$o_state" "$o_run" "$f_run" "$h"; exit 0; }
+own() { printf 'site=%s\nstate=%s\nrun=%s\n' "$site" "$state" "$1" | save owner; }
+case $action in
+adopt)
+  if [ "$o_state" = "$state" ] && [ "$num" -lt "$h" ]; then no old "$h" "$f_run"; fi
+  rm -f "$d/lock"; echo "$num" | save fence; own "$run"
+  before;;
+esac
+if [ -n "$o_state" ] && [ "$o_state" != "$state" ]; then
+  if [ "$action" = release ]; then before; fi
+  no owner "$o_site" "$o_state" "$o_run"
+fi
+case $action in
+release)
+  [ "$f_run" = "$run" ] || before
+  [ "$num" -ge "$h" ] || no old "$h" "$f_run"
+  own "$run"; rm -f "$d/lock"; sync "$d" 2>/dev/null || sync
+  before;;
+acquire)
+  [ "$num" -ge "$h" ] || no old "$h" "$f_run"
+  if [ -n "$f_run" ] && [ "$f_run" != "$run" ]; then
+    gone=
+    for one in "$@"; do [ "$one" != "$f_run" ] || gone=yes; done
+    [ "$gone" ] || no lock "$f_run" "$f_since"
+  fi
+  [ "$num" = "$h" ] || echo "$num" | save fence
+  [ "$o_state" ] && [ "$o_site" = "$site" ] || own "$o_run"
+  printf 'run=%s\nfence=%s\nsince=%s\n' "$run" "$num" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" | save lock
+  before;;
+esac
+"""
+)
+"""action, seconds to wait for the guard, number, state, run, site, then the runs known to have ended."""
+
+PUT = r"""
+path=$1 mode=$2 size=$3
+umask 022
+dir=$(dirname -- "$path")
+mkdir -p -- "$dir" || exit 70
+umask 077
+tmp=$dir/.mainstay.$$
+trap 'rm -f -- "$tmp"' EXIT
+cat >"$tmp" || exit 70
+got=$(wc -c <"$tmp")
+[ "$((got))" -eq "$size" ] || { echo "only $((got)) of $size bytes came" >&2; exit 70; }
+chmod "$mode" "$tmp" && { sync "$tmp" 2>/dev/null || sync; } && mv -f -- "$tmp" "$path" || exit 70
+"""
+"""path, mode (octal), size in bytes; the content on stdin."""
+
+GET = r"""
+[ -f "$1" ] || exit 66
+exec cat -- "$1"
+"""
+
+LAUNCH = r"""
+d=$1 name=$2 size=$3
+j=$d/jobs/$name
+umask 077
+mkdir -p "$d/jobs" && chmod 700 "$d/jobs" || exit 70
+exec 8>>"$d/jobs/.guard" || exit 70
+flock -x 8 || exit 70
+if [ -e "$j/started" ]; then cat >/dev/null; exit 0; fi
+rm -rf "$j"; mkdir "$j" || exit 70
+head -c "$size" >"$j/run" && cat >"$j/script" || exit 70
+: >"$j/out"
+old=$(ls -1t "$d/jobs" | tail -n +21)
+for one in $old; do [ ! -e "$d/jobs/$one/rc" ] || rm -rf "$d/jobs/$one"; done
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
+  printf 'systemd %s\n' "$boot" >"$j/started"
+  sync "$j/run" "$j/script" "$j/started" "$j" 2>/dev/null || sync
+  if ! systemd-run --quiet --collect --no-ask-password --unit="mainstay-$name" \
+      --description="mainstay job $name" -p KillMode=process -p TasksMax=infinity -p OOMPolicy=continue \
+      /bin/sh "$j/run" 8>&- 9>&- </dev/null; then
+    systemctl -q is-active "mainstay-$name" || [ -e "$j/rc" ] || { rm -f "$j/started"; exit 70; }
+  fi
+else
+  printf 'setsid %s\n' "$boot" >"$j/started"
+  sync "$j/run" "$j/script" "$j/started" "$j" 2>/dev/null || sync
+  setsid /bin/sh "$j/run" 8>&- 9>&- </dev/null >/dev/null 2>&1 &
+  start=$(sed 's/.*) //' "/proc/$!/stat" 2>/dev/null | cut -d' ' -f20)
+  printf '%s %s\n' "$!" "$start" >"$j/pid"
+fi
+exit 0
+"""
+"""state dir, name, bytes of the runner; on stdin the runner (see `runner`) and then the job's script."""
+
+POLL = r"""
+d=$1 name=$2 offset=$3 chunk=$4
+j=$d/jobs/$name
+alive() {
+  read -r how boot <"$j/started" || return 1
+  if [ "$how" = systemd ]; then
+    case $(systemctl show -p ActiveState "mainstay-$name" 2>/dev/null) in
+    *=active|*=activating|*=deactivating|*=reloading) return 0;; esac
+    return 1
+  fi
+  [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)" ] || return 1
+  read -r pid start <"$j/pid" || return 1
+  stat=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || return 1
+  case $stat in ''|Z*) return 1;; esac
+  [ "$(echo "$stat" | cut -d' ' -f20)" = "$start" ]
+}
+[ ! -e "$d/jobs/.guard" ] || { exec 8<"$d/jobs/.guard"; flock -s 8; }
+if [ ! -e "$j/started" ]; then printf 'absent - 0\n'; exit 0; fi
+rc=- state=lost
+if [ -e "$j/rc" ]; then state=exited; rc=$(cat "$j/rc")
+elif alive; then state=running
+elif [ -e "$j/rc" ]; then state=exited; rc=$(cat "$j/rc"); fi
+size=$(wc -c <"$j/out" 2>/dev/null)
+printf '%s %s %s\n' "$state" "$rc" "$((size))"
+tail -c "+$((offset + 1))" "$j/out" | head -c "$chunk"
+"""
+"""state dir, name, offset, most bytes to send → a line `state exit size`, then the output from offset on."""
+
+RUNNER = """#!/bin/sh
+# Started once by mainstay; the result is in `rc`, whoever still listens.
+cd /
+j={dir}
+{exports}
+{start} </dev/null >>"$j/out" 2>&1
+rc=$?
+umask 077
+echo "$rc" >"$j/rc.new"
+sync "$j/out" "$j/rc.new" 2>/dev/null || sync
+mv -f "$j/rc.new" "$j/rc"
+sync "$j" 2>/dev/null || sync
+exit 0
+"""
+"""Text of `run`: dir, exports and start are shell text already (see jobs.runner)."""
+
+POLL_CHUNK = 1 << 20
