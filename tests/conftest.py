@@ -9,20 +9,43 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.fleet import Fleet, Host
-from tests.fleet.fleet import temporary
+from tests.fleet.fleet import reap, temporary
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the long sweeps")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up as after Ctrl-C
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and os.geteuid() == 0:
+        reap()  # a worker that was killed could not do it itself
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long ones out unless asked for; keep the fleet tests of one module on one worker, which has one fleet."""
+    for item in items:
+        if "fleet" in getattr(item, "fixturenames", ()):
+            item.add_marker("fleet")
+            if not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    if not config.getoption("long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Fleet]:
-    """This process's fleet, for the whole session; it starts with no hosts. Tests usually want `hosts_of`."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM cleans up as Ctrl-C does
-    try:
-        with temporary() as one:
-            yield one
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    """This process's fleet, for the whole session; it starts with no hosts: ask it for `pristine(n)`."""
+    with temporary() as one:
+        yield one
 
 
 @pytest.fixture

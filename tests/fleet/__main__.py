@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.fleet.base import CACHE
-from tests.fleet.fleet import Fleet
+from tests.fleet.base import CACHE, base
+from tests.fleet.fleet import Fleet, reap
 from tests.fleet.system import FleetError
 
 
@@ -31,6 +31,8 @@ def main() -> int:
         offer.add_argument("package")
         offer.add_argument("version")
     verbs.add_parser("down", help="take it all down")
+    verbs.add_parser("base", help="build the base that all hosts start from, if there is none yet")
+    verbs.add_parser("reap", help="take down what tests left that were killed")
     try:
         return act(parser.parse_args())
     except FleetError as error:
@@ -45,6 +47,9 @@ def act(asked: argparse.Namespace) -> int:
         for host in new if asked.web else []:
             host.install("demo-web", "1.0")
         show(fleet)
+        return 0
+    if asked.verb in {"base", "reap"}:
+        base() if asked.verb == "base" else reap()
         return 0
     fleet = Fleet.open(asked.dir)
     if asked.verb == "list":

@@ -147,7 +147,7 @@ def _layerable(path: Path, made_of: Base) -> None:
 def temporary() -> Iterator[Fleet]:
     """A fleet for as long as this process lives. Fleets whose process died before it could clean up are cleaned up first."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    _reap()
+    reap()
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -158,7 +158,8 @@ def temporary() -> Iterator[Fleet]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _reap() -> None:
+def reap() -> None:
+    """Take down the fleets of tests whose process died before it could."""
     for folder in CACHE.glob("run-*"):
         with contextlib.suppress(FileNotFoundError), (folder / "lock").open("r+") as lock:
             try:

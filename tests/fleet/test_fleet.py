@@ -8,8 +8,6 @@ import pytest
 
 from tests.fleet import Fleet, FleetError, Host
 
-pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("fleet")]
-
 
 def ssh(fleet: Fleet, host: Host, command: str, *, user: str = "ops") -> subprocess.CompletedProcess[str]:
     options = ["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={fleet.known_hosts}"]
