@@ -9,7 +9,6 @@ from mainstay.console.render import packages
 from mainstay.console.render.spans import Line, Span, line, span
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.render.times import about, counted, size
-from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.value import Json
 from mainstay.runner.operation import Forecast, LeftOut
 
@@ -18,11 +17,13 @@ REASONS = {"too-young": "too young", "kept-back": "kept back", "not-security": "
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One host of a preview. Exactly one of forecast and error is given. wave: its number from 1, None where refused."""
+    """One host of a preview. error: why nothing can be said of it; empty where there is a forecast.
+    wave: its number from 1, None where it would not be touched."""
 
     host: str
     forecast: Forecast | None = None
-    error: MainstayError | None = None
+    error: str = ""
+    unreachable: bool = False
     wave: int | None = None
     cohort: str = ""
 
@@ -72,10 +73,7 @@ def _hosts(looks: Sequence[Look], columns: int) -> list[Line]:
     for look in looks:
         forecast = look.forecast
         if forecast is None:
-            told = look.error.message if look.error else "not asked"
-            rows.append([look.host, "?", "?", "?", span(_without_name(told, look.host), "bad")])
-            if look.error and look.error.hint:
-                remarks[look.host] = wrap(look.error.hint, indent="         ", columns=columns)
+            rows.append([look.host, "?", "?", "?", span(look.error or "not asked", "bad")])
             continue
         back = f"{forecast.reversible} of {forecast.count}"
         style = "warn" if forecast.reversible < forecast.count else ""
@@ -171,10 +169,6 @@ def _foot(preview: Preview, columns: int) -> list[Line]:
     return [*lines, line(f"{took}Nothing was changed.")]
 
 
-def _without_name(text: str, host: str) -> str:
-    return text.removeprefix(f"{host}: ")
-
-
 def to_json(preview: Preview) -> Json:
     """See docs/reference/cli.md, `preview --json`."""
     return {
@@ -193,11 +187,16 @@ def to_json(preview: Preview) -> Json:
 def _host_json(look: Look) -> Json:
     base: Json = {"host": look.host, "wave": look.wave, "cohort": look.cohort}
     if look.forecast is None:
-        error = look.error
-        told = {"kind": error.kind, "message": error.message, "hint": error.hint} if error else None
-        return {**base, "error": told}
+        return {**base, "error": look.error or "not asked", "unreachable": look.unreachable}
     body = look.forecast.to_json()
     items = [{"name": n, "before": b, "after": a} for n, b, a in look.forecast.items]
     irreversible = [{"name": name, "why": why} for name, why in look.forecast.irreversible]
     keys = ("count", "reversible", "left_out", "reboot", "download_bytes", "notes", "limits", "refused")
-    return {**base, "error": None, **{k: body[k] for k in keys}, "items": items, "irreversible": irreversible}
+    return {
+        **base,
+        "error": None,
+        "unreachable": False,
+        **{k: body[k] for k in keys},
+        "items": items,
+        "irreversible": irreversible,
+    }

@@ -23,8 +23,10 @@ def in_order(parts: Sequence[HostPart]) -> list[HostPart]:
 
 
 def touched(part: HostPart) -> bool:
-    """Whether the run may have changed this host."""
-    return part.verdict not in (Verdict.REFUSED, Verdict.MISSED, Verdict.CANCELLED) or bool(part.after)
+    """Whether the run may have changed this host: it was looked at only where there is no step but the survey."""
+    if part.verdict in (Verdict.REFUSED, Verdict.MISSED, Verdict.CANCELLED):
+        return False
+    return part.verdict is not Verdict.SUCCEEDED or len(part.steps) > 1
 
 
 def elapsed(part: HostPart) -> float | None:
