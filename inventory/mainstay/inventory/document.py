@@ -79,6 +79,8 @@ class Spot:
         """on: whether the key or its value is to blame. offset: characters into a text written on one line."""
         line, column = self._mark(on, offset)
         key = ".".join(str(part) for part in self.path) or None
+        if hint and message[-1:] not in ".:?!":
+            message += "."
         return Problem(message, file=self.document.file, line=line, column=column, key=key, hint=hint)
 
     def _mark(self, on: str, offset: int | None = None) -> tuple[int, int]:

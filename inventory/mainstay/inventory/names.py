@@ -15,8 +15,8 @@ _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_./:-]{0,127}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?(?:@[A-Za-z0-9.-]{1,200})?", re.ASCII)
 
-RESERVED = frozenset({"all", "and", "or", "not", "in"})
-"""Words of the selector language."""
+RESERVED = frozenset({"all", "and", "or", "not", "in", "none"})
+"""Words of selectors, and `none` for "no jump host"."""
 RESERVED_TAGS = frozenset({"name", "address", "group", *RESERVED})
 
 
@@ -33,7 +33,7 @@ def _escape(character: str) -> str:
 def check_name(name: str, what: str = "host") -> None:
     """A host's, group's, plan's or window's name. Raises ValueError with the reason."""
     if name in RESERVED:
-        raise ValueError(f"{shown(name)} is a word of selectors and can't name a {what}")
+        raise ValueError(f"{shown(name)} is a word with a meaning of its own and can't name a {what}")
     if not name.isascii():
         raise ValueError(f"{shown(name)} is no name of a {what}: {_beyond_ascii(name)}")
     if not _NAME.fullmatch(name) or ".." in name:

@@ -88,9 +88,13 @@ def _argv(text: str, word: str) -> list[str]:
         raise ValueError(f"{word}: a quote that is not closed") from None
 
 
-def _no_nul(word: str, argv: tuple[str, ...] | None) -> None:
-    if any("\0" in part for part in argv or ()):
-        raise ValueError(f"{word}: a NUL can't be part of a command")
+def _no_nul(argv: tuple[str, ...]) -> tuple[str, ...]:
+    if any("\0" in part for part in argv):
+        raise ValueError("a NUL can't be part of a command")
+    return argv
+
+
+Argv = Annotated[tuple[str, ...], AfterValidator(_no_nul)]
 
 
 class Updates(Value):
@@ -124,7 +128,7 @@ class Check(Value):
     service: str | None = None
     tcp: str | None = None
     http: str | None = None
-    command: tuple[str, ...] | None = None
+    command: Argv | None = None
     user: str | None = None
     """Who runs `command`; nobody's rights where it is not given."""
     expect: int | None = None
@@ -174,8 +178,8 @@ class Check(Value):
 class Hook(Value):
     """A command before the change or after it: `command` on the host, `controller` on mainstay's own machine."""
 
-    command: tuple[str, ...] | None = None
-    controller: tuple[str, ...] | None = None
+    command: Argv | None = None
+    controller: Argv | None = None
     playbook: str | None = None
     user: str | None = None
     timeout: Duration = 300.0

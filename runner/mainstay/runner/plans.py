@@ -1,0 +1,176 @@
+"""Plans of a site's schedules/*.yml: from YAML to the models of plan.py, with every problem at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mainstay.inventory.document import Spot
+from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.names import check_name, shown
+from mainstay.inventory.secrets import plaintext_secrets
+from mainstay.inventory.selectors import SelectorError, parse
+from mainstay.inventory.site import Site
+from mainstay.inventory.validation import did_you_mean, one_of, validate
+from mainstay.runner.plan import Hook, PatchPlan
+
+TOP = ("windows", "freezes", "plans")
+"""What a file of schedules/ may hold."""
+KINDS = ("patch",)
+LATER = ("backup", "restore", "drill", "playbook", "command")
+_FILLED_IN = frozenset({"name", "source"})
+
+
+def load_plans(site: Site) -> dict[str, PatchPlan]:
+    """name → plan, in the order of the files. Raises ConfigError with all problems.
+
+    What a plan asks for and mainstay can't do yet is not raised here: ask `unavailable`.
+    """
+    plans, errors, _ = read_plans(site)
+    if errors:
+        raise ConfigError(errors)
+    return plans
+
+
+def read_plans(site: Site, *, match: bool = True) -> tuple[dict[str, PatchPlan], list[Problem], list[Problem]]:
+    """The plans that are right, errors and warnings. match: whether targets have to match hosts (not, where the
+    inventory itself could not be read whole)."""
+    plans: dict[str, PatchPlan] = {}
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    places: dict[str, Spot] = {}
+    for document in site.documents:
+        found: list[Problem] = []
+        _check_top(document.spot(), found)
+        for name, spot in _entries(document.spot("plans"), found):
+            if name in places:
+                message = f"this plan is declared twice, first in {places[name].source}."
+                found.append(spot.problem(message, on="key", hint="Keep one of the two."))
+                continue
+            places[name] = spot
+            plan = _plan(name, spot, found)
+            if plan is not None:
+                plans[name] = plan
+                _check_selectors(plan, spot, site, match, found, warnings)
+        plain = plaintext_secrets(document.spot())
+        flagged = {problem.key for problem in plain}
+        errors += [*plain, *(problem for problem in found if problem.key not in flagged)]
+    return plans, errors, warnings
+
+
+def plan_spot(site: Site, name: str) -> Spot | None:
+    """Where a plan is written."""
+    for document in site.documents:
+        spot = document.spot("plans", name)
+        if spot.path in document.nodes:
+            return spot
+    return None
+
+
+def unavailable(plan: PatchPlan, site: Site | None = None) -> list[Problem]:
+    """What the plan asks for and mainstay can't do yet. Nobody may run it while there is something: it is never ignored.
+
+    With the site, the problems name the line of the key, otherwise that of the plan.
+    """
+    spot = plan_spot(site, plan.name) if site else None
+    wanted: list[tuple[tuple[str | int, ...], str]] = []
+    if plan.requires is not None:
+        words = [word for word in type(plan.requires).model_fields if getattr(plan.requires, word) is not None]
+        wanted += [(("requires", word), f"a required {word}") for word in words] or [(("requires",), "requires")]
+    if plan.approval not in ("none", None):
+        wanted.append((("approval",), "an approval"))
+    for word in ("before", "after"):
+        hooks: tuple[Hook, ...] = getattr(plan, word)
+        wanted += [((word,), "a playbook as hook") for hook in hooks if hook.playbook is not None]
+    return [_not_yet(plan, spot, path, what) for path, what in wanted]
+
+
+def _not_yet(plan: PatchPlan, spot: Spot | None, path: tuple[str | int, ...], what: str) -> Problem:
+    message = f"{what} is not available yet, and it is never ignored: the plan does not run."
+    hint = "Use a command as hook." if "playbook" in what else f"Take {path[0]}: out of the plan to run it without."
+    if spot is not None:
+        return spot.at(*path).problem(message, on="key", hint=hint)
+    file, _, line = plan.source.rpartition(":")
+    key = ".".join(map(str, ("plans", plan.name, *path)))
+    return Problem(message, file=file or None, line=int(line) if line.isdigit() else None, key=key, hint=hint)
+
+
+def _check_top(top: Spot, problems: list[Problem]) -> None:
+    if not isinstance(top.value, dict):
+        problems.append(top.problem(f"has to be a mapping with {one_of(f'{word}:' for word in TOP)}"))
+        return
+    for key in top.value:
+        if key not in TOP:
+            hint = did_you_mean(key, TOP) or f"Known here: {', '.join(sorted(TOP))}."
+            problems.append(top.at(key).problem("unknown key.", on="key", hint=hint))
+
+
+def _entries(spot: Spot, problems: list[Problem]) -> Iterator[tuple[str, Spot]]:
+    if spot.value is None:
+        return
+    if not isinstance(spot.value, dict):
+        problems.append(spot.problem("has to be a mapping: name: {…}"))
+        return
+    for name in spot.value:
+        try:
+            check_name(name, "plan")
+        except ValueError as error:
+            problems.append(spot.at(name).problem(str(error), on="key"))
+        else:
+            yield name, spot.at(name)
+
+
+def _plan(name: str, spot: Spot, problems: list[Problem]) -> PatchPlan | None:
+    data = spot.value
+    kind = data.get("kind", "patch") if isinstance(data, dict) else "patch"
+    if kind not in KINDS:
+        problems.append(_wrong_kind(kind, spot.at("kind")))
+        return None
+    plan = validate(PatchPlan, _with_versions(spot), spot, problems, own=_FILLED_IN)
+    return plan.model_copy(update={"name": name, "source": spot.source}) if plan else None
+
+
+def _wrong_kind(kind: Any, spot: Spot) -> Problem:
+    if kind in LATER:
+        message = f"plans of the kind {kind} are not available yet, and none is ever ignored."
+        return spot.problem(message, hint="Take the plan out, or keep it in a file outside schedules/ until then.")
+    if kind == "rollback":
+        return spot.problem("a rollback is no plan.", hint="It is asked for by hand: mainstay rollback RUN")
+    hint = did_you_mean(str(kind), (*KINDS, *LATER)) or f"Known here: {one_of((*KINDS, *LATER))}."
+    return spot.problem(f"{shown(kind)} is no kind of plan.", hint=hint)
+
+
+def _with_versions(spot: Spot) -> Any:
+    """The plan with versions as the text that was written: `1.10` is not 1.1."""
+    data = spot.value
+    updates = data.get("updates") if isinstance(data, dict) else None
+    packages = updates.get("packages") if isinstance(updates, dict) else None
+    if not isinstance(data, dict) or not isinstance(updates, dict) or not isinstance(packages, dict):
+        return data
+    texts = {name: spot.at("updates", "packages", name).text or value for name, value in packages.items()}
+    return {**data, "updates": {**updates, "packages": texts}}
+
+
+def _check_selectors(
+    plan: PatchPlan, spot: Spot, site: Site, match: bool, errors: list[Problem], warnings: list[Problem]
+) -> None:
+    wanted = [(plan.targets, spot.at("targets"), True)]
+    for number, wave in enumerate(plan.waves):
+        if wave.select is not None:
+            wanted.append((wave.select, spot.at("waves", number, "select"), False))
+    for text, at, needed in wanted:
+        try:
+            selector = parse(text)
+        except SelectorError as error:
+            errors.append(at.problem(error.fault, hint=error.hint, offset=(error.column or 1) - 1))
+            continue
+        if not match:
+            continue
+        doubts = selector.doubts(site.hosts, site.groups)
+        if any(selector.matches(host) for host in site.hosts):
+            warnings += [at.problem(d.message, hint=d.hint, offset=d.column - 1) for d in doubts]
+            continue
+        because = f": {doubts[0].message}" if doubts else ""
+        hint = next((doubt.hint for doubt in doubts if doubt.hint), "See what there is: mainstay hosts")
+        problem = at.problem(f"matches no host{because}.", hint=hint, offset=doubts[0].column - 1 if doubts else None)
+        (errors if needed else warnings).append(problem)

@@ -1,0 +1,62 @@
+"""The whole site at once: settings, inventory, plans, windows, files. What `mainstay check` says, and what a run loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.site import Site, check_files, read_site
+from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plans import read_plans, unavailable
+from mainstay.schedules.windows import Window, check_plans, read_windows
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSite:
+    """plans and windows by name."""
+
+    site: Site
+    plans: Mapping[str, PatchPlan]
+    windows: Mapping[str, Window]
+    warnings: tuple[Problem, ...] = ()
+
+
+def check_site(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Problem]]:
+    """(the site, errors, warnings), both sorted by file and line. The site is None where there is any error.
+
+    Stricter than `load_checked`: what a plan asks for and mainstay can't do yet is an error, and so is a key file that
+    can't be used.
+    """
+    loaded, errors, warnings = _read(directory)
+    if loaded is not None:
+        errors += [problem for plan in loaded.plans.values() for problem in unavailable(plan, loaded.site)]
+        errors += check_files(loaded.site)
+    return (None if errors else loaded), sorted(errors, key=_place), sorted(warnings, key=_place)
+
+
+def load_checked(directory: Path) -> LoadedSite:
+    """The site for a verb that works with it. Raises ConfigError with all problems.
+
+    A plan that can't be run yet doesn't keep others from running: ask `unavailable(plan, site)` before one is run.
+    """
+    loaded, errors, _ = _read(directory)
+    if errors or loaded is None:
+        raise ConfigError(sorted(errors, key=_place))
+    return loaded
+
+
+def _read(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Problem]]:
+    site, errors = read_site(directory)
+    if site is None:
+        return None, errors, []
+    plans, plan_errors, warnings = read_plans(site, match=not errors)
+    windows, window_errors = read_windows(site)
+    errors = [*errors, *plan_errors, *window_errors, *check_plans(site, plans, windows)]
+    warnings = [*site.warnings, *warnings]
+    return LoadedSite(site, plans, windows, tuple(warnings)), errors, warnings
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return problem.file or "", problem.line or 0, problem.column or 0

@@ -1,0 +1,177 @@
+"""Windows and freezes: when work may start, as written in a site's schedules/*.yml."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mainstay.inventory.amounts import Duration
+from mainstay.inventory.document import Spot
+from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.names import check_name, shown
+from mainstay.inventory.settings import TimeZone
+from mainstay.inventory.site import Site
+from mainstay.inventory.validation import did_you_mean, validate
+from mainstay.inventory.value import Value
+from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plans import plan_spot
+from mainstay.runner.ports import Permission
+from mainstay.schedules.rules import check_cron, check_rrule
+
+LONGEST = 7 * 86400.0
+
+
+def _time(text: Any) -> str:
+    found = re.fullmatch(r"(\d{1,2}):(\d{2})", str(text), re.ASCII)
+    if not found or int(found[1]) > 23 or int(found[2]) > 59:
+        raise ValueError(f"{shown(text)} is no time of day (00:00 to 23:59)")
+    return f"{int(found[1]):02}:{found[2]}"
+
+
+TimeOfDay = Annotated[str, BeforeValidator(_time, json_schema_input_type=str)]
+"""Local wall time, `HH:MM`."""
+
+
+def _minutes(time: str) -> int:
+    return int(time[:2]) * 60 + int(time[3:])
+
+
+class Window(Value):
+    """When work may start: on the days of `rrule` (plus `offset_days`) at `start`, or at the moments of `cron`.
+
+    It is open for `duration` seconds of real time; nothing starts in its last `cutoff` seconds. An `end` before `start`
+    is on the next day. timezone: the site's where it is not given.
+    """
+
+    name: str = ""
+    rrule: Annotated[str, AfterValidator(check_rrule)] | None = None
+    cron: Annotated[str, AfterValidator(check_cron)] | None = None
+    offset_days: int = Field(default=0, ge=-366, le=366)
+    start: TimeOfDay | None = None
+    end: TimeOfDay | None = None
+    duration: Annotated[Duration, Field(gt=0, le=LONGEST)] | None = None
+    cutoff: Annotated[Duration, Field(ge=0)] = 0.0
+    timezone: TimeZone | None = None
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.rrule is None) == (self.cron is None):
+            raise ValueError("a window opens by exactly one of rrule and cron")
+        if self.cron is not None and (self.start is not None or self.end is not None or self.offset_days):
+            raise ValueError("cron says the time itself: no start, end or offset_days beside it")
+        if self.rrule is not None and self.start is None:
+            raise ValueError("start is missing: the time of day at which it opens")
+        if (self.duration is None) == (self.end is None):
+            raise ValueError("a window ends by exactly one of duration and end")
+        if self.end is not None and self.end == self.start:
+            raise ValueError("end is the same as start: say how long with duration (24h)")
+        if self.cutoff >= self.length:
+            raise ValueError("cutoff is not shorter than the window: nothing could ever start")
+        return self
+
+    @property
+    def length(self) -> float:
+        """Seconds that it is open, by the clock on the wall where `end` is given."""
+        if self.duration is not None:
+            return self.duration
+        assert self.start is not None
+        assert self.end is not None
+        return (_minutes(self.end) - _minutes(self.start)) % 1440 * 60.0
+
+
+class WindowGate:
+    """The gate of plans that have a window, as long as windows are not enforced: refused, unless somebody breaks glass."""
+
+    def __init__(self, window: str | None, *, break_glass: str | None = None) -> None:
+        self._window = window
+        self._reason = (break_glass or "").strip()
+
+    def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
+        if self._window is None:
+            return Permission(answer="start")
+        if self._reason:
+            return Permission(answer="start", gate="window", reason=f"break-glass: {self._reason}")
+        reason = f"the plan has the window {self._window}, and windows are not enforced yet: --break-glass REASON starts it now"
+        return Permission(answer="refuse", gate="window", reason=reason)
+
+
+def load_windows(site: Site) -> dict[str, Window]:
+    """name → window. Raises ConfigError with all problems."""
+    windows, problems = read_windows(site)
+    if problems:
+        raise ConfigError(problems)
+    return windows
+
+
+def read_windows(site: Site) -> tuple[dict[str, Window], list[Problem]]:
+    windows: dict[str, Window] = {}
+    problems: list[Problem] = []
+    places: dict[str, Spot] = {}
+    for document in site.documents:
+        spot = document.spot("windows")
+        if spot.value is not None and not isinstance(spot.value, dict):
+            problems.append(spot.problem("has to be a mapping: name: {…}"))
+        for name in spot.value if isinstance(spot.value, dict) else ():
+            at = spot.at(name)
+            if name in places:
+                message = f"this window is declared twice, first in {places[name].source}."
+                problems.append(at.problem(message, on="key", hint="Keep one of the two."))
+                continue
+            places[name] = at
+            try:
+                check_name(name, "window")
+            except ValueError as error:
+                problems.append(at.problem(str(error), on="key"))
+                continue
+            window = validate(Window, at.value, at, problems, own=frozenset({"name", "source"}))
+            if window is not None:
+                windows[name] = window.model_copy(update={"name": name, "source": at.source})
+        _check_freezes(document.spot("freezes"), site, problems)
+    return windows, problems
+
+
+def _check_freezes(spot: Spot, site: Site, problems: list[Problem]) -> None:
+    """Calendars (files of the site) and dates: `2026-12-24`, or `2026-12-20/2027-01-06` for both days and all between."""
+    if spot.value is None:
+        return
+    if not isinstance(spot.value, list):
+        problems.append(spot.problem("has to be a list of calendars (freezes.ics) and dates (2026-12-24)"))
+        return
+    for index, entry in enumerate(spot.value):
+        at = spot.at(index)
+        if not isinstance(entry, str):
+            problems.append(at.problem("has to be a calendar (freezes.ics) or a date (2026-12-24)"))
+        elif entry[:1].isdigit() and not entry.endswith(".ics"):
+            if fault := _date_fault(entry):
+                problems.append(at.problem(fault))
+        elif not (site.root / entry).is_file():
+            hint = "Paths are relative to the site."
+            problems.append(at.problem(f"there is no file {shown(entry)}.", hint=hint))
+
+
+def _date_fault(text: str) -> str | None:
+    try:
+        days = [date.fromisoformat(part) for part in text.split("/")]
+    except ValueError:
+        return f"{shown(text)} is no date (2026-12-24) and no span of dates (2026-12-20/2027-01-06)"
+    if len(days) > 2 or days != sorted(days):
+        return f"{shown(text)} ends before it begins"
+    return None
+
+
+def check_plans(site: Site, plans: dict[str, PatchPlan], windows: dict[str, Window]) -> list[Problem]:
+    """Plans that name a window which is not there. windows: also those that are declared and wrong, by name."""
+    problems = []
+    for name, plan in plans.items():
+        spot = plan_spot(site, name)
+        if plan.window is None or plan.window in windows or spot is None:
+            continue
+        declared = {known for document in site.documents for known in document.spot("windows").value or ()}
+        if plan.window not in declared:
+            hint = did_you_mean(plan.window, declared) or "Declare it under windows:."
+            problems.append(spot.at("window").problem(f"there is no window {shown(plan.window)}.", hint=hint))
+    return problems
