@@ -19,7 +19,7 @@ import paramiko
 from mainstay.inventory.host import Host
 from mainstay.runner.shell import scripts
 from mainstay.runner.shell.adapters.connect import connect, hang_up, load_key, offered, unknown_key
-from mainstay.runner.shell.adapters.exchange import Exchange, Framed, Kept, Late
+from mainstay.runner.shell.adapters.exchange import Exchange, Late
 from mainstay.runner.shell.contract import (
     STATE_DIR,
     Command,
@@ -39,6 +39,7 @@ from mainstay.runner.shell.pins import HostKey, Pins
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.shell.quote import assignments, quote
 from mainstay.runner.shell.refusals import refusal
+from mainstay.runner.shell.streams import Framed, Kept
 
 GUARD_WAIT = 30
 """Seconds that a fenced command waits on the host for a change of the lock that is under way."""
