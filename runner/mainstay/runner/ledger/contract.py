@@ -44,6 +44,9 @@ class Ledger(Protocol):
     def verify(self) -> list[Finding]:
         """Everything that is wrong between the first entry, the last, and the anchor. Empty: nothing found."""
 
+    def guard(self) -> None:
+        """Asked before any work starts: raises LedgerBehind where starting would hide a loss."""
+
 
 class SealConflict(MainstayError):
     kind = "ledger"

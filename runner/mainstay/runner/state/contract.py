@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.record import HostPart
 from mainstay.runner.verdict import Verdict
@@ -114,3 +115,13 @@ class State(Protocol):
     def unblock(self, host: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+class StateConflict(MainstayError):
+    """What is written already is something else; it stays as it is."""
+
+    kind = "state"
+
+
+class NoSuchRun(UsageError):
+    """No run has this id."""

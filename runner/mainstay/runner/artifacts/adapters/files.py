@@ -1,0 +1,177 @@
+"""Artifacts as files: `<directory>/<kind>/ab/cdef…`, folders 0700, files 0600.
+
+A name is the SHA-256 of what was given. A package's file is that content itself. What is compressed begins with a line
+of our own: the SHA-256 of the content that is in the file, which differs from the name only where an output was capped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing
+from mainstay.runner.artifacts.trim import is_trimmed, trim, trim_file
+
+KINDS = ("output", "package", "json")
+PLAIN = frozenset({"package"})
+"""Kinds that lie as they are, so that their file can be handed to a host."""
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_HEADER = 65  # a hash and a newline
+
+
+class FileArtifacts:
+    """Implements Artifacts."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put(self, data: bytes, *, kind: str) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        place = self._place(kind, name)
+        if not place.exists():
+            with self._temporary(kind) as (file, path):
+                file.write(data if kind in PLAIN else _packed(trim(data) if kind == "output" else data))
+                _keep(file, path, place)
+        return name
+
+    @contextmanager
+    def writer(self, *, kind: str) -> Iterator[tuple[BinaryIO, list[str]]]:
+        names: list[str] = []
+        with self._temporary(kind) as (file, path):
+            hashing = _Hashing(file)
+            yield cast(BinaryIO, hashing), names
+            name = hashing.hexdigest()
+            place = self._place(kind, name)
+            if kind in PLAIN:
+                _keep(file, path, place)
+            else:
+                data = trim_file(file) if kind == "output" else _whole(file)
+                with self._temporary(kind) as (packed, beside):
+                    packed.write(_packed(data))
+                    _keep(packed, beside, place)
+            names.append(name)
+
+    def read(self, hash: str) -> bytes:
+        place = self._find(hash)
+        data = place.read_bytes()
+        content = data if place.parent.parent.name in PLAIN else _unpacked(data, hash)
+        if content is None or (hashlib.sha256(content).hexdigest() != hash and place.parent.parent.name in PLAIN):
+            raise _damaged(place)
+        return content
+
+    def path(self, hash: str) -> Path:
+        place = self._find(hash)
+        if place.parent.parent.name not in PLAIN:
+            raise ArtifactMissing(f"artifact {hash} is kept compressed, and has no file of its own")
+        with place.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != hash:
+                raise _damaged(place)
+        return place
+
+    def has(self, hash: str) -> bool:
+        return any(self._place(kind, hash).exists() for kind in KINDS)
+
+    def hashes(self, kind: str) -> Iterator[str]:
+        yield from sorted(place.parent.name + place.name for place in self._places(kind))
+
+    def prune(self, *, kind: str, older_than: float, keep: frozenset[str], cap: int) -> list[str]:
+        now = time.time()
+        found = [(place, place.stat()) for place in self._places(kind)]
+        size = sum(of.st_size for _, of in found)
+        gone: list[str] = []
+        for place, of in sorted(found, key=lambda item: item[1].st_mtime):
+            name = place.parent.name + place.name
+            if name not in keep and (now - of.st_mtime > older_than or size > cap):
+                place.unlink(missing_ok=True)
+                size -= of.st_size
+                gone.append(name)
+        return gone
+
+    def _places(self, kind: str) -> list[Path]:
+        return list(self._kind(kind).glob("[0-9a-f][0-9a-f]/*"))
+
+    def _kind(self, kind: str) -> Path:
+        assert kind in KINDS, kind
+        return self._directory / kind
+
+    def _place(self, kind: str, name: str) -> Path:
+        if not _HASH.fullmatch(name):
+            raise ArtifactMissing(f"{name!r} is not the name of an artifact")
+        return self._kind(kind) / name[:2] / name[2:]
+
+    def _find(self, name: str) -> Path:
+        for kind in KINDS:
+            if (place := self._place(kind, name)).exists():
+                return place
+        raise ArtifactMissing(f"artifact {name} is not in {self._directory} (any more)")
+
+    @contextmanager
+    def _temporary(self, kind: str) -> Iterator[tuple[BinaryIO, Path]]:
+        """A file that is gone at the end of the block, unless it was kept."""
+        self._kind(kind).mkdir(mode=0o700, exist_ok=True)
+        number, name = tempfile.mkstemp(dir=self._kind(kind), prefix="new-")
+        try:
+            with os.fdopen(number, "w+b") as file:
+                yield cast(BinaryIO, file), Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+class _Hashing:
+    """Hashes what is written through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _keep(file: BinaryIO, path: Path, place: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    path.rename(place)
+
+
+def _whole(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _packed(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode() + b"\n" + zlib.compress(content)
+
+
+def _unpacked(data: bytes, name: str) -> bytes | None:
+    """The content, or None where it is not what it was: neither what the name says nor a capped form of it."""
+    try:
+        content = zlib.decompress(data[_HEADER:])
+    except zlib.error:
+        return None
+    found = hashlib.sha256(content).hexdigest()
+    if found == name or (found.encode() + b"\n" == data[:_HEADER] and is_trimmed(content)):
+        return content
+    return None
+
+
+def _damaged(place: Path) -> ArtifactDamaged:
+    return ArtifactDamaged(f"{place} is damaged: its content is not what its name says")

@@ -1,0 +1,1 @@
+"""Where records are kept for real: a SQLite file that the state shares."""

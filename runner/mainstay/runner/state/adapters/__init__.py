@@ -1,0 +1,1 @@
+"""Where the state is kept for real: a SQLite file that the ledger shares."""

@@ -1,0 +1,221 @@
+"""The state in `mainstay.db`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from ulid import ULID
+
+from mainstay.inventory.value import Json, canonical
+from mainstay.runner.ports import Clock, SystemClock
+from mainstay.runner.record import HostPart
+from mainstay.runner.state.adapters import tables
+from mainstay.runner.state.adapters.database import Database, StateUnusable
+from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
+from mainstay.runner.verdict import Verdict
+
+
+class SqlState:
+    """Implements State. Makes its tables where they are not."""
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock or SystemClock()
+        self._id = self._set_up()
+
+    def _set_up(self) -> str:
+        first = {"state_id": str(ULID()), "fence": "0", "schema_version": str(tables.SCHEMA_VERSION)}
+        with self._database.write() as to:
+            tables.metadata.create_all(to)
+            rows = [{"name": name, "value": value} for name, value in first.items()]
+            to.execute(insert(tables.meta).on_conflict_do_nothing(), rows)
+            kept: dict[str, str] = dict(to.execute(sa.select(tables.meta.c.name, tables.meta.c.value)).tuples().all())
+        if int(kept["schema_version"]) > tables.SCHEMA_VERSION:
+            raise StateUnusable(
+                f"{self._database.path} was written by a newer mainstay (schema {kept['schema_version']})",
+                hint="Use that version, or a newer one.",
+            )
+        return kept["state_id"]
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def next_fence(self) -> int:
+        return self._lift_fence(sa.cast(tables.meta.c.value, sa.Integer) + 1)
+
+    def raise_fence(self, seen: int) -> None:
+        self._lift_fence(sa.func.max(sa.cast(tables.meta.c.value, sa.Integer), seen))
+
+    def _lift_fence(self, value: sa.ColumnElement[int]) -> int:
+        change = (
+            sa.update(tables.meta)
+            .where(tables.meta.c.name == "fence")
+            .values(value=sa.cast(value, sa.Text))
+            .returning(tables.meta.c.value)
+        )
+        with self._database.write() as to:
+            return int(to.execute(change).scalar_one())
+
+    def add_run(self, row: RunRow) -> None:
+        values = row.to_json() | {"request": _text(row.request)}
+        with self._database.write() as to:
+            there = to.execute(sa.select(tables.run.c.request).where(tables.run.c.id == row.id)).scalar_one_or_none()
+            if there is None:
+                to.execute(sa.insert(tables.run).values(**values))
+            elif there != values["request"]:
+                raise StateConflict(f"run {row.id} is there already, and was asked for something else")
+
+    def run(self, id: str) -> RunRow | None:
+        with self._database.read() as of:
+            row = of.execute(sa.select(tables.run).where(tables.run.c.id == id)).mappings().one_or_none()
+        return None if row is None else _run_row(row)
+
+    def runs(self, *, in_flight: bool = False) -> list[RunRow]:
+        query = sa.select(tables.run).order_by(tables.run.c.number)
+        if in_flight:
+            query = query.where(tables.run.c.state != "ended")
+        with self._database.read() as of:
+            return [_run_row(row) for row in of.execute(query).mappings()]
+
+    def set_run(
+        self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
+    ) -> None:
+        given = {"state": state, "wave": wave, "ended_at": ended_at}
+        self._change_run(id, {name: value for name, value in given.items() if value is not None})
+
+    def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
+        self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason})
+
+    def _change_run(self, id: str, values: dict[str, Any]) -> None:
+        if not values:
+            return
+        with self._database.write() as to:
+            done = to.execute(sa.update(tables.run).where(tables.run.c.id == id).values(**values))
+            if done.rowcount == 0:
+                raise NoSuchRun(f"there is no run {id}", hint="`mainstay runs` and `mainstay records` list them.")
+
+    def write_part(self, run: str, part: HostPart) -> None:
+        table, body = tables.host_part, _text(part.to_json())
+        mine = (table.c.run == run, table.c.host == part.host)
+        with self._database.write() as to:
+            there = to.execute(sa.select(table.c.body).where(*mine)).scalar_one_or_none()
+            if there is None:
+                to.execute(sa.insert(table).values(run=run, host=part.host, body=body))
+            elif there != body:
+                raise StateConflict(f"the part of {part.host} in run {run} is written already, and is another")
+
+    def parts(self, run: str) -> list[HostPart]:
+        table = tables.host_part
+        query = sa.select(table.c.body).where(table.c.run == run).order_by(table.c.host)
+        with self._database.read() as of:
+            return [HostPart.from_json(json.loads(body)) for body in of.execute(query).scalars()]
+
+    def last_part(self, host: str) -> tuple[str, HostPart] | None:
+        table = tables.host_part
+        query = sa.select(table.c.run, table.c.body).where(table.c.host == host).order_by(table.c.number.desc())
+        with self._database.read() as of:
+            row = of.execute(query.limit(1)).one_or_none()
+        return None if row is None else (row.run, HostPart.from_json(json.loads(row.body)))
+
+    def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
+        row = insert(tables.outcome).values(run=run, host=host, verdict=str(verdict))
+        row = row.on_conflict_do_update(index_elements=["run", "host"], set_={"verdict": row.excluded.verdict})
+        with self._database.write() as to:
+            to.execute(row)
+
+    def outcomes(self, run: str) -> dict[str, Verdict]:
+        query = sa.select(tables.outcome).where(tables.outcome.c.run == run).order_by(tables.outcome.c.host)
+        with self._database.read() as of:
+            return {row.host: Verdict(row.verdict) for row in of.execute(query)}
+
+    def note_step(self, run: str, host: str, step: str, detail: str) -> None:
+        now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        wave = sa.select(tables.run.c.wave).where(tables.run.c.id == run).scalar_subquery()
+        row = insert(tables.note).values(run=run, host=host, step=step, detail=detail, since=now, wave=wave)
+        # Another detail of the same step: it has been going on since it was first noted.
+        since = sa.case((tables.note.c.step == row.excluded.step, tables.note.c.since), else_=row.excluded.since)
+        new = {"step": row.excluded.step, "detail": row.excluded.detail, "since": since, "wave": row.excluded.wave}
+        with self._database.write() as to:
+            to.execute(row.on_conflict_do_update(index_elements=["run", "host"], set_=new))
+
+    def notes(self, run: str) -> dict[str, Json]:
+        table = tables.note
+        query = sa.select(table.c.host, table.c.step, table.c.detail, table.c.since, table.c.wave)
+        with self._database.read() as of:
+            rows = of.execute(query.where(table.c.run == run).order_by(table.c.host)).mappings().all()
+        return {row["host"]: {name: value for name, value in row.items() if name != "host"} for row in rows}
+
+    def add_undo(self, row: UndoRow) -> None:
+        values = row.to_json() | {"undo": _text(row.undo)}
+        statement = insert(tables.undo).values(**values)
+        # A capture that was interrupted is made again; whether it has been used since is not forgotten.
+        new = {name: statement.excluded[name] for name in ("operation", "undo", "made_at", "keep_until")}
+        with self._database.write() as to:
+            to.execute(statement.on_conflict_do_update(index_elements=["run", "host"], set_=new))
+
+    def undos(self, *, run: str | None = None, host: str | None = None) -> list[UndoRow]:
+        table = tables.undo
+        query = sa.select(table).order_by(table.c.number)
+        if run is not None:
+            query = query.where(table.c.run == run)
+        if host is not None:
+            query = query.where(table.c.host == host)
+        with self._database.read() as of:
+            rows = of.execute(query).mappings().all()
+        return [
+            UndoRow.from_json({name: row[name] for name in UndoRow.model_fields} | {"undo": json.loads(row["undo"])})
+            for row in rows
+        ]
+
+    def mark_undone(self, run: str, host: str, by: str) -> None:
+        mine = (tables.undo.c.run == run, tables.undo.c.host == host)
+        with self._database.write() as to:
+            to.execute(sa.update(tables.undo).where(*mine).values(undone_by=by))
+
+    def see(self, cohort: str, versions: list[tuple[str, str]], at: str) -> None:
+        known = self.sightings(cohort)
+        new = [(name, version) for name, version in versions if known.get((name, version), "~") > at]
+        if not new:
+            return  # looking at a fleet again and again must not write
+        rows = [{"cohort": cohort, "package": name, "version": version, "seen_at": at} for name, version in new]
+        statement = insert(tables.sighting)
+        earlier = sa.func.min(tables.sighting.c.seen_at, statement.excluded.seen_at)
+        key = ["cohort", "package", "version"]
+        with self._database.write() as to:
+            to.execute(statement.on_conflict_do_update(index_elements=key, set_={"seen_at": earlier}), rows)
+
+    def sightings(self, cohort: str) -> dict[tuple[str, str], str]:
+        with self._database.read() as of:
+            rows = of.execute(sa.select(tables.sighting).where(tables.sighting.c.cohort == cohort))
+            return {(row.package, row.version): row.seen_at for row in rows}
+
+    def block(self, host: str, change_digest: str, run: str) -> None:
+        row = insert(tables.block).values(host=host, change_digest=change_digest, run=run)
+        row = row.on_conflict_do_update(index_elements=["host", "change_digest"], set_={"run": row.excluded.run})
+        with self._database.write() as to:
+            to.execute(row)
+
+    def blocked(self, host: str, change_digest: str) -> str | None:
+        table = tables.block
+        query = sa.select(table.c.run).where(table.c.host == host, table.c.change_digest == change_digest)
+        with self._database.read() as of:
+            return of.execute(query).scalar_one_or_none()
+
+    def unblock(self, host: str) -> None:
+        with self._database.write() as to:
+            to.execute(sa.delete(tables.block).where(tables.block.c.host == host))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _text(data: Json) -> str:
+    return canonical(data).decode()
+
+
+def _run_row(row: Any) -> RunRow:
+    return RunRow.from_json({name: row[name] for name in RunRow.model_fields} | {"request": json.loads(row["request"])})
