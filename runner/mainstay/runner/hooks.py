@@ -1,0 +1,153 @@
+"""Hooks: a command before the change or after it, on the host or on mainstay's own machine."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+
+from mainstay.inventory.errors import Refused
+from mainstay.runner.operation import HostWork, Outcome
+from mainstay.runner.plan import Hook
+from mainstay.runner.shell.contract import Command, DeadlineExceeded, Output, SudoRefused
+
+OUTPUT_CAP = 1024 * 1024
+"""Bytes of a hook's output that are kept; the rest is read and dropped, so that a chatty hook does not block."""
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for a hook on the controller that ran out of time."""
+
+INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSH_AUTH_SOCK")
+"""What a hook on the controller sees of mainstay's own environment: nothing that may hold a secret by reference."""
+
+
+def run_hook(hook: Hook, work: HostWork, *, environ: Mapping[str, str] | None = None) -> Outcome:
+    """Run one hook to its end. A host's hook carries the fence. Raises Refused for a playbook, and what Shell raises
+    (except for a hook that ran out of time: that is an outcome)."""
+    told = {"MAINSTAY_RUN": work.run, "MAINSTAY_HOST": work.host.name, "MAINSTAY_ADDRESS": work.host.address}
+    if hook.playbook is not None:
+        raise Refused(
+            f"hook {hook.playbook}: playbooks are not available yet",
+            hint="Use a command on the host, or a controller command that calls ansible-playbook.",
+        )
+    if hook.controller is not None:
+        source = os.environ if environ is None else environ
+        inherited = {name: source[name] for name in INHERITED if name in source}
+        return run_here(hook.controller, {**inherited, **told}, deadline=hook.timeout, output=work.output)
+    return _on_host(hook, work, told)
+
+
+def _on_host(hook: Hook, work: HostWork, told: Mapping[str, str]) -> Outcome:
+    """As root where no user is named: taking a service out and putting it back is root's work."""
+    argv = hook.command or ()
+    root = hook.user in (None, "root")
+    try:
+        output = work.shell.run(
+            Command(
+                argv=argv,
+                sudo=root,
+                user=None if root else hook.user,
+                env=told,
+                deadline=hook.timeout,
+                fence=work.fence,
+                limit=OUTPUT_CAP,
+            )
+        )
+    except DeadlineExceeded:
+        return Outcome(ok=False, detail=f"{argv[0]}: did not end within {hook.timeout:g} s; it may still run")
+    except SudoRefused as error:
+        return Outcome(ok=False, detail=f"{argv[0]}: the login may not become {hook.user or 'root'}: {error.plain}")
+    work.output(output.stdout)
+    work.output(output.stderr)
+    return _ended(argv[0], output)
+
+
+def _ended(name: str, output: Output) -> Outcome:
+    if output.status == 0:
+        return Outcome(ok=True, detail=f"{name}: done")
+    lines = [line.strip() for line in (output.stdout + b"\n" + output.stderr).decode("utf-8", "replace").splitlines()]
+    said = next((line for line in reversed(lines) if line), "")
+    return Outcome(ok=False, detail=f"{name}: status {output.status}" + (f": {said[:300]}" if said else ""))
+
+
+def run_here(
+    argv: tuple[str, ...], env: Mapping[str, str], *, deadline: float, output: Callable[[bytes], None]
+) -> Outcome:
+    """A command on this machine: no shell, its own process group, ended as a whole when its time is up."""
+    try:
+        process = subprocess.Popen(
+            argv,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        return Outcome(ok=False, detail=f"{argv[0]}: {why}")
+    tail = bytearray()
+    late = _drain(process, time.monotonic() + deadline, output, tail)
+    if late:
+        _end_group(process)
+        return Outcome(ok=False, detail=f"{argv[0]}: did not end within {deadline:g} s; it was stopped")
+    status = process.wait()
+    return _ended(argv[0], Output(status=status if status >= 0 else 128 - status, stdout=bytes(tail)))
+
+
+def _drain(process: subprocess.Popen[bytes], until: float, output: Callable[[bytes], None], tail: bytearray) -> bool:
+    """Read what it says until it has ended. True: its time is up. What it left running may keep the pipe open: not waited for."""
+    assert process.stdout is not None
+    told, pipe = 0, process.stdout.fileno()
+    os.set_blocking(pipe, False)
+    with selectors.DefaultSelector() as ready, process.stdout:
+        ready.register(pipe, selectors.EVENT_READ)
+        opened = True
+        while True:
+            ended = process.poll() is not None
+            left = until - time.monotonic()
+            if not ended and left <= 0:
+                return True
+            if opened:
+                some = ready.select(0 if ended else min(left, 0.2))
+            else:
+                some = []
+                if not ended:
+                    _wait(process, min(left, 0.2))
+            chunk = _read(pipe) if some else None
+            if chunk:
+                if told < OUTPUT_CAP:
+                    output(chunk[: OUTPUT_CAP - told])
+                told += len(chunk)
+                tail[:] = (tail + chunk)[-4096:]
+            elif chunk == b"":
+                ready.unregister(pipe)
+                opened = False
+            if ended and not chunk:
+                return False
+
+
+def _read(pipe: int) -> bytes | None:
+    try:
+        return os.read(pipe, 65536)
+    except BlockingIOError:
+        return None
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        _wait(process, patience)
