@@ -24,9 +24,9 @@ def table(
     """rows of equal length. right: indices of right-aligned columns. columns: width of the screen."""
     body = [[_cell(cell) for cell in row] for row in rows]
     titles = [Span(text, "dim") for text in head]
-    every = ([titles] if titles else []) + body
-    if not every:
+    if not body:
         return []
+    every = ([titles] if titles else []) + body
     widths = [max(clean.width(row[index].text) for row in every) for index in range(len(every[0]))]
     taken = len(indent) + sum(widths[:-1]) + len(gap) * (len(widths) - 1)
     last = max(20, columns - taken)

@@ -1,0 +1,302 @@
+"""Where concrete classes are chosen, and nowhere else. Everything is made when it is first asked for."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from zoneinfo import ZoneInfo
+
+from mainstay.inventory.errors import ConfigError, Problem, UsageError
+from mainstay.inventory.host import Host
+from mainstay.inventory.secrets import Secrets
+from mainstay.inventory.selectors import parse, pick
+from mainstay.inventory.site import Site, find_site
+from mainstay.inventory.stamp import stamp
+from mainstay.inventory.validation import did_you_mean
+from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plans import unavailable
+from mainstay.runner.ports import Clock, Listener, Quiet, SystemClock
+from mainstay.runner.record import MaintenanceRecord, SiteStamp
+from mainstay.runner.request import Asking
+from mainstay.runner.shell.pins import HostKey, Pins
+from mainstay.runner.steps import rfc3339
+from mainstay.schedules.check import LoadedSite, load_checked
+
+if TYPE_CHECKING:
+    from mainstay.console.history import History
+    from mainstay.console.render.hosts import Known
+    from mainstay.runner.artifacts.contract import Artifacts
+    from mainstay.runner.engine.contract import Engine
+    from mainstay.runner.ledger.contract import Ledger
+    from mainstay.runner.operation import Operation
+    from mainstay.runner.request import RunRequest
+    from mainstay.runner.runs import Runs
+    from mainstay.runner.shell.adapters.fabric import FabricShells
+    from mainstay.runner.shell.contract import Shells
+    from mainstay.runner.state.adapters.stores import Stores
+    from mainstay.runner.state.contract import RunRow, State
+    from mainstay.runner.toolbox import Toolbox
+    from mainstay.runner.upkeep import Upkeep
+
+SITE_VARIABLE = "MAINSTAY_SITE"
+
+
+def site_folder(given: Path | None) -> Path:
+    """--site, else $MAINSTAY_SITE, else the nearest folder upwards with a mainstay.yml. Raises UsageError."""
+    if given is None and os.environ.get(SITE_VARIABLE):
+        given = Path(os.environ[SITE_VARIABLE])
+    if given is None:
+        return find_site(Path.cwd())
+    folder = given.expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"{given} is no folder", hint="--site takes a site's folder; mainstay init DIR makes one.")
+    return find_site(folder)
+
+
+def load(given: Path | None) -> Application:
+    """The application on a site that is right. Raises ConfigError with every problem."""
+    return Application(load_checked(site_folder(given)))
+
+
+def who() -> str:
+    """Who asks: `anna@ops1`; behind sudo the one who typed it."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
+
+
+class Application:
+    """One site with everything that works on it. A context manager: what was opened is closed at its end."""
+
+    def __init__(self, loaded: LoadedSite) -> None:
+        self._loaded = loaded
+        self._closing = ExitStack()
+        self.listener: Listener = Quiet()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    # The site
+
+    @property
+    def site(self) -> Site:
+        return self._loaded.site
+
+    @property
+    def plans(self) -> Mapping[str, PatchPlan]:
+        return self._loaded.plans
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return self._loaded.warnings
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.site.timezone)
+
+    @cached_property
+    def clock(self) -> Clock:
+        return SystemClock()
+
+    @cached_property
+    def requested_by(self) -> str:
+        return who()
+
+    def select(self, selector: str | None, among: Sequence[Host] | None = None) -> tuple[Host, ...]:
+        """Hosts that the selector picks, all without one. Raises SelectorError where it matches nothing."""
+        hosts = self.site.hosts if among is None else tuple(among)
+        if selector is None:
+            return tuple(hosts)
+        return pick(selector, hosts, self.site.groups)
+
+    def plan(self, name: str) -> PatchPlan:
+        """Raises UsageError where the site has no such plan."""
+        if name not in self.plans:
+            told = f"The site's plans: {', '.join(sorted(self.plans))}." if self.plans else "The site has no plan."
+            raise UsageError(f'There is no plan "{name}".', hint=did_you_mean(name, self.plans) or told)
+        return self.plans[name]
+
+    def runnable(self, name: str) -> PatchPlan:
+        """Raises ConfigError for a plan that asks for what can't be done yet: it is never ignored."""
+        plan = self.plan(name)
+        problems = unavailable(plan, self.site)
+        if problems:
+            raise ConfigError(problems)
+        return plan
+
+    def targets(self, plan: PatchPlan, selector: str | None = None) -> tuple[Host, ...]:
+        """The plan's hosts, or those of them that the selector picks."""
+        hosts = self.select(plan.targets)
+        return self.select(selector, hosts) if selector else hosts
+
+    def asking(self, *, reason: str = "", break_glass: str = "", retry: bool = False) -> Asking:
+        commit, dirty = stamp(self.site.root)
+        return Asking(
+            requested_by=self.requested_by,
+            asked_at=rfc3339(self.clock.now()),
+            reason=reason,
+            break_glass=break_glass,
+            retry=retry,
+            site=SiteStamp(commit=commit, dirty=dirty),
+            site_name=self.site.name,
+            mainstay_version=version("mainstay"),
+        )
+
+    # The stores
+
+    @cached_property
+    def stores(self) -> Stores:
+        from mainstay.runner.state.adapters.stores import open_state
+
+        stores = open_state(self.site.state_url, self.site.root)
+        self._closing.callback(stores.close)
+        return stores
+
+    @property
+    def state(self) -> State:
+        return self.stores.state
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.stores.ledger
+
+    @property
+    def artifacts(self) -> Artifacts:
+        return self.stores.artifacts
+
+    @cached_property
+    def history(self) -> History:
+        from mainstay.console.history import History
+
+        return History(self.state, self.ledger)
+
+    def record(self, text: str) -> MaintenanceRecord:
+        return self.history.record(text)
+
+    def run_row(self, text: str) -> RunRow:
+        return self.history.run(text)
+
+    def known(self, host: Host) -> Known:
+        from mainstay.console.render.hosts import Known
+
+        run, part = self.state.last_part(host.name) or ("", None)
+        pins = tuple(key.fingerprint for key in self.pins.keys(host))
+        return Known(host=host, pins=pins, run=run, part=part)
+
+    # The hosts
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        return Secrets(self.site.root)
+
+    @cached_property
+    def pins(self) -> Pins:
+        return Pins(self.site.known_hosts)
+
+    @cached_property
+    def _fabric(self) -> FabricShells:
+        from mainstay.runner.shell.adapters.fabric import FabricShells
+
+        shells = FabricShells(self._host, self.site.known_hosts, self.secrets.resolve, root=self.site.root)
+        self._closing.callback(shells.close)
+        return shells
+
+    @property
+    def shells(self) -> Shells:
+        return self._fabric
+
+    def scan(self, host: Host) -> tuple[HostKey, ...]:
+        """The keys that the host offers now; nothing is sent to it."""
+        return self._fabric.scan(host)
+
+    def _host(self, name: str) -> Host:
+        host = self.site.inventory.host(name)
+        if host is None:
+            raise UsageError(f'There is no host "{name}".', hint="See mainstay hosts.")
+        return host
+
+    # What changes something
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        from mainstay.runner.host_upkeep import HostUpkeep  # type: ignore[import-untyped]  # lands next
+
+        return HostUpkeep()  # type: ignore[no-any-return]  # lands next
+
+    @cached_property
+    def operations(self) -> Mapping[str, Callable[[RunRequest], Operation]]:  # type: ignore[type-arg]  # C and U are each operation's own
+        from mainstay.runner.patching.operation import PatchOperation  # type: ignore[import-untyped]  # lands next
+
+        from mainstay.recovery.rollback import RollbackOperation  # type: ignore[attr-defined]  # lands next
+
+        return {"patch": PatchOperation.of, "rollback": RollbackOperation.of}
+
+    @cached_property
+    def tools(self) -> Toolbox:
+        from mainstay.runner.ports import AlwaysOpen
+        from mainstay.runner.toolbox import Toolbox
+        from mainstay.schedules.windows import WindowGate
+
+        return Toolbox(
+            state=self.state,
+            ledger=self.ledger,
+            artifacts=self.artifacts,
+            shells=self.shells,
+            upkeep=self.upkeep,
+            operations=self.operations,
+            matches=lambda selector, host: parse(selector).matches(host),
+            clock=self.clock,
+            listener=self.listener,
+            gate=lambda request: (
+                WindowGate(request.window, break_glass=request.break_glass) if request.window else AlwaysOpen()
+            ),
+        )
+
+    @cached_property
+    def engine(self) -> Engine:
+        from mainstay.runner.engine.adapters.dbos import DbosEngine
+
+        return DbosEngine(self.stores.directory)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Launches the engine: only for verbs that change something. Raises LedgerBehind before any work."""
+        from mainstay.runner.runs import Runs
+
+        self.stores.guard()
+        runs = Runs(self.tools, self.engine)
+        self.engine.launch()
+        self._closing.callback(self.engine.close)
+        return runs
+
+    def left_behind(self, runs: Collection[str]) -> set[str]:
+        """Those of the runs in flight that no living process works on. Starts nothing."""
+        from mainstay.runner.engine.adapters.dbos_store import DbosClient
+        from mainstay.runner.engine.contract import EngineUnusable
+
+        if not runs:
+            return set()
+        try:
+            client = DbosClient(self.stores.directory)
+        except EngineUnusable:
+            return set(runs)
+        try:
+            owners = client.unfinished()
+            return {run for run in runs if run not in owners or not client.alive(owners[run])}
+        finally:
+            client.close()

@@ -1,0 +1,78 @@
+"""From a plan and its hosts to what `preview`, `run -n` and `why` show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mainstay.console.render.preview import Look, Preview
+from mainstay.inventory.host import Host
+from mainstay.inventory.selectors import parse
+from mainstay.runner.budget import worst_case
+from mainstay.runner.forecasting import HostForecast, forecast, workable
+from mainstay.runner.plan import Carefulness, PatchPlan
+from mainstay.runner.request import RunRequest, patch_request
+from mainstay.runner.waves import arrange, natural
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+
+PARALLEL = 20
+
+
+def ask(app: Application, request: RunRequest) -> dict[str, HostForecast]:
+    """Read every host of the request, in parallel."""
+    operation = app.operations[request.kind](request)
+    return forecast(
+        request.hosts,
+        request.careful,
+        operation,
+        app.shells,
+        app.upkeep,
+        app.state,
+        app.clock,
+        parallel=max(PARALLEL, request.careful.parallel),
+    )
+
+
+def preview_plan(app: Application, plan: PatchPlan, hosts: Sequence[Host]) -> Preview:
+    request = patch_request(plan, hosts, app.asking())
+    return arranged(app, request, ask(app, request), title_of(plan), plan.window)
+
+
+def title_of(plan: PatchPlan) -> str:
+    return {"security": "security updates", "all": "all updates"}[plan.updates.select]
+
+
+def arranged(
+    app: Application, request: RunRequest, found: dict[str, HostForecast], title: str, window: str | None = None
+) -> Preview:
+    """Lay the forecasts out in waves, as the run would."""
+    careful: Carefulness = request.careful
+    waves = arrange(workable(found), careful.waves, lambda selector, host: parse(selector).matches(host))
+    wave_of = {name: wave.number for wave in waves for name in wave.hosts}
+    sizes = [len(wave.hosts) for wave in waves]
+    downloads = [one.forecast.download_bytes or 0 for one in found.values() if one.forecast]
+    return Preview(
+        plan=request.plan,
+        title=title,
+        looks=[_look(found[name], wave_of.get(name)) for name in sorted(found, key=natural)],
+        waves=sizes,
+        budget=careful.budget.of(sum(sizes)),
+        parallel=careful.parallel,
+        worst=worst_case(careful, sizes),
+        window=window,
+        estimate=app.history.estimate(request.plan, waves, careful.parallel) if request.kind == "patch" else None,
+        download=sum(downloads) or None,
+    )
+
+
+def _look(one: HostForecast, wave: int | None) -> Look:
+    return Look(
+        host=one.host.name,
+        forecast=one.forecast,
+        error="" if one.forecast else one.error or "nothing can be said",
+        unreachable=one.unreachable,
+        wave=wave,
+        cohort=one.facts.cohort if one.facts else "",
+    )

@@ -1,0 +1,87 @@
+"""What the ledger and the state tell of the past, as the verbs ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from mainstay.console.render.record import elapsed, touched
+from mainstay.inventory.errors import UsageError
+from mainstay.runner.ledger.contract import Entry, Ledger
+from mainstay.runner.record import MaintenanceRecord, Summary
+from mainstay.runner.state.contract import RunRow, State
+from mainstay.runner.waves import PlannedWave
+
+SHORTEST = 4
+"""Characters of a run's id that are enough to name it, if no other has them."""
+
+
+class History:
+    """Reads only."""
+
+    def __init__(self, state: State, ledger: Ledger) -> None:
+        self.state = state
+        self.ledger = ledger
+
+    def summaries(self) -> list[tuple[Entry, Summary]]:
+        """Every sealed record, oldest first."""
+        return [(entry, Summary.from_json(entry.body)) for entry in self.ledger.entries()]
+
+    def record(self, text: str) -> MaintenanceRecord:
+        """The record that a run's id (or its beginning or end) or a record's number names. Raises UsageError."""
+        entry = self.ledger.get(text) or self._entry(text)
+        parts = tuple(self.state.parts(entry.id))
+        return MaintenanceRecord(seq=entry.seq, hash=entry.hash, summary=Summary.from_json(entry.body), hosts=parts)
+
+    def _entry(self, text: str) -> Entry:
+        if text.isascii() and text.isdecimal():
+            found = next((entry for entry in self.ledger.entries(int(text) - 1) if entry.seq == int(text)), None)
+            if found is None:
+                raise UsageError(f"There is no record {text}.", hint="See mainstay records list.")
+            return found
+        named = _named(text, [entry.id for entry in self.ledger.entries()])
+        if named is None:
+            row = self._row(text)
+            if row is not None:
+                hint = f"See mainstay runs; if its process is gone: mainstay runs resume {row.id}"
+                raise UsageError(f"Run {row.id} has not ended, so there is no record of it yet.", hint=hint)
+            raise UsageError(f'There is no record "{text}".', hint="See mainstay records list.")
+        found = self.ledger.get(named)
+        assert found is not None
+        return found
+
+    def run(self, text: str) -> RunRow:
+        """The run that this id (or its beginning or end) names. Raises UsageError."""
+        row = self._row(text)
+        if row is None:
+            raise UsageError(f'There is no run "{text}".', hint="See mainstay runs and mainstay records list.")
+        return row
+
+    def _row(self, text: str) -> RunRow | None:
+        rows = {row.id: row for row in self.state.runs()}
+        named = _named(text, rows)
+        return rows[named] if named else None
+
+    def estimate(self, plan: str, waves: Sequence[PlannedWave], parallel: int) -> float | None:
+        """Seconds that such a run would take, from the newest record of this plan in which hosts were worked on."""
+        for entry, summary in reversed(self.summaries()):
+            if summary.plan != plan:
+                continue
+            spent = [elapsed(part) for part in self.state.parts(entry.id) if touched(part)]
+            known = [seconds for seconds in spent if seconds is not None]
+            if known:
+                batches = [-(-len(batch) // parallel) for wave in waves for batch in wave.batches]
+                return sum(batches) * median(known)
+        return None
+
+
+def _named(text: str, ids: Collection[str]) -> str | None:
+    wanted = text.strip().upper()
+    if wanted in ids:
+        return wanted
+    if len(wanted) < SHORTEST:
+        return None
+    found = sorted(id for id in ids if id.startswith(wanted) or id.endswith(wanted))
+    if len(found) > 1:
+        raise UsageError(f'"{text}" names {len(found)} runs: {", ".join(found[:5])}', hint="Write more of it.")
+    return found[0] if found else None

@@ -1,0 +1,192 @@
+"""Executing a run in this process and showing how it goes: `run`, `rollback` and `runs resume` end here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from mainstay.console.render import progress, record
+from mainstay.console.render.spans import line
+from mainstay.console.screen import Screen
+from mainstay.runner.request import RunRequest
+from mainstay.runner.verdict import EXIT_CODES
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+
+EVERY = 0.3
+"""Seconds between two looks at the state."""
+INTERRUPTED = 130
+
+
+def execute_and_follow(screen: Screen, app: Application, run: str) -> int:
+    """Execute the run in a thread and show it until its record is sealed. Returns the exit code of its verdict."""
+    execution = _Execution(lambda: app.runs.execute(run))
+    with _ctrl_c() as pressed, _display(screen) as show:
+        execution.start()
+        asked = False
+        while not execution.ended.wait(EVERY):
+            show(moment(app, run), app.clock.now())
+            if pressed.times and not asked:
+                asked = True
+                app.state.wish(run, "cancel", by=app.requested_by, reason="Ctrl-C")
+                show.say(
+                    "Stopping between hosts: nothing new starts, hosts in hand are brought to their end. "
+                    "Ctrl-C again lets go of the terminal."
+                )
+            if pressed.times > 1:
+                show.close()
+                _let_go(screen, run)
+        show(moment(app, run), app.clock.now(), last=True)
+    if execution.error is not None:
+        raise execution.error
+    return finished(screen, app, run)
+
+
+def finished(screen: Screen, app: Application, run: str) -> int:
+    """Print the sealed record; the exit code is its verdict's."""
+    sealed = app.record(run)
+    screen.show(sealed.to_json, lambda: record.outcome(sealed, screen.columns))
+    return EXIT_CODES[sealed.summary.verdict]
+
+
+def moment(app: Application, run: str) -> progress.Moment:
+    """The run as the state tells it now."""
+    row = app.state.run(run)
+    assert row is not None, "a run that is followed has a row"
+    request = RunRequest.from_json(row.request)
+    parts = {part.host: part for part in app.state.parts(run)}
+    outcomes = {**app.state.outcomes(run), **{host: part.verdict for host, part in parts.items()}}
+    return progress.Moment(
+        run=run,
+        plan=row.plan,
+        state=row.state,
+        hosts=[host.name for host in request.hosts],
+        started_at=row.started_at,
+        wave=row.wave,
+        tolerated=request.careful.budget.of(len(request.hosts)),
+        outcomes=outcomes,
+        notes=app.state.notes(run),
+        reasons={host: part.reason for host, part in parts.items()},
+        took={host: record.elapsed(part) for host, part in parts.items()},
+        wish=row.wish,
+    )
+
+
+class _Execution:
+    """The run's work, in a thread of this process, so that the main thread can listen to its operator."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="execute", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # raised again in the main thread
+            self.error = error
+        finally:
+            self.ended.set()
+
+
+class _Pressed:
+    times = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.times += 1
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[_Pressed]:
+    """Count Ctrl-C instead of being thrown out of whatever is being done."""
+    pressed = _Pressed()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _let_go(screen: Screen, run: str) -> None:
+    screen.say(
+        f"Let go of run {run}. What its hosts are doing goes on there; the run itself stands still until",
+        f"  mainstay runs resume {run}",
+    )
+    sys.stdout.flush()
+    # At once: an orderly end would wait for the threads that this is about leaving.
+    os._exit(INTERRUPTED)
+
+
+class _Lines:
+    """Without a terminal: one line per event."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.before: progress.Moment | None = None
+
+    def __call__(self, now: progress.Moment, at: datetime, *, last: bool = False) -> None:
+        self.screen.say(*progress.events(self.before, now))
+        self.before = now
+
+    def say(self, text: str) -> None:
+        self.screen.say(text)
+
+    def close(self) -> None: ...
+
+
+class _Table:
+    """On a terminal: the table, drawn over itself."""
+
+    def __init__(self, screen: Screen) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.screen = screen
+        self.console = Console(file=sys.stderr, markup=False, highlight=False, emoji=False, width=screen.columns)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.said: list[str] = []
+        self.live.start()
+
+    def __call__(self, now: progress.Moment, at: datetime, *, last: bool = False) -> None:
+        from rich.text import Text
+
+        rows = max(3, self.console.size.height - 5 - len(self.said))
+        lines = [*progress.live(now, at, self.screen.columns, rows), *(line(text) for text in self.said)]
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for row in lines:
+            for part in row:
+                text.append(part.text, style=_RICH.get(part.style, ""))
+            text.append("\n")
+        self.live.update(text, refresh=True)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def close(self) -> None:
+        self.live.stop()
+
+
+_RICH = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "bold": "bold"}
+
+
+@contextmanager
+def _display(screen: Screen) -> Iterator[_Lines | _Table]:
+    display = _Table(screen) if screen.live else _Lines(screen)
+    try:
+        yield display
+    finally:
+        display.close()

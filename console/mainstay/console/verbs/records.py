@@ -1,0 +1,109 @@
+"""`mainstay records`: what was done, sealed; and whether anybody has changed it since."""
+
+from __future__ import annotations
+
+import click
+
+from mainstay.console.screen import Screen
+from mainstay.console.verb import VerbGroup, with_screen
+
+
+@click.group(cls=VerbGroup, default="list", help="Maintenance records. Without a verb: list them, newest first.")
+def command() -> None: ...
+
+
+@command.command("list", help="Records, newest first.")
+@click.option("--last", default=0, type=click.IntRange(min=0), metavar="N", help="Only the newest N.")
+@with_screen
+def list_records(screen: Screen, last: int) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.render import record as render
+    from mainstay.console.render.spans import line
+
+    with bootstrap.load(screen.site_dir) as app:
+        sealed = app.history.summaries()
+        zone = app.zone
+    sealed = sealed[-last:] if last else sealed
+    sealed.reverse()
+    screen.show(
+        lambda: [{**summary.to_json(), "seq": entry.seq, "hash": entry.hash} for entry, summary in sealed],
+        lambda: (
+            render.listing([(entry.seq, summary) for entry, summary in sealed], zone, screen.columns)
+            or [line("No record yet.")]
+        ),
+    )
+    return 0
+
+
+@command.command(help="One record, whole. ID: a run's id, its beginning or end, or the record's number.")
+@click.argument("id")
+@click.option("--host", "hosts", multiple=True, metavar="HOST", help="Only this host's part; may be given again.")
+@click.option("--full", is_flag=True, help="With everything that each step printed on the host.")
+@with_screen
+def show(screen: Screen, id: str, hosts: tuple[str, ...], full: bool) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.render import record as render
+    from mainstay.console.verbs._outputs import read_outputs, with_outputs
+    from mainstay.inventory.errors import UsageError
+
+    with bootstrap.load(screen.site_dir) as app:
+        record = app.record(id)
+        unknown = sorted(set(hosts) - {part.host for part in record.hosts})
+        if unknown:
+            raise UsageError(f"Record {record.seq} holds no host {', '.join(unknown)}.", hint="Leave out --host.")
+        if hosts:
+            chosen = tuple(part for part in record.hosts if part.host in hosts)
+            record = record.model_copy(update={"hosts": chosen})
+        outputs = read_outputs(app.artifacts, record) if full else None
+        zone = app.zone
+    screen.show(
+        lambda: with_outputs(record.to_json(), outputs),
+        lambda: render.whole(record, zone, screen.columns, outputs),
+    )
+    return 0
+
+
+@command.command(help="Look for anything edited, deleted, reordered or cut off since it was sealed.")
+@with_screen
+def verify(screen: Screen) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.render.spans import line, span
+
+    with bootstrap.load(screen.site_dir) as app:
+        findings = app.ledger.verify()
+        seq, head = app.ledger.head()
+    data = {"ok": not findings, "records": seq, "head": head, "findings": [one.to_json() for one in findings]}
+    lines = [line(span(f"{one.kind}: ", "bad"), one.message) for one in findings] or [
+        line(span("unbroken", "good"), f": {seq} {'record' if seq == 1 else 'records'}, head {head[:16] or '–'}")
+    ]
+    screen.show(lambda: data, lambda: lines)
+    return 1 if findings else 0
+
+
+@command.command(help="Every record for other programs, oldest first: --csv (one line per host) or --json (whole).")
+@click.option("--csv", "as_csv", is_flag=True, help="One line per host of each record.")
+@with_screen
+def export(screen: Screen, as_csv: bool) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.verbs._outputs import to_csv
+    from mainstay.inventory.errors import UsageError
+
+    if as_csv == screen.json:
+        raise UsageError("Say one of --csv and --json.", hint="See mainstay records export --help.")
+    with bootstrap.load(screen.site_dir) as app:
+        records = [app.record(entry.id) for entry, _ in app.history.summaries()]
+    if as_csv:
+        screen.raw(to_csv(records))
+    else:
+        screen.data([record.to_json() for record in records])
+    return 0
+
+
+@command.command(help="Note that somebody has looked at a record. Not available yet.")
+@click.argument("id")
+@click.option("--reason", required=True, metavar="TEXT", help="Why it is settled.")
+@with_screen
+def ack(screen: Screen, id: str, reason: str) -> int:
+    from mainstay.inventory.errors import UsageError
+
+    raise UsageError("Records can't be acknowledged in this version. Nothing was written.")

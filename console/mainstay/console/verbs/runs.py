@@ -1,0 +1,92 @@
+"""`mainstay runs`: what is in flight, and pausing, resuming and cancelling it."""
+
+from __future__ import annotations
+
+import click
+
+from mainstay.console.screen import Screen
+from mainstay.console.verb import VerbGroup, with_screen
+
+
+@click.group(
+    cls=VerbGroup,
+    default="list",
+    help="Runs in flight. Without a verb: list them. A run that its process left behind is taken up by `resume`.",
+)
+def command() -> None: ...
+
+
+@command.command("list", help="Runs in flight: id, plan, state, wave, start.")
+@with_screen
+def list_runs(screen: Screen) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.render import runs as render
+
+    with bootstrap.load(screen.site_dir) as app:
+        rows = app.state.runs(in_flight=True)
+        left = app.left_behind([row.id for row in rows])
+        zone, now = app.zone, app.clock.now()
+    screen.show(
+        lambda: [render.to_json(row) for row in rows],
+        lambda: render.listing(rows, left, zone, now, screen.columns),
+    )
+    return 0
+
+
+@command.command(help="Ask a run to start nothing new until it is resumed. Acts between hosts.")
+@click.argument("run")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the record.")
+@with_screen
+def pause(screen: Screen, run: str, reason: str) -> int:
+    return _wish(screen, run, "pause", reason)
+
+
+@command.command(help="Ask a run to stop between hosts: what is in hand is brought to its end, nothing new starts.")
+@click.argument("run")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the record.")
+@with_screen
+def cancel(screen: Screen, run: str, reason: str) -> int:
+    return _wish(screen, run, "cancel", reason)
+
+
+@command.command(help="Let a paused run go on; take up a run whose process is gone, and follow it.")
+@click.argument("run")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the record.")
+@with_screen
+def resume(screen: Screen, run: str, reason: str) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.verbs._following import execute_and_follow, finished
+
+    with bootstrap.load(screen.site_dir) as app:
+        row = app.run_row(run)
+        if row.state == "ended":
+            screen.say(f"Run {row.id} has ended already.")
+            return finished(screen, app, row.id)
+        if row.wish == "pause":
+            app.state.wish(row.id, "", by=app.requested_by, reason=reason)
+            screen.say(f"Run {row.id} goes on.")
+        if row.id not in app.left_behind([row.id]):
+            return _told(screen, row.id, "")
+        return execute_and_follow(screen, app, row.id)
+
+
+def _wish(screen: Screen, run: str, wish: str, reason: str) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.inventory.errors import UsageError
+
+    with bootstrap.load(screen.site_dir) as app:
+        row = app.run_row(run)
+        if row.state == "ended":
+            raise UsageError(f"Run {row.id} has ended already.", hint=f"See it: mainstay records show {row.id}")
+        assert wish in ("pause", "cancel")
+        app.state.wish(row.id, "pause" if wish == "pause" else "cancel", by=app.requested_by, reason=reason)
+        screen.say(f"Asked run {row.id} to {wish}; it acts between hosts.")
+        if row.id in app.left_behind([row.id]):
+            screen.say(f"No process works on it now: mainstay runs resume {row.id} brings it to its end.")
+    return _told(screen, row.id, wish)
+
+
+def _told(screen: Screen, run: str, wish: str) -> int:
+    if screen.json:
+        screen.data({"id": run, "wish": wish})
+    return 0

@@ -1,0 +1,35 @@
+"""`mainstay status`: well or not, and why, in one line per host, from the record. Asks no host."""
+
+from __future__ import annotations
+
+import click
+
+from mainstay.console.screen import Screen
+from mainstay.console.verb import verb
+
+
+@verb(help="Well or not, and why: each host's newest record. A host that was never worked on is unknown.")
+@click.argument("selector", required=False)
+@click.option("--nagios", is_flag=True, help="One line and exit code 0, 1, 2 or 3, as monitoring plugins do.")
+def command(screen: Screen, selector: str | None, nagios: bool) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.render import hosts as render
+    from mainstay.console.render.spans import line
+    from mainstay.inventory.errors import MainstayError
+
+    try:
+        with bootstrap.load(screen.site_dir) as app:
+            known = [app.known(host) for host in app.select(selector)]
+            now = app.clock.now()
+    except MainstayError as error:
+        if not nagios:
+            raise
+        screen.answer([line(f"MAINSTAY UNKNOWN - {error.message.splitlines()[0]}".replace("|", "/"))])
+        return 3
+    if nagios:
+        code, text = render.nagios(known)
+        data = {"status": render.NAGIOS[code], "text": text, "hosts": [render.status_json(one) for one in known]}
+        screen.show(lambda: data, lambda: [line(text)])
+        return code
+    screen.show(lambda: [render.status_json(one) for one in known], lambda: render.status(known, now, screen.columns))
+    return 0
