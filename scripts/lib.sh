@@ -29,18 +29,36 @@ debian_packages() {
   DEBIAN_FRONTEND=noninteractive twice apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "${missing[@]}"
 }
 
+# python_packages VENV GROUP: a virtual environment with the project (group dev) or with a group of pyproject.toml alone.
 python_packages() {
-  local stamp=.venv/.pyproject dev
+  local venv=${1:-.venv} group=${2:-dev} wanted project=()
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "needs Python 3.11 or newer"; exit 2; }
-  [ -x $python ] || python3 -m venv .venv
-  ! cmp -s pyproject.toml $stamp || return 0
-  say "installing Python packages into .venv"
-  mapfile -t dev < <(python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")')
-  twice $python -m pip install -q --disable-pip-version-check -e . "${dev[@]}"
-  cp pyproject.toml $stamp
+  [ -x $venv/bin/python ] || python3 -m venv $venv
+  ! cmp -s pyproject.toml $venv/pyproject.toml || return 0
+  say "installing Python packages into $venv"
+  mapfile -t wanted < <(python3 - $group <<'EOF'
+import sys, tomllib
+print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")
+EOF
+  )
+  [ $group != dev ] || project=(-e .)
+  twice $venv/bin/python -m pip install -q --disable-pip-version-check "${project[@]}" "${wanted[@]}"
+  cp pyproject.toml $venv/pyproject.toml
 }
 
-need_root() { [ "$(id -u)" = 0 ] || { say "needs root: it boots real hosts"; exit 2; }; }
+# hosts_environment [COMMAND…]: all that booting hosts takes. Building their base takes a minute where there is none yet;
+# meanwhile the Python packages are installed and COMMAND runs.
+hosts_environment() {
+  [ "$(id -u)" = 0 ] || { say "needs root: it boots real hosts"; exit 2; }
+  debian_packages
+  python3 -m tests.fleet base &
+  local base=$!
+  trap "kill $base 2>/dev/null || true" EXIT
+  python_packages
+  "$@"
+  wait $base
+  trap - EXIT
+}
 
 lint() {
   $python -m ruff format --check -q . || { say "not formatted: ruff format ."; return 1; }

@@ -1,0 +1,172 @@
+"""The demo's story: five real hosts, their pending security updates, an update that goes wrong, and the way back.
+
+Run it as scripts/demo, which prepares what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fleet import Fleet, FleetError, Host
+from tests.fleet.fleet import temporary
+
+HOSTS = 5
+MAINSTAY = Path(sys.executable).parent / "mainstay"
+
+MAINSTAY_YML = """\
+site: demo
+timezone: UTC
+ssh: {{user: ops, key: "file:{key}", known_hosts: inventory/known_hosts}}
+"""
+
+PLANS = """\
+plans:
+  patch-all:
+    kind: patch
+    targets: all
+    updates: {select: security}
+    waves: [1, 40%, 100%]
+    parallel: 2
+    health: [{service: demo-web}, {http: "http://{address}:8080/healthz"}]
+  web-update:
+    kind: patch
+    maintenance_type: perfective
+    targets: role=web
+    updates: {select: all, only: demo-web}
+    waves: [1, 100%]
+    health:
+      - {service: demo-web, retries: 2, every: 1s}
+      - {http: "http://{address}:8080/healthz", retries: 2, every: 1s}
+    on_failure: rollback-host
+"""
+
+WELL = (0,)
+PATCHED = (0, 3)  # degraded is an honest end too: something that must not be restarted may still run old code
+PUT_BACK = (1,)
+
+
+class Unexpected(Exception):
+    """A step of the story ended in another way than it should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The site and the hosts that the story plays on."""
+
+    site: Path
+    fleet: Fleet
+
+    def say(self, text: str) -> None:
+        print(f"\n— {text}", flush=True)
+
+    def mainstay(self, *argv: str, ends: tuple[int, ...] = WELL) -> None:
+        """Run one command before the reader's eyes. Raises Unexpected when it exits with anything else than `ends`."""
+        print(f"\n$ mainstay {' '.join(argv)}", flush=True)
+        status = subprocess.run([MAINSTAY, *argv], cwd=self.site, check=False).returncode
+        if status not in ends:
+            raise Unexpected(f"mainstay {' '.join(argv)}: exit {status}, where {' or '.join(map(str, ends))} was due")
+
+    def newest_run(self, plan: str) -> str:
+        listing = subprocess.run(
+            [MAINSTAY, "records", "list", "--json"], cwd=self.site, stdout=subprocess.PIPE, check=True
+        )
+        found = [record for record in json.loads(listing.stdout) if record["plan"] == plan]
+        if not found:
+            raise Unexpected(f"there is no record of {plan}")
+        return str(max(found, key=lambda record: record["seq"])["id"])
+
+
+def story(demo: Demo) -> None:
+    repository = demo.fleet.repository
+    demo.say("Who are these hosts? Their keys are pinned once; nothing is ever sent to any other.")
+    demo.mainstay("hosts", "trust", "all", "--yes")
+    demo.mainstay("check")
+
+    demo.say("Real security updates are pending. What would happen, and could it be undone?")
+    demo.mainstay("preview", "patch-all")
+    demo.mainstay("run", "patch-all", "--yes", ends=PATCHED)
+
+    demo.say("demo-web 1.1 is out, and it is good.")
+    repository.publish("demo-web", "1.1")
+    demo.mainstay("run", "web-update", "--yes")
+    good = demo.newest_run("web-update")
+
+    demo.say(
+        "demo-web 1.2 is out, and its service will not come up. The first host finds out, and the others never do."
+    )
+    repository.publish("demo-web", "1.2")
+    demo.mainstay("run", "web-update", "--yes", ends=PUT_BACK)
+    versions = {name: host.installed()["demo-web"] for name, host in demo.fleet.hosts.items()}
+    demo.say(f"A look behind its back: demo-web is {', '.join(f'{v} on {n}' for n, v in versions.items())}.")
+    if set(versions.values()) != {"1.1"}:
+        raise Unexpected("1.2 was to be put back where it failed, and never to reach another host")
+
+    demo.say("At night somebody wants 1.0 back after all.")
+    demo.mainstay("rollback", good, "--yes")
+
+    demo.say("What is on record, and is the record true?")
+    demo.mainstay("records", "list")
+    demo.mainstay("records", "verify")
+    demo.mainstay("status")
+
+
+def write_site(site: Path, fleet: Fleet) -> None:
+    hosts = "".join(f"  {h.name}: {{address: {h.address}, tags: {{role: web}}}}\n" for h in fleet.hosts.values())
+    files = {
+        "mainstay.yml": MAINSTAY_YML.format(key=fleet.key),
+        "inventory/hosts.yml": f"hosts:\n{hosts}",
+        "schedules/patching.yml": PLANS,
+        ".gitignore": "state/\n",
+    }
+    for name, text in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    if shutil.which("git"):  # a record names the site's commit
+        git = ["git", "-C", str(site), "-c", "user.name=demo", "-c", "user.email=demo@invalid"]
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "The demo's site"]):
+            subprocess.run([*git, *words], check=True)
+
+
+def boot(fleet: Fleet) -> list[Host]:
+    hosts = fleet.add(HOSTS)
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        install: Callable[[Host], None] = lambda host: host.install("demo-web", "1.0")  # noqa: E731  # typed, and used once
+        list(pool.map(install, hosts))
+    return hosts
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+    os.environ.setdefault("COLUMNS", "110")
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="mainstay-demo-") as folder, temporary() as fleet:
+            print(f"Booting {HOSTS} Debian hosts, each with demo-web 1.0 …", flush=True)
+            boot(fleet)
+            print(f"up after {time.monotonic() - began:.1f} s", flush=True)
+            site = Path(folder) / "site"
+            write_site(site, fleet)
+            story(Demo(site, fleet))
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; the hosts are gone", file=sys.stderr)
+        return 130
+    except (FleetError, Unexpected, subprocess.CalledProcessError) as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+        return 1
+    print(f"\nThe demo took {time.monotonic() - began:.0f} s. Its hosts, network and files are gone.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
