@@ -146,6 +146,12 @@ class Operation(Protocol[C, U]):
     def never_automatic(self, change: C) -> tuple[str, ...]:
         """Names in it that must not be taken back without a human (libc, systemd, kernels, database servers…)."""
 
+    def log_mark(self, shell: Shell) -> str:
+        """A place in the host's own log of changes: its end now."""
+
+    def changed_by_others(self, work: HostWork, mark: str, change: C) -> tuple[str, ...]:
+        """What somebody else changed since the mark, each in words: `upgrade curl 7.1 → 7.2`."""
+
     def snapshot(self, work: HostWork, change: C) -> Json:
         """`{packages: {name: version}, packages_digest}` now, for `before` and `after`; packages: those of the change."""
 

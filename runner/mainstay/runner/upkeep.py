@@ -48,7 +48,7 @@ class RebootNeed:
 
 
 class Upkeep(Protocol):
-    """Each method is safe to call again after a crash. All but probe, judge, well and log_mark change the host, and
+    """Each method is safe to call again after a crash. All but probe, judge, well, stale and reboot_need change the host, and
     carry the work's fence."""
 
     def probe(self, shell: Shell) -> Facts: ...
@@ -63,14 +63,9 @@ class Upkeep(Protocol):
 
     def hook(self, work: HostWork, hook: Hook) -> Outcome: ...
 
-    def log_mark(self, shell: Shell) -> str:
-        """A place in the package log."""
-
-    def foreign_changes(self, work: HostWork, mark: str, ours: Sequence[str]) -> tuple[str, ...]:
-        """Packages that somebody else changed since the mark."""
-
-    def fence_updaters(self, work: HostWork, seconds: float) -> tuple[str, ...]:
-        """Keep other updaters quiet for at most so long, over a reboot too. Returns the units."""
+    def fence_updaters(self, work: HostWork, seconds: float, wait: float) -> tuple[str, ...]:
+        """Keep other updaters quiet for at most so long, over a reboot too; wait up to `wait` seconds for one that is
+        at work. Returns the units. Raises Refused."""
 
     def release_updaters(self, work: HostWork) -> tuple[str, ...]:
         """Take that back. Returns what is left of it, found by looking: empty when all is gone."""
@@ -82,7 +77,8 @@ class Upkeep(Protocol):
 
     def reboot_need(self, work: HostWork) -> RebootNeed: ...
 
-    def reboot_start(self, work: HostWork, name: str) -> None: ...
+    def reboot_start(self, work: HostWork, name: str, boot_id: str) -> None:
+        """End the boot with that id; where it has ended already nothing is done."""
 
     def reboot_wait(self, shells: Shells, host: Host, boot_id: str, deadline: float) -> Facts:
         """Wait until the host is up with another boot id than that. Raises ContactLost after `deadline` seconds."""

@@ -146,7 +146,7 @@ def _reboot_need(track: Track, io: StepIO) -> Json:
 
 def _reboot(track: Track, prefix: str, old: str) -> None:
     plan, name = track.request.careful, track.job(f"{prefix}reboot")
-    track.step(f"{prefix}reboot.launch", lambda io: track.tools.upkeep.reboot_start(track.work(io), name))
+    track.step(f"{prefix}reboot.launch", lambda io: track.tools.upkeep.reboot_start(track.work(io), name, old))
     facts = track.step(f"{prefix}reboot", lambda io: _reboot_wait(track, io, old, plan.reboot_timeout))
     track.measures["reboots"] = track.measures.get("reboots", 0) + 1
     track.measures["booted"] = facts["boot_id"]

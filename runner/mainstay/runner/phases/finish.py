@@ -66,7 +66,7 @@ def _release(track: Track, io: StepIO) -> Json:
         stale = track.measures.get("stale", [])
         after = {**snapshot, "boot_id": facts.boot_id, "kernel": facts.kernel, "stale": stale}
     if track.log_mark and track.change is not None:
-        ours = sorted(set(track.before.get("packages", {})) | set(after.get("packages", {})))
-        foreign = track.patiently(io, lambda: upkeep.foreign_changes(work, track.log_mark, ours))
+        change, mark = track.change, track.log_mark
+        foreign = track.patiently(io, lambda: track.operation.changed_by_others(work, mark, change))
     track.patiently(io, lambda: hostlock.release(track.shell, work.fence))
     return {"after": after, "foreign": list(foreign)}

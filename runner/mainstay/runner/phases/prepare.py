@@ -114,14 +114,14 @@ def _preflight(track: Track, io: StepIO) -> Json:
             raise Refused(f"not well before the change: {well.detail}")
     repaired = track.operation.prepare(work, wait=plan.lock_wait)
     io.detail = "; ".join(repaired) or "fit"
-    return {"log_mark": upkeep.log_mark(track.shell), "notes": [*judgement.notes, *repaired]}
+    return {"log_mark": track.operation.log_mark(track.shell), "notes": [*judgement.notes, *repaired]}
 
 
 def _fence_updaters(track: Track, io: StepIO) -> bool:
     plan = track.request.careful
     # Longer than the host can take at the worst: the fence ends by itself if nobody is left to take it away.
     longest = plan.apply_timeout + plan.reboot_timeout + plan.overrun + plan.lock_wait
-    units = track.tools.upkeep.fence_updaters(track.work(io), longest)
+    units = track.tools.upkeep.fence_updaters(track.work(io), longest, plan.lock_wait)
     io.detail = ", ".join(units) or "none found"
     return bool(units)
 
