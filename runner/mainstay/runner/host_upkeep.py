@@ -1,35 +1,39 @@
-"""The real upkeep: the probe, preflight, health, hooks, services, other updaters and reboots, put together."""
+"""Upkeep on real hosts: everything a rollout does around the operation, put together from its parts."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
-from mainstay.runner import hooks, preflight, probing, reboot, updaters
-from mainstay.runner.health import checking
+from mainstay.runner import preflight, probing, reboot, updaters
+from mainstay.runner.health import checking, lost
 from mainstay.runner.health.contract import CheckResult
-from mainstay.runner.health.lost import services_lost
+from mainstay.runner.hooks import run_hook
 from mainstay.runner.operation import HostWork, Outcome
+from mainstay.runner.patching.apt import packagelog
 from mainstay.runner.plan import Carefulness, Check, Hook
 from mainstay.runner.services import finding, restarting
-from mainstay.runner.services.contract import Stale
 from mainstay.runner.shell.contract import Shell, Shells
 from mainstay.runner.upkeep import Judgement, RebootNeed, Restarted, Wellness
 
-SERVICES_COME_BACK = 60.0
-"""Seconds that a service which was up before gets to be up again: longer than most need after a reboot."""
+COME_BACK = 30.0
+"""Seconds in which a service that was up before may still come up: after a reboot, what depends on the network is late."""
+
+UPDATER_WAIT = 300.0
+"""Seconds that an updater which is at work already gets to end."""
 
 
+@dataclass(slots=True)
 class HostUpkeep:
-    """Implements Upkeep on real hosts."""
+    """Implements mainstay.runner.upkeep.Upkeep. clock: monotonic seconds."""
 
-    def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._clock = clock
-        self._sleep = sleep
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    come_back: float = COME_BACK
+    updater_wait: float = UPDATER_WAIT
 
     def probe(self, shell: Shell) -> Facts:
         return probing.gather(shell)
@@ -38,38 +42,52 @@ class HostUpkeep:
         return preflight.judge(facts, plan)
 
     def well(self, work: HostWork, checks: Sequence[Check]) -> Wellness:
-        return _wellness(checking.check_all(checks, work.host, work.shell), [])
+        return _wellness(checking.check_all(checks, work.host, work.shell, clock=self.clock))
 
     def until_well(self, work: HostWork, checks: Sequence[Check], before: Facts) -> Wellness:
         results = checking.until_well(
-            checks, work.host, work.shell, clock=self._clock, sleep=self._sleep, progress=work.progress
+            checks, work.host, work.shell, clock=self.clock, sleep=self.sleep, progress=work.progress
         )
-        lost = self._lost(work, before) if all(result.ok for result in results) else []
-        return _wellness(results, lost)
+        checked = _wellness(results)
+        missing = self._missing(work, before)
+        if missing:
+            return Wellness(ok=False, detail="; ".join([missing, checked.detail] if checked.detail else [missing]))
+        return checked
 
-    def _lost(self, work: HostWork, before: Facts) -> list[str]:
-        until, pause = self._clock() + SERVICES_COME_BACK, 0.5
-        while lost := services_lost(before, self.probe(work.shell)):
-            if self._clock() >= until:
+    def _missing(self, work: HostWork, before: Facts) -> str:
+        """Services that were up before and don't come up again; empty where all are there."""
+        until = self.clock() + self.come_back
+        while True:
+            after = probing.gather(work.shell)
+            if "units" in after.unknown and "units" not in before.unknown:
+                return "its services could not be listed, so that one that is lost would not be seen"
+            gone = lost.services_lost(before, after)
+            if not gone or self.clock() >= until:
                 break
-            work.progress(f"waiting for {', '.join(lost)}")
-            self._sleep(pause)
-            pause = min(5.0, pause * 2)
-        return lost
+            work.progress(f"waiting for {', '.join(gone)}")
+            self.sleep(1.0)
+        if failed := lost.newly_failed(before, after):
+            work.notes.append(f"failed since the run began: {', '.join(failed)}")
+        return f"was up before and is not now: {', '.join(gone)}" if gone else ""
 
     def hook(self, work: HostWork, hook: Hook) -> Outcome:
-        return hooks.run_hook(hook, work)
+        return run_hook(hook, work)
 
-    def fence_updaters(self, work: HostWork, seconds: float, wait: float) -> tuple[str, ...]:
-        units = updaters.services(work.facts)
+    def log_mark(self, shell: Shell) -> str:
+        return packagelog.log_mark(shell)
+
+    def foreign_changes(self, work: HostWork, mark: str, ours: Sequence[str]) -> tuple[str, ...]:
+        return packagelog.others(packagelog.package_log_since(work.shell, mark), ours)
+
+    def fence_updaters(self, work: HostWork, seconds: float) -> tuple[str, ...]:
         return updaters.fence_on(
             work.shell,
             work.fence,
-            units,
+            updaters.services(work.facts),
             seconds,
-            wait=wait,
-            clock=self._clock,
-            sleep=self._sleep,
+            wait=self.updater_wait,
+            clock=self.clock,
+            sleep=self.sleep,
             progress=work.progress,
         )
 
@@ -77,35 +95,32 @@ class HostUpkeep:
         return updaters.fence_off(work.shell, work.fence)
 
     def stale(self, work: HostWork) -> tuple[str, ...]:
-        return finding.find(work.shell).names()
+        seen = finding.find(work.shell)
+        return (*seen.names(), "unknown: it could not be found out") if seen.unknown else seen.names()
 
     def restart(self, work: HostWork, plan: Carefulness) -> Restarted:
         stale = finding.find(work.shell)
         report = restarting.restart(work.shell, work.fence, stale, plan.restart, plan.restart_never, output=work.output)
-        left = tuple(str(one) for one in report.left)
-        return Restarted(restarted=report.restarted, failed=report.failed, stale=left)
+        return Restarted(report.restarted, report.failed, tuple(str(left) for left in report.left))
 
     def reboot_need(self, work: HostWork) -> RebootNeed:
-        facts: Facts = self.probe(work.shell)
-        stale: Stale = finding.with_kernels(finding.find(work.shell), facts)
-        return reboot.need(facts, stale)
+        facts = probing.gather(work.shell)
+        return reboot.need(facts, finding.with_kernels(finding.find(work.shell), facts))
 
-    def reboot_start(self, work: HostWork, name: str, boot_id: str) -> None:
-        reboot.start(work.shell, work.fence, name, boot_id)
+    def reboot_start(self, work: HostWork, name: str) -> None:
+        # the boot that the facts know may have ended since: a host that goes back reboots a second time
+        reboot.start(work.shell, work.fence, name)
 
     def reboot_wait(self, shells: Shells, host: Host, boot_id: str, deadline: float) -> Facts:
-        reboot.wait(shells, host, boot_id, deadline, clock=self._clock, sleep=self._sleep)
+        reboot.wait(shells, host, boot_id, deadline, clock=self.clock, sleep=self.sleep)
         shell = shells.open(host)
         try:
-            return self.probe(shell)
+            return probing.gather(shell)
         finally:
             shell.close()
 
 
-def _wellness(results: Sequence[CheckResult], lost: Sequence[str]) -> Wellness:
-    bad = [f"{result.name}: {result.detail}" for result in results if not result.ok]
-    bad += [f"{unit} was up before and is not now" for unit in lost]
-    if bad:
-        return Wellness(ok=False, detail="; ".join(bad))
-    good = [f"{result.name} {result.detail}".strip() for result in results]
-    return Wellness(ok=True, detail="; ".join(good) or "no service was lost")
+def _wellness(results: Sequence[CheckResult]) -> Wellness:
+    wrong = [result for result in results if not result.ok]
+    told = [f"{result.name}: {result.detail}" if result.detail else result.name for result in wrong or results]
+    return Wellness(ok=not wrong, detail="; ".join(told))

@@ -31,7 +31,7 @@ PAUSE = 0.5
 
 _START = r"""
 # Asked again after the host went down for it: that was it.
-[ "$(cat /proc/sys/kernel/random/boot_id)" = "$1" ] || exit 0
+[ -z "$1" ] || [ "$(cat /proc/sys/kernel/random/boot_id)" = "$1" ] || exit 0
 sync
 # whoever launched this gets an answer first
 sleep 1
@@ -111,9 +111,9 @@ def _doubts(facts: Facts, stale: Stale) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def start(shell: Shell, fence: Fence, name: str, boot_id: str) -> None:
+def start(shell: Shell, fence: Fence, name: str, boot_id: str = "") -> None:
     """Reboot the host in a detached job called `name`, so that this returns cleanly. Again, also after the reboot, is
-    success and does nothing: `boot_id` is the boot that is to end."""
+    success and does nothing, because the host remembers its jobs; boot_id, where given, is the only boot that is ended."""
     shell.launch(Job(name=name, script=_START, args=(boot_id,)), fence)
 
 
