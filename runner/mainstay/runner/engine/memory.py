@@ -47,6 +47,8 @@ class _Workflow:
     parent: str | None = None
     queue: str = ""
     parallel: int = 0
+    kept: bool = False
+    """Begun, so that it outlives its process. A child that waits for its turn is not: its parent will come to it again."""
     outcome: Json | None = None
     checkpoints: list[tuple[str, Json]] = field(default_factory=list)
     signals: list[tuple[str, JsonValue]] = field(default_factory=list)
@@ -125,8 +127,10 @@ class MemoryEngine:
         if name not in self._bodies:
             raise WorkflowFailed(f"{id}: no workflow {name!r} is registered")
         with self.store.changed:
-            if id not in self.store.workflows:
-                self.store.workflows[id] = _Workflow(name, plain(argument), self._executor, parent, queue, parallel)
+            there = self.store.workflows.get(id)
+            if there is None or (not there.kept and there.owner not in self.store.alive):
+                new = _Workflow(name, plain(argument), self._executor, parent, queue, parallel, kept=not queue)
+                self.store.workflows[id] = new
 
     def _go(self, id: str) -> None:
         """Work on it, where it is ours, unfinished and not being worked on."""
@@ -155,6 +159,7 @@ class MemoryEngine:
         try:
             with lane:
                 self.check()
+                workflow.kept = True
                 try:
                     outcome: Json = {"value": plain(self._bodies[workflow.name](context, workflow.argument))}
                 except Exception as error:
@@ -201,7 +206,7 @@ class MemoryEngine:
 
     def signal(self, id: str, topic: str, message: JsonValue) -> None:
         with self.store.changed:
-            if id not in self.store.workflows:
+            if id not in self.store.workflows or not self.store.workflows[id].kept:
                 raise WorkflowFailed(f"{id}: there is no such workflow")
             self.store.workflows[id].signals.append((topic, plain(message)))
             self.store.changed.notify_all()
@@ -210,8 +215,8 @@ class MemoryEngine:
         with self.store.changed:
             lost = {
                 id: workflow
-                for id, workflow in self.store.workflows.items()
-                if workflow.outcome is None and workflow.name in self._bodies and workflow.owner not in self.store.alive
+                for id, workflow in self._unfinished().items()
+                if workflow.name in self._bodies and workflow.owner not in self.store.alive
             }
             for workflow in lost.values():
                 workflow.owner = self._executor
@@ -222,7 +227,11 @@ class MemoryEngine:
 
     def unfinished(self) -> dict[str, str]:
         with self.store.changed:
-            return {id: workflow.owner for id, workflow in self.store.workflows.items() if workflow.outcome is None}
+            return {id: workflow.owner for id, workflow in self._unfinished().items()}
+
+    def _unfinished(self) -> dict[str, _Workflow]:
+        workflows = self.store.workflows.items()
+        return {id: workflow for id, workflow in workflows if workflow.kept and workflow.outcome is None}
 
     def alive(self, executor: str) -> bool:
         return executor in self.store.alive
