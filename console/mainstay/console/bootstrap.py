@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from importlib.metadata import version
@@ -36,14 +36,13 @@ if TYPE_CHECKING:
     from mainstay.runner.artifacts.contract import Artifacts
     from mainstay.runner.engine.contract import Engine
     from mainstay.runner.ledger.contract import Ledger
-    from mainstay.runner.operation import Operation
     from mainstay.runner.request import RunRequest
     from mainstay.runner.runs import Runs
     from mainstay.runner.shell.adapters.fabric import FabricShells
     from mainstay.runner.shell.contract import Shells
     from mainstay.runner.state.adapters.stores import Stores
     from mainstay.runner.state.contract import RunRow, State
-    from mainstay.runner.toolbox import Toolbox
+    from mainstay.runner.toolbox import OperationFactory, Toolbox
     from mainstay.runner.upkeep import Upkeep
 
 SITE_VARIABLE = "MAINSTAY_SITE"
@@ -234,17 +233,37 @@ class Application:
 
     @cached_property
     def upkeep(self) -> Upkeep:
-        from mainstay.runner.host_upkeep import HostUpkeep  # type: ignore[import-untyped]  # lands next
+        from mainstay.runner.host_upkeep import HostUpkeep
 
-        return HostUpkeep()  # type: ignore[no-any-return]  # lands next
+        return HostUpkeep()
 
     @cached_property
-    def operations(self) -> Mapping[str, Callable[[RunRequest], Operation]]:  # type: ignore[type-arg]  # C and U are each operation's own
-        from mainstay.runner.patching.operation import PatchOperation  # type: ignore[import-untyped]  # lands next
+    def operations(self) -> Mapping[str, OperationFactory]:
+        from mainstay.runner.patching.apt.manager import Apt
+        from mainstay.runner.patching.operation import PatchOperation
 
-        from mainstay.recovery.rollback import RollbackOperation  # type: ignore[attr-defined]  # lands next
+        def patch(request: RunRequest) -> PatchOperation:
+            plan = PatchPlan.from_json(request.operation)
+            return PatchOperation(plan, Apt(), never=self.site.never_automatic, captured=self._captured)
 
-        return {"patch": PatchOperation.of, "rollback": RollbackOperation.of}
+        return {"patch": patch}
+
+    def _captured(self, name: str, version: str, arch: str) -> str | None:
+        return self._captures.get((name, version, arch))
+
+    @cached_property
+    def _captures(self) -> Mapping[tuple[str, str, str], str]:
+        """(package, version, architecture) → SHA-256 of the file that an earlier run kept for its way back."""
+        from mainstay.runner.patching.change import Undo
+
+        found: dict[tuple[str, str, str], str] = {}
+        for row in self.state.undos():
+            if row.operation != "patch":
+                continue
+            for item in Undo.from_json(row.undo).items:
+                if item.sha256 and item.to and self.artifacts.has(item.sha256):
+                    found[item.name, item.to, item.arch] = item.sha256
+        return found
 
     @cached_property
     def tools(self) -> Toolbox:

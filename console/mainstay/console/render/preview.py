@@ -122,7 +122,8 @@ def _left(forecast: Forecast) -> Span:
 def _packages(looks: Sequence[Look], columns: int, everything: bool) -> list[Line]:
     merged = packages.merge({look.host: look.forecast.items for look in looks if look.forecast})
     if not merged:
-        return [line("  Nothing to do."), line()]
+        known = any(look.forecast for look in looks)
+        return [line("  Nothing to do." if known else "  Nothing can be said of any of these hosts."), line()]
     shown = packages.listing(merged, columns) if everything else packages.summary(merged, columns)
     if everything:
         shown += _left_listing(looks, columns)

@@ -1,0 +1,113 @@
+"""Why a host is not fully patched, and who or what changes that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from mainstay.console.render import times
+from mainstay.console.render.hosts import Known
+from mainstay.console.render.spans import Line, Span, line, span, verdict
+from mainstay.console.render.table import Cell, table, wrap
+from mainstay.inventory.value import Json
+from mainstay.runner.forecasting import HostForecast
+from mainstay.runner.operation import Forecast, LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one plan would do on the host."""
+
+    plan: str
+    found: HostForecast
+
+
+def screen(known: Known, answers: Sequence[Answer], package: str | None, zone: tzinfo, columns: int) -> list[Line]:
+    name = known.host.name
+    if not answers:
+        return wrap(f"{name}   no plan targets it, so nothing ever patches it.", indent="", columns=columns)
+    lines: list[Line] = []
+    for answer in answers:
+        lines += [*_answer(name, answer, package, zone, columns), line()]
+    return [*lines, (span(f"{name}   last run "), verdict(known.verdict), span(f"   {known.reason}"))]
+
+
+def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, columns: int) -> list[Line]:
+    forecast = answer.found.forecast
+    head = f"{name} · plan {answer.plan}   "
+    if forecast is None:
+        return wrap(f"{head}can't say: {answer.found.error}", indent="", columns=columns)
+    items = [item for item in forecast.items if package in (None, item[0])]
+    left = [entry for entry in forecast.left_out if package in (None, entry.item)]
+    if package is not None and not items and not left:
+        return [line(f"{head}{package}: {_nothing(forecast, package)}")]
+    if not items and not left:
+        return [(span(head), Span("fully patched", "good"), span(": nothing newer is on offer for it"))]
+    told = []
+    if items:
+        told.append(f"{times.counted(len(items), 'update')} waiting for the plan's next run")
+    if left:
+        told.append(f"{len(left)} left out")
+    lines = [line(f"{head}not fully patched: {', '.join(told)}")]
+    if answer.found.refused:
+        lines += wrap(f"a run would refuse this host: {answer.found.refused}", columns=columns)
+    rows: list[list[Cell]] = [[n, f"{b or '–'} → {a or '–'}", f"mainstay run {answer.plan}"] for n, b, a in items]
+    rows += [[entry.item, _reason(entry), _remedy(entry, answer.plan, zone)] for entry in left]
+    return lines + table(rows, columns=columns)
+
+
+def _nothing(forecast: Forecast, package: str) -> str:
+    offered = [version for name, version in forecast.seen if name == package]
+    if offered:
+        return f"on offer is {offered[-1]}, and nothing is left to do for it"
+    return "nothing newer is on offer for it on this host (or it is not installed)"
+
+
+def _reason(entry: LeftOut) -> str:
+    word = {"too-young": "too young", "kept-back": "kept back", "not-security": "not security"}.get(
+        entry.reason, entry.reason
+    )
+    version = f" ({entry.version})" if entry.version else ""
+    return f"{word}: {entry.detail}{version}" if entry.detail else f"{word}{version}"
+
+
+def _remedy(entry: LeftOut, plan: str, zone: tzinfo) -> str:
+    if entry.until:
+        return f"next chance {times.local(entry.until, zone)}"
+    return {
+        "held": f"someone has to decide: apt-mark unhold {entry.item}",
+        "pinned": "someone has to decide: the host's apt preferences pin it",
+        "excluded": f"the plan {plan} excludes it",
+        "too-young": "follows when it is old enough",
+        "phased": "follows by itself",
+        "kept-back": "it needs packages removed or added: see allow_remove and allow_new",
+        "not-security": f"the plan {plan} takes security updates only",
+        "untested": "the first wave did not have it",
+        "newer": "the host is ahead; it is left as it is",
+        "blocked": f"was rolled back here: mainstay run {plan} --retry",
+        "dependency": "follows what it depends on",
+    }.get(entry.reason, "")
+
+
+def to_json(known: Known, answers: Sequence[Answer], package: str | None) -> Json:
+    """See docs/reference/cli.md, `why --json`."""
+    return {
+        "host": known.host.name,
+        "package": package,
+        "last_run": {"run": known.run or None, "verdict": known.verdict, "at": known.at, "reason": known.reason},
+        "plans": [_plan_json(answer, package) for answer in answers],
+    }
+
+
+def _plan_json(answer: Answer, package: str | None) -> Json:
+    forecast = answer.found.forecast
+    items = forecast.items if forecast else ()
+    left = forecast.left_out if forecast else ()
+    return {
+        "plan": answer.plan,
+        "error": answer.found.error or None,
+        "refused": answer.found.refused or None,
+        "waiting": [{"name": n, "before": b, "after": a} for n, b, a in items if package in (None, n)],
+        "left_out": [entry.to_json() for entry in left if package in (None, entry.item)],
+    }

@@ -1,0 +1,46 @@
+"""`mainstay rollback`: undo a run. First what can go back and what can't, then the question, then a run like any other."""
+
+from __future__ import annotations
+
+import click
+
+from mainstay.console.screen import Screen
+from mainstay.console.verb import verb
+
+
+@verb(
+    help=(
+        "Undo RUN: the exact old versions back on its hosts, as carefully as it went forth. Shows its limits and asks "
+        "first. Safe to call twice: what has gone back already is left alone."
+    )
+)
+@click.argument("run")
+@click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of the run's hosts that this picks.")
+@click.option("--force", is_flag=True, help="Although a later run changed the same packages.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the record.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would go back, and do nothing.")
+def command(screen: Screen, run: str, selector: str | None, force: bool, reason: str, dry_run: bool) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.forecasting import arranged, ask
+    from mainstay.console.render import rollback as render
+    from mainstay.recovery.rollback import later_runs, narrowed, rollback_request, way_back
+
+    with bootstrap.load(screen.site_dir) as app:
+        row = app.run_row(run)
+        way = way_back(app.tools, row.id, app.clock.now())
+        if selector:
+            way = narrowed(way, [host.name for host in app.select(selector)])
+        request = rollback_request(app.tools, way, app.site.hosts, app.asking(reason=reason), force=force)
+        later = later_runs(app.tools, way)
+        view = arranged(app, request, ask(app, request), f"undoes run {row.id}")
+        lines = render.screen(way, view, later, request, app.zone, screen.columns)
+        if dry_run:
+            screen.show(lambda: render.to_json(way, view, later), lambda: lines)
+            return 0
+        screen.answer(lines)
+        if not screen.confirm("Go on?"):
+            screen.say("Nothing was changed.")
+            return 1
+        from mainstay.console.verbs._following import execute_and_follow
+
+        return execute_and_follow(screen, app, app.runs.submit(request))

@@ -1,0 +1,39 @@
+"""`mainstay why`: why a host is not fully patched. Asks the host."""
+
+from __future__ import annotations
+
+import click
+
+from mainstay.console.screen import Screen
+from mainstay.console.verb import verb
+
+
+@verb(
+    help="Why HOST (or one PACKAGE on it) is not fully patched: what each plan would do there and what it leaves out."
+)
+@click.argument("host")
+@click.argument("package", required=False)
+def command(screen: Screen, host: str, package: str | None) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.forecasting import ask
+    from mainstay.console.render import why as render
+    from mainstay.inventory.errors import UsageError
+    from mainstay.inventory.selectors import parse
+    from mainstay.inventory.validation import did_you_mean
+    from mainstay.runner.request import patch_request
+
+    with bootstrap.load(screen.site_dir) as app:
+        found = app.site.inventory.host(host)
+        if found is None:
+            names = [one.name for one in app.site.hosts]
+            raise UsageError(f'There is no host "{host}".', hint=did_you_mean(host, names) or "See mainstay hosts.")
+        plans = [plan for plan in app.plans.values() if parse(plan.targets).matches(found)]
+        answers = [
+            render.Answer(plan.name, ask(app, patch_request(plan, [found], app.asking()))[found.name]) for plan in plans
+        ]
+        known, zone = app.known(found), app.zone
+    screen.show(
+        lambda: render.to_json(known, answers, package),
+        lambda: render.screen(known, answers, package, zone, screen.columns),
+    )
+    return 5 if answers and all(answer.found.forecast is None for answer in answers) else 0
