@@ -36,7 +36,7 @@ from mainstay.runner.shell.contract import (
 )
 from mainstay.runner.shell.fakelock import FakeLock
 from mainstay.runner.shell.jobs import check_name
-from mainstay.runner.shell.quote import assignments, quote
+from mainstay.runner.shell.quote import quote, with_env
 from mainstay.runner.shell.refusals import refusal
 from mainstay.runner.shell.streams import Kept
 
@@ -250,7 +250,7 @@ class FakeShell:
 
     def run(self, command: Command) -> Output:
         # What the real one refuses before it connects is refused here as well.
-        quote([*assignments(command.env.items()), *command.argv])
+        with_env(command.env, command.argv)
         self._may(command.sudo or command.user is not None or command.fence is not None)
         self.there.reach()
         self._sudo(command.sudo or command.user is not None or command.fence is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def quote(argv: Iterable[str]) -> str:
@@ -20,11 +20,12 @@ def quote(argv: Iterable[str]) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
-def assignments(env: Iterable[tuple[str, str]]) -> list[str]:
-    """`NAME=value` words for env(1). Raises ValueError for a name that is none."""
-    words = []
-    for name, value in env:
-        if not name.isidentifier() or not name.isascii():
-            raise ValueError(f"{name!r} can't be the name of an environment variable")
-        words.append(f"{name}={value}")
-    return words
+def with_env(env: Mapping[str, str], argv: Sequence[str]) -> list[str]:
+    """The words for env(1): `NAME=value…` and the program with its arguments. Raises ValueError for what can't be one."""
+    quote(argv)
+    if "=" in argv[0]:
+        raise ValueError(f"{argv[0]!r} can't be the name of a program: env would take it for a variable")
+    for name, value in env.items():
+        if not (name.isidentifier() and name.isascii()) or "\0" in value:
+            raise ValueError(f"{name!r} can't be the name of an environment variable, or its value holds a NUL")
+    return [*(f"{name}={value}" for name, value in env.items()), *argv]

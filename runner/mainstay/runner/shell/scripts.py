@@ -157,6 +157,7 @@ esac
 """action, seconds to wait for the guard, number, state, run, site, then the runs known to have ended."""
 
 PUT = r"""
+trap '' PIPE
 path=$1 mode=$2 size=$3
 umask 022
 dir=$(dirname -- "$path")
@@ -166,7 +167,7 @@ tmp=$dir/.mainstay.$$
 trap 'rm -f -- "$tmp"' EXIT
 cat >"$tmp" || exit 70
 got=$(wc -c <"$tmp")
-[ "$((got))" -eq "$size" ] || { echo "only $((got)) of $size bytes came" >&2; exit 70; }
+[ "$((got))" -eq "$size" ] || { rm -f -- "$tmp"; echo "only $((got)) of $size bytes came" >&2; exit 70; }
 chmod "$mode" "$tmp" && { sync "$tmp" 2>/dev/null || sync; } && mv -f -- "$tmp" "$path" || exit 70
 """
 """path, mode (octal), size in bytes; the content on stdin."""

@@ -37,7 +37,7 @@ from mainstay.runner.shell.contract import (
 from mainstay.runner.shell.jobs import check_name, parse_poll, runner
 from mainstay.runner.shell.pins import HostKey, Pins
 from mainstay.runner.shell.printable import printable
-from mainstay.runner.shell.quote import assignments, quote
+from mainstay.runner.shell.quote import quote, with_env
 from mainstay.runner.shell.refusals import refusal
 from mainstay.runner.shell.streams import Framed, Kept
 
@@ -325,9 +325,7 @@ class FabricShell:
         env = {"LC_ALL": "C", **command.env}
         if self._shells.state_dir != STATE_DIR:
             env["MAINSTAY_STATE_DIR"] = self._shells.state_dir
-        if "=" in command.argv[0]:
-            raise ValueError(f"{command.argv[0]!r} can't be the name of a program")
-        words = [*assignments(env.items()), *command.argv]
+        words = with_env(env, command.argv)
         user = "" if command.user in (None, "root") else str(command.user)
         if command.fence is not None:
             fence = command.fence

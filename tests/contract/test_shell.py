@@ -1,0 +1,232 @@
+"""Shell's suite on the fake and on a real sshd on loopback, where jobs run without systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.shell_suite import MINE, ShellSuite, until_it_ends
+from tests.contract.sshd import Sshd, sshd
+from tests.fleet.system import wait_until
+
+from mainstay.inventory.host import Host, Ssh
+from mainstay.runner.shell import hostlock
+from mainstay.runner.shell.adapters.fabric import FabricShells
+from mainstay.runner.shell.contract import Command, ContactLost, DeadlineExceeded, Fence, Job, JobStatus, Shell
+from mainstay.runner.shell.fake import FakeHost, FakeShells
+
+
+class FakeRig:
+    scratch = "/scratch"
+
+    def __init__(self) -> None:
+        self.there = FakeHost("h")
+        self.shells = FakeShells([self.there])
+        self.host = self.there.host()
+        there = self.there
+        there.answer(shlex.join(("sh", "-c", "echo out; echo err >&2; exit 7")), "out\n", stderr="err\n", status=7)
+        there.on("printf", lambda host, command: _printf(command.argv[1:]))
+        there.on("cat", lambda host, command: command.stdin)
+        there.on(shlex.join(("sh", "-c", 'printf %s "$NAME"')), lambda host, command: command.env["NAME"])
+        there.on("seq", lambda host, command: "".join(f"{n}\n" for n in range(1, 200001)))
+        there.on("id -un", lambda host, command: f"{command.user or 'root'}\n")
+        there.answer("sleep 30", seconds=30)
+        there.answer("sleep 20")
+        there.answer("no-such-program", status=127)
+        there.job("once", "a  b|it's\nerr\n", exit=3)
+        there.job("old-one", "hello\n")
+        there.job("long", "begun\nended\n", seconds=2)
+        there.job("doomed", "begun\n", seconds=600)
+
+    def content(self, path: str) -> bytes:
+        return self.there.files[path]
+
+    def mode(self, path: str) -> int:
+        return self.there.modes[path]
+
+    def break_contact(self) -> None: ...
+
+    def lose_next(self, *argv: str) -> Command:
+        self.there.drop(shlex.join(argv), after=False)
+        return Command(argv)
+
+    def away(self, *, away: bool) -> None:
+        self.there.unreachable = "no route to host" if away else ""
+
+    def change_key(self) -> None:
+        self.there.key = "changed"
+
+    def forget_key(self) -> None:
+        self.there.key = "unknown"
+
+    def reboot(self) -> None:
+        self.there.reboot()
+
+
+def _printf(words: tuple[str, ...]) -> bytes:
+    return words[1].encode() if words[0] == "%s" else words[0].encode().decode("unicode_escape").encode("latin-1")
+
+
+class LoopbackRig:
+    def __init__(self, server: Sshd, folder: Path) -> None:
+        self.server = server
+        self.known_hosts = folder / "known_hosts"
+        self.state_dir = folder / "state"
+        self.scratch = str(folder / "scratch")
+        ssh = Ssh(user="root", key=f"file:{server.key}", port=server.port, connect_timeout=4)
+        self.host = Host(name="loop", address="127.0.0.1", ssh=ssh)
+        self.shells = FabricShells(lambda name: self.host, self.known_hosts, str, state_dir=str(self.state_dir))
+        self.shells.pins.pin(self.host, self.shells.scan(self.host))
+
+    def content(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def mode(self, path: str) -> int:
+        return stat.S_IMODE(Path(path).stat().st_mode)
+
+    def break_contact(self) -> None:
+        self.server.cut()
+        wait_until(lambda: not self.server.sessions(), "the sessions are gone", deadline=10)
+
+    def lose_next(self, *argv: str) -> Command:
+        mark = Path(f"{self.scratch}.begun")
+
+        def cut_when_begun() -> None:
+            wait_until(mark.exists, "the command runs", deadline=20)
+            self.server.cut()
+
+        threading.Thread(target=cut_when_begun, daemon=True).start()
+        return Command(("sh", "-c", 'touch "$1"; shift; exec "$@"', "mainstay", str(mark), *argv))
+
+    def away(self, *, away: bool) -> None:
+        os.kill(self.server.process.pid, signal.SIGSTOP if away else signal.SIGCONT)
+
+    def change_key(self) -> None:
+        other = self.known_hosts.with_name("other")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+        kind, key, *_ = other.with_suffix(".pub").read_text().split()
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.server.port} {kind} {key} loop pinned 2026-01-02\n")
+
+    def forget_key(self) -> None:
+        self.known_hosts.unlink()
+
+    def reboot(self) -> None:
+        for file in self.state_dir.glob("jobs/*/pid"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(file.read_text().split()[0]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd(tmp_path_factory.mktemp("sshd")) as one:
+        yield one
+
+
+class TestFake(ShellSuite):
+    @pytest.fixture
+    def rig(self) -> FakeRig:
+        return FakeRig()
+
+    def test_a_job_goes_on_without_us_and_is_found_again(self, rig: FakeRig, held: Shell) -> None:  # type: ignore[override]
+        # The same promise; its seconds pass when they are let.
+        held.launch(Job("long", ""), MINE)
+        assert held.poll("long").status is JobStatus.RUNNING
+        rig.there.time.advance(2)
+        assert until_it_ends(held, "long").output == b"begun\nended\n"
+
+
+class TestLoopback(ShellSuite):
+    @pytest.fixture
+    def rig(self, server: Sshd, tmp_path: Path) -> Iterator[LoopbackRig]:
+        rig = LoopbackRig(server, tmp_path)
+        yield rig
+        rig.away(away=False)
+        rig.reboot()
+        rig.shells.close()
+
+    def test_ten_megabytes_on_both_streams_are_quick(self, shell: Shell) -> None:
+        line = "head -c 10000000 /dev/zero | tr '\\0' x"
+        shell.run(Command(("true",)))
+        started = time.monotonic()
+        output = shell.run(Command(("sh", "-c", f"{line} & {line} >&2; wait")))
+        assert (output.stdout, output.stderr) == (b"x" * 10_000_000, b"x" * 10_000_000)
+        assert time.monotonic() - started < 3
+
+    def test_a_large_file_and_its_answer_pass_at_the_same_time(self, shell: Shell) -> None:
+        data = os.urandom(1 << 20) * 12
+        assert shell.run(Command(("cat",), stdin=data)).stdout == data
+
+    def test_a_background_process_that_keeps_the_streams_open_does_not_hold_us(self, shell: Shell) -> None:
+        started = time.monotonic()
+        assert shell.run(Command(("sh", "-c", "echo done; sleep 25 & exit 4"))).status == 4
+        assert time.monotonic() - started < 15
+
+    def test_a_command_that_dies_of_a_signal_has_its_status(self, shell: Shell) -> None:
+        assert shell.run(Command(("sh", "-c", "kill -9 $$"))).status == 137
+
+    def test_a_truncated_upload_leaves_the_old_file(self, rig: LoopbackRig, held: Shell, tmp_path: Path) -> None:
+        path = f"{rig.scratch}/file"
+        held.put(b"old", path, fence=MINE)
+        big = tmp_path / "big"
+        big.write_bytes(b"x" * 60_000_000)
+        part = Path(rig.scratch)
+
+        def cut_when_it_flows() -> None:
+            wait_until(
+                lambda: any(f.stat().st_size > 1_000_000 for f in part.glob(".mainstay.*")), "bytes", deadline=20
+            )
+            rig.server.cut()
+
+        threading.Thread(target=cut_when_it_flows, daemon=True).start()
+        with pytest.raises(ContactLost):
+            held.put(big, path, fence=MINE)
+        wait_until(lambda: not list(part.glob(".mainstay.*")), "the part is gone", deadline=20)
+        assert rig.content(path) == b"old"
+
+    def test_only_the_last_twenty_jobs_are_kept(self, rig: LoopbackRig, held: Shell) -> None:
+        for number in range(23):
+            held.launch(Job(f"job{number}", "exit 0"), MINE)
+            until_it_ends(held, f"job{number}")
+        kept = {folder.name for folder in (rig.state_dir / "jobs").iterdir() if folder.is_dir()}
+        assert "job22" in kept and "job0" not in kept
+        assert 20 <= len(kept) <= 21
+
+    def test_what_the_host_keeps_is_readable_and_its_jobs_are_roots(self, rig: LoopbackRig, held: Shell) -> None:
+        held.launch(Job("private", "echo secret"), MINE)
+        assert {name: rig.mode(f"{rig.state_dir}/{name}") for name in ("", "owner", "lock", "fence", "jobs")} == {
+            "": 0o755,
+            "owner": 0o644,
+            "lock": 0o644,
+            "fence": 0o644,
+            "jobs": 0o700,
+        }
+        assert rig.mode(f"{rig.state_dir}/jobs/private/script") == 0o600
+
+    def test_a_newer_claim_waits_for_the_command_of_the_older_one(self, rig: LoopbackRig, held: Shell) -> None:
+        """When a higher number is on the host, nothing with a lower one is running there any more."""
+        mark = Path(rig.scratch + ".mark")
+        script = 'touch "$1.begun"; sleep 1; touch "$1.ended"'
+        command = Command(("sh", "-c", script, "sh", str(mark)), fence=MINE)
+        worker = threading.Thread(target=held.run, args=(command,))
+        worker.start()
+        wait_until(Path(f"{mark}.begun").exists, "the older one's command runs", deadline=20)
+        other = rig.shells.open(rig.host)
+        hostlock.acquire(other, Fence(6, "state-a", "run-1", "acme"))
+        assert Path(f"{mark}.ended").exists()
+        worker.join()
+        other.close()
+
+    def test_a_hung_command_gives_the_guard_back(self, rig: LoopbackRig, held: Shell) -> None:
+        with pytest.raises(DeadlineExceeded):
+            held.run(Command(("sleep", "600"), fence=MINE, deadline=0.5))
+        hostlock.acquire(held, Fence(6, "state-a", "run-1", "acme"))
+        assert held.run(Command(("printf", "x"), fence=Fence(6, "state-a", "run-1"))).status == 0
