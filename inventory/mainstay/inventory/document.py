@@ -18,6 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.names import clean, shown
 
 LARGEST_FILE = 8 * 1024 * 1024
 LARGEST_EXPANSION = 10_000
@@ -78,7 +79,7 @@ class Spot:
     ) -> Problem:
         """on: whether the key or its value is to blame. offset: characters into a text written on one line."""
         line, column = self._mark(on, offset)
-        key = ".".join(str(part) for part in self.path) or None
+        key = _dotted(self.path)
         if hint and message[-1:] not in ".:?!":
             message += "."
         return Problem(message, file=self.document.file, line=line, column=column, key=key, hint=hint)
@@ -161,7 +162,9 @@ class _Composer:
             message = f"a character that text files don't hold (U+{_code(error.character):04X})"
             raise ConfigError([self._at(message, line, column, "Remove it.")]) from error
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            # what is not closed is looked for where it was opened
+            opened = any(word in (error.context or "") for word in ("flow", "quoted"))
+            mark = (error.context_mark if opened else None) or error.problem_mark or error.context_mark
             said = " ".join(part for part in (error.context, error.problem) if part)
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             raise ConfigError(
@@ -175,7 +178,7 @@ class _Composer:
 
     def _fault(self, node: Node, message: str, path: Key, hint: str | None = None) -> None:
         mark = node.start_mark
-        key = ".".join(map(str, path)) or None
+        key = _dotted(path)
         self.problems.append(Problem(message, self.file, mark.line + 1, mark.column + 1, key, hint))
 
     def _check_aliases(self, top: Node) -> None:
@@ -262,6 +265,10 @@ class _Composer:
         return None
 
 
+def _dotted(path: Key) -> str | None:
+    return ".".join(clean(part) for part in path) or None
+
+
 def _children(node: Node) -> Iterator[Node]:
     if isinstance(node, SequenceNode):
         yield from node.value
@@ -271,7 +278,7 @@ def _children(node: Node) -> Iterator[Node]:
 
 
 def _no_tag(node: Node) -> str:
-    return f'the tag "{str(node.tag).replace(_TAG, "!!")}" is not taken: a site is plain data'
+    return f"the tag {shown(str(node.tag).replace(_TAG, '!!'))} is not taken: a site is plain data"
 
 
 def _code(character: Any) -> int:

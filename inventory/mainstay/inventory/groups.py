@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from mainstay.inventory.errors import Problem
 from mainstay.inventory.host import Host
+from mainstay.inventory.names import shown
 from mainstay.inventory.selectors import Compare, Joined, Named, Node, Not, Selector, SelectorError, parse
 from mainstay.inventory.sources.contract import GroupRecord, HostRecord
 from mainstay.inventory.validation import did_you_mean
@@ -83,7 +84,7 @@ class Groups:
                 else:
                     spot = record.spot.at("groups", index)
                     spot = spot if spot.text is not None else record.spot.at("groups")
-                    self._errors.append(spot.problem(f'there is no group "{child}".', hint=self._near(child)))
+                    self._errors.append(spot.problem(f"there is no group {shown(child)}.", hint=self._near(child)))
             children[record.name] = tuple(known)
         for name in sorted(children):
             way = self._cycle(name, children)
@@ -131,7 +132,7 @@ class Groups:
                 elif name != "all":
                     spot = host.spot.at("groups", index)
                     spot = spot if spot.text is not None else host.spot.at("groups")
-                    self._errors.append(spot.problem(f'there is no group "{name}".', hint=self._near(name)))
+                    self._errors.append(spot.problem(f"there is no group {shown(name)}.", hint=self._near(name)))
         for group in self._records.values():
             for index, name in enumerate(group.hosts):
                 if name in hosts:
@@ -139,7 +140,9 @@ class Groups:
                 else:
                     spot = group.spot.at("hosts", index)
                     spot = spot if spot.text is not None else group.spot.at("hosts")
-                    self._errors.append(spot.problem(f'there is no host "{name}".', hint=did_you_mean(name, hosts)))
+                    self._errors.append(
+                        spot.problem(f"there is no host {shown(name)}.", hint=did_you_mean(name, hosts))
+                    )
         return direct
 
     def _selected(self, hosts: Mapping[str, HostRecord]) -> None:

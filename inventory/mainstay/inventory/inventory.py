@@ -12,6 +12,7 @@ from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem
 from mainstay.inventory.groups import Groups
 from mainstay.inventory.host import Host
+from mainstay.inventory.names import shown
 from mainstay.inventory.settings import merged
 from mainstay.inventory.sources.contract import GroupRecord, HostRecord
 from mainstay.inventory.validation import did_you_mean
@@ -133,7 +134,7 @@ def _check_jumps(hosts: tuple[Host, ...], records: Mapping[str, HostRecord], err
             continue
         if host.ssh.jump not in by_name:
             hint = did_you_mean(host.ssh.jump, by_name) or "A jump host is a host of this inventory."
-            errors.append(spot.problem(f'there is no host "{host.ssh.jump}" to jump through.', hint=hint))
+            errors.append(spot.problem(f"there is no host {shown(host.ssh.jump)} to jump through.", hint=hint))
             continue
         way = [host.name]
         here: Host | None = host

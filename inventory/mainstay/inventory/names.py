@@ -22,8 +22,14 @@ RESERVED_TAGS = frozenset({"name", "address", "group", *RESERVED})
 
 def shown(text: object, limit: int = 60) -> str:
     """Foreign text for a message: quoted, one line, controls and right-to-left marks as escapes, shortened."""
-    clean = "".join(c if c.isprintable() and unicodedata.category(c) != "Cf" else _escape(c) for c in str(text))
-    return f'"{clean[:limit]}…"' if len(clean) > limit else f'"{clean}"'
+    cleaned = clean(text, limit)
+    return f'"{cleaned}"'
+
+
+def clean(text: object, limit: int = 60) -> str:
+    """The same without quotes."""
+    cleaned = "".join(c if c.isprintable() and unicodedata.category(c) != "Cf" else _escape(c) for c in str(text))
+    return f"{cleaned[:limit]}…" if len(cleaned) > limit else cleaned
 
 
 def _escape(character: str) -> str:

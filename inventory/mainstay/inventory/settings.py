@@ -5,7 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from mainstay.inventory.amounts import Duration, Size
 from mainstay.inventory.host import Become, Ssh
@@ -26,6 +26,9 @@ def _one_or_more(value: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
 """A list of words, or one."""
+
+Tags = dict[str, Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]]
+"""The text as it is written: `1.10` stays `1.10`."""
 
 
 def _become(value: Any) -> Any:
@@ -142,7 +145,7 @@ class HostEntry(SshSettings):
     address: Annotated[str, AfterValidator(_address)] | None = None
     """What is dialled; the host's name where it is not given."""
     groups: Words = ()
-    tags: dict[str, str] = {}
+    tags: Tags = {}
     controller: bool | None = None
 
 
@@ -152,7 +155,7 @@ class GroupEntry(SshSettings):
     hosts: Words = ()
     selector: str | None = None
     groups: Words = ()
-    tags: dict[str, str] = {}
+    tags: Tags = {}
 
 
 class InventoryFile(Value):

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from mainstay.inventory.amounts import Amount, Duration, Share, seconds
 from mainstay.inventory.names import shown
@@ -74,7 +74,7 @@ def _unit_pattern(text: str) -> str:
 PackagePattern = Annotated[str, AfterValidator(_package_pattern)]
 """Debian's grammar of names (Policy 5.6.1) and `*`, `?`, `[…]`; it also holds names of rpm and apk in lower case."""
 Package = Annotated[str, AfterValidator(_package)]
-Version = Annotated[str, AfterValidator(_version)]
+Version = Annotated[str, AfterValidator(_version), WithJsonSchema({"type": ["string", "number"]})]
 """Debian Policy 5.6.12; also what rpm and apk write."""
 UnitPattern = Annotated[str, AfterValidator(_unit_pattern)]
 _Listed = BeforeValidator(_words, json_schema_input_type=str | list[str])
@@ -94,7 +94,12 @@ def _no_nul(argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv
 
 
-Argv = Annotated[tuple[str, ...], AfterValidator(_no_nul)]
+Argv = Annotated[
+    tuple[str, ...],
+    AfterValidator(_no_nul),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+"""A command: a list of words, or one text that is split as a shell would, and nothing more of a shell."""
 
 
 class Updates(Value):
@@ -126,7 +131,7 @@ class Check(Value):
 
     name: str | None = None
     service: str | None = None
-    tcp: str | None = None
+    tcp: Annotated[str, WithJsonSchema({"type": ["string", "integer"]})] | None = None
     http: str | None = None
     command: Argv | None = None
     user: str | None = None

@@ -1,0 +1,351 @@
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mainstay.inventory.errors import ConfigError, Problem, UsageError
+from mainstay.inventory.selectors import pick
+from mainstay.inventory.site import Site, check_files, find_site, load_site, read_site
+from mainstay.inventory.stamp import stamp
+
+Read = Callable[..., tuple[Site, list[Problem]]]
+Write = Callable[..., Path]
+HOSTS = "inventory/hosts.yml"
+
+
+def one(problems: list[Problem] | tuple[Problem, ...]) -> Problem:
+    (problem,) = problems
+    return problem
+
+
+def test_a_site_says_where_things_are(read: Read, tmp_path: Path) -> None:
+    main = "site: acme\ntimezone: Europe/Berlin\nssh: {user: ops, key: file:~/k, port: 2222}\n"
+    main += "never_automatic: ['pg*']\ncaptures: {max_size: 5GB}\n"
+    site, problems = read("hosts: {web2: , web1: {address: 10.0.0.1}}", main=main)
+    assert not problems
+    assert (site.name, site.timezone, site.root) == ("acme", "Europe/Berlin", tmp_path)
+    assert site.state_url == f"sqlite:///{tmp_path}/state/mainstay.db"
+    assert site.known_hosts == tmp_path / "inventory/known_hosts"
+    assert (site.never_automatic, site.captures_max_size) == (("pg*",), 5 * 10**9)
+    assert [host.name for host in site.hosts] == ["web1", "web2"]
+    assert site.hosts[1].address == "web2"
+    assert (site.hosts[0].ssh.user, site.hosts[0].ssh.port, site.hosts[0].ssh.key) == ("ops", 2222, "file:~/k")
+    assert site.hosts[0].source == f"{HOSTS}:1"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("sqlite:////var/lib/m.db", "sqlite:////var/lib/m.db"), ("postgresql://db/mainstay", "postgresql://db/mainstay")],
+)
+def test_a_state_elsewhere_is_kept_as_it_is(read: Read, given: str, kept: str) -> None:
+    assert read(main=f"site: a\nstate: {given}\n")[0].state_url == kept
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "words"),
+    [
+        ("timezone: EST5", "timezone", "no time zone"),
+        ("timezone: europe/berlin", "timezone", 'Did you mean "Europe/Berlin"?'),
+        ("timezone: ../../etc/passwd", "timezone", "no time zone"),
+        ("timezone: Europe", "timezone", "no time zone"),
+        ("state: mysql://x/y", "state", "sqlite:///PATH"),
+        ("state: sqlite://", "state", "sqlite:///PATH"),
+        ("ssh: {port: 0}", "ssh.port", "at least 1"),
+        ("ssh: {port: 70000}", "ssh.port", "at most 65535"),
+        ("ssh: {port: x}", "ssh.port", "a whole number"),
+        ("ssh: {user: -oProxyCommand=x}", "ssh.user", "no login name"),
+        ("ssh: {connect_timeout: 10}", "ssh.connect_timeout", "no unit"),
+        ("ssh: {become: {method: doas}}", "ssh.become.method", "is none of sudo"),
+        ("ssh: [user]", "ssh", "a mapping"),
+        ("captures: {max_size: much}", "captures.max_size", "no size"),
+        ("timezon: UTC", "timezon", 'unknown key. Did you mean "timezone"?'),
+        ("ssh: {usr: x}", "ssh.usr", 'Did you mean "user"?'),
+    ],
+)
+def test_a_fault_in_the_settings_is_told_at_its_line(write: Write, line: str, key: str, words: str) -> None:
+    site, problems = read_site(write(main=f"site: acme\n{line}\n"))
+    assert site is None
+    problem = one(problems)
+    assert (problem.file, problem.line, problem.key) == ("mainstay.yml", 2, key)
+    assert words in str(problem)
+
+
+def test_a_site_without_a_name_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mainstay.yml").write_text("timezone: UTC\n")
+    assert one(read_site(tmp_path)[1]).key == "site"
+    assert "missing" in one(read_site(tmp_path)[1]).message
+    problem = one(read_site(tmp_path / "nowhere")[1])
+    assert problem.file == "mainstay.yml"
+    with pytest.raises(UsageError, match=r"no mainstay\.yml") as caught:
+        find_site(tmp_path.parent)
+    assert caught.value.hint
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert find_site(tmp_path / "a/b") == tmp_path.resolve()
+
+
+def test_every_problem_of_the_site_is_told_at_once(write: Write) -> None:
+    root = write(
+        "hosts: {web1: {port: 0}, web2: {prot: 1}}\nhots: {}\n",
+        main="site: acme\nstat: x\n",
+        files={"schedules/x.yml": "a: [\n"},
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_site(root)
+    assert [(p.file, p.key) for p in caught.value.problems] == [
+        ("mainstay.yml", "stat"),
+        (HOSTS, "hots"),
+        (HOSTS, "hosts.web1.port"),
+        (HOSTS, "hosts.web2.prot"),
+        ("schedules/x.yml", None),
+    ]
+
+
+def test_what_is_said_nearer_to_the_host_wins(read: Read) -> None:
+    site, problems = read(
+        """
+hosts:
+  web1: {groups: [inner], tags: {own: host}, port: 5}
+  web2: {}
+groups:
+  all: {user: from-all, tags: {a: all, own: all}, become: {password: "env:ALL"}}
+  outer: {user: from-outer, read_user: outer, port: 3, groups: [middle], tags: {a: outer, b: outer}}
+  middle: {groups: inner}
+  inner: {read_user: inner, port: 4, tags: {b: inner}, become: sudo}
+  zz: {read_user: zz, hosts: [web1]}
+""",
+        main="site: a\nssh: {user: from-site, connect_timeout: 7s, become: {password: 'env:SITE'}}\n",
+    )
+    assert not problems
+    web1, web2 = site.hosts
+    assert (web1.ssh.user, web1.ssh.read_user, web1.ssh.port) == ("from-outer", "inner", 5)
+    assert web1.ssh.become.password == "env:ALL"
+    assert web1.ssh.connect_timeout == 7
+    assert web1.tags == {"a": "outer", "b": "inner", "own": "host"}
+    assert web1.groups == ("inner", "middle", "outer", "zz")
+    assert (web2.ssh.user, web2.groups, web2.tags) == ("from-all", (), {"a": "all", "own": "all"})
+    assert site.inventory.groups == {"inner": ("web1",), "middle": ("web1",), "outer": ("web1",), "zz": ("web1",)}
+
+
+def test_groups_by_selector(read: Read) -> None:
+    site, problems = read(
+        "hosts: {a1: {tags: {role: web}}, b1: {groups: [x]}}\n"
+        "groups: {web: {selector: role=web}, both: {selector: role=web or x}, x: {}, none-there: {selector: role=db}}\n"
+    )
+    assert not problems
+    assert dict(site.inventory.groups) == {"both": ("a1", "b1"), "none-there": (), "web": ("a1",), "x": ("b1",)}
+    assert one(site.warnings).key == "groups.none-there.selector"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "words"),
+    [
+        ("hosts:\n  w: {groups: wbe}\ngroups: {web: }", 2, "hosts.w.groups", 'no group "wbe". Did you mean "web"?'),
+        ("hosts:\n  w: {groups: [x]}\n", 2, "hosts.w.groups.0", "Declare it under groups:."),
+        ("hosts: {web1: }\ngroups:\n  g: {hosts: [wbe1]}", 3, "groups.g.hosts.0", 'Did you mean "web1"?'),
+        ("groups:\n  g: {groups: [h]}", 2, "groups.g.groups.0", 'no group "h"'),
+        ("groups:\n  a: {groups: [b]}\n  b: {groups: [c]}\n  c: {groups: [a]}", 2, "groups.a.groups", "a → b → c → a"),
+        ("groups:\n  a: {groups: [a]}", 2, "groups.a.groups", "a → a"),
+        ("groups:\n  a: {selector: role=}", 2, "groups.a.selector", "condition"),
+        ("groups:\n  a: {selector: all}\n  b: {selector: not a}", 3, "groups.b.selector", "made by a selector"),
+        ("hosts: {x: }\ngroups:\n  x: {}", 3, "groups.x", "same name"),
+        ("groups:\n  all: {hosts: [x]}", 2, "groups.all", "every host anyway"),
+        ("hosts:\n  w: {jump: bastoin}\n  bastion: {}", 2, "hosts.w.jump", 'Did you mean "bastion"?'),
+        ("hosts:\n  w: {jump: w}", 2, "hosts.w.jump", "w → w"),
+        ("hosts:\n  w: {adress: x}", 2, "hosts.w.adress", 'unknown key. Did you mean "address"?'),
+        ("hosts:\n  w: {port: 65536}", 2, "hosts.w.port", "at most 65535"),
+        ("hosts:\n  w: {tags: {name: x}}", 2, "hosts.w.tags.name", "can't be a tag"),
+        ("hosts:\n  w: {tags: {a: [x]}}", 2, "hosts.w.tags.a", "one value"),
+        ("hosts:\n  w: 10.0.0.1", 2, "hosts.w", "a mapping"),
+        ("hosts: [w]", 1, "hosts", "a mapping"),
+        ("sources:\n  - ansible: x.ini", 2, "sources.0.ansible", "not available yet"),
+        ("sources:\n  - ec2: {region: x}", 2, "sources.0.ec2", "not available yet"),
+        ("sources:\n  - ansibel: x.ini", 2, "sources.0.ansibel", 'Did you mean "ansible"?'),
+        ("hosst: {}", 1, "hosst", 'Did you mean "hosts"?'),
+        ("- a", 1, None, "a mapping"),
+    ],
+)
+def test_a_fault_in_the_inventory_is_told_at_its_line(
+    read: Read, text: str, line: int, key: str | None, words: str
+) -> None:
+    _, problems = read(text)
+    problem = one(problems)
+    assert (problem.file, problem.line, problem.key) == (HOSTS, line, key)
+    assert words in str(problem)
+
+
+def test_a_cycle_of_jump_hosts_is_told_at_each_of_them(read: Read) -> None:
+    _, problems = read("hosts:\n  a: {jump: b}\n  b: {jump: a}\n  c: {jump: a}\n")
+    assert [(p.line, p.key) for p in problems] == [(2, "hosts.a.jump"), (3, "hosts.b.jump")]
+    assert "a → b → a" in problems[0].message
+
+
+def test_a_jump_host_for_a_whole_site_is_reached_directly_itself(read: Read) -> None:
+    site, problems = read("hosts: {bastion: , w: , near: {jump: none}}", main="site: a\nssh: {jump: bastion}\n")
+    assert not problems
+    assert [host.ssh.jump for host in site.hosts] == [None, None, "bastion"]
+
+
+def test_an_option_as_a_host_is_refused(read: Read) -> None:
+    _, problems = read('hosts:\n  "-oProxyCommand=touch X": {}\n  web1: {address: "-oProxyCommand=touch X"}\n')
+    assert [(p.file, p.line, p.key) for p in problems] == [
+        (HOSTS, 2, "hosts.-oProxyCommand=touch X"),
+        (HOSTS, 3, "hosts.web1.address"),
+    ]
+
+
+@pytest.mark.parametrize("address", ["a;b", "a\\nb", "$(id)", "a\\0b", "../x", "a b"])
+def test_shell_text_and_control_characters_in_a_host_are_refused(read: Read, address: str) -> None:
+    _, problems = read(f'hosts:\n  web1: {{address: "{address}"}}\n  "{address}": {{}}\n')
+    assert [(p.file, p.line) for p in problems] == [(HOSTS, 2), (HOSTS, 3)]
+    assert all(str(problem).isprintable() for problem in problems)
+
+
+def test_a_path_as_the_name_of_a_host_is_refused(read: Read) -> None:
+    problem = one(read("hosts:\n  ../../etc/web1: {address: 10.0.0.1}\n")[1])
+    assert (problem.file, problem.line) == (HOSTS, 2)
+    assert "no name of a host" in problem.message
+
+
+def test_an_international_address_is_shown_as_punycode_and_a_mixed_one_refused(read: Read) -> None:
+    site, problems = read(
+        'hosts:\n  a: {address: bücher.example}\n  b: {address: \u0440aypal.example}\n  c: {address: "web\u202e1"}\n  d\u0430: {}\n'
+    )
+    assert [(p.line, p.key) for p in problems] == [(3, "hosts.b.address"), (4, "hosts.c.address"), (5, "hosts.d\u0430")]
+    assert site.hosts[0].address == "xn--bcher-kva.example"
+    note = one(site.warnings)
+    assert (note.line, note.key) == (2, "hosts.a.address")
+    assert '"bücher.example" is dialled as xn--bcher-kva.example' in note.message
+
+
+def test_two_names_for_one_address_are_warned_about_and_known(read: Read) -> None:
+    site, problems = read(
+        "hosts:\n  a: {address: 10.0.0.1}\n  b: {address: 10.0.0.1}\n  c: {address: 10.0.0.1, port: 23}\n"
+        "  j: {address: 10.0.0.9}\n  k: {address: 10.0.0.1, jump: j}\n"
+        "  v6: {address: '2001:db8::1'}\n  v6b: {address: '2001:DB8:0::1'}\n"
+    )
+    assert not problems
+    assert [(w.file, w.line, w.key) for w in site.warnings] == [(HOSTS, 3, "hosts.b"), (HOSTS, 8, "hosts.v6b")]
+    assert "same address as a (10.0.0.1)" in site.warnings[0].message
+    assert site.warnings[0].hint == "They are never worked on side by side."
+    same = {host.name: site.inventory.same_machine(host) for host in site.hosts}
+    assert same == {"a": ("b",), "b": ("a",), "c": (), "j": (), "k": (), "v6": ("v6b",), "v6b": ("v6",)}
+
+
+def test_a_host_declared_twice_names_both_places(read: Read) -> None:
+    _, problems = read("hosts:\n  web1: {}\n", files={"inventory/more.yml": "hosts:\n\n  web1: {}\n  WEB1: {}\n"})
+    assert [(p.file, p.line, p.key) for p in problems] == [
+        ("inventory/more.yml", 3, "hosts.web1"),
+        ("inventory/more.yml", 4, "hosts.WEB1"),
+    ]
+    assert "first in inventory/hosts.yml:2" in problems[0].message
+    assert "by case" in problems[1].message
+
+
+def test_a_selector_that_matches_no_host_is_an_error_and_never_all(read: Read) -> None:
+    site, _ = read("hosts: {web1: {tags: {role: web}}}")
+    with pytest.raises(UsageError, match="matches no host") as caught:
+        pick("role=wbe", site.hosts, site.groups)
+    assert caught.value.exit_code == 2
+
+
+def test_a_secret_in_plain_text_is_refused_and_not_repeated(write: Write) -> None:
+    root = write(
+        "hosts:\n  web1: {password: hunter2, become: {password: hunter2}}\n",
+        main="site: a\nssh: {passphrase: hunter2, key: hunter2}\n",
+        files={"schedules/x.yml": "plans: {p: {token: hunter2}}\n"},
+    )
+    _, problems = read_site(root)
+    assert [(p.file, p.line, p.key) for p in problems] == [
+        ("mainstay.yml", 2, "ssh.passphrase"),
+        ("mainstay.yml", 2, "ssh.key"),
+        (HOSTS, 2, "hosts.web1.password"),
+        (HOSTS, 2, "hosts.web1.become.password"),
+    ]
+    for problem in problems:
+        assert "plain text" in problem.message
+        assert "file:PATH" in str(problem)
+        assert "hunter2" not in str(problem)
+
+
+def test_a_secret_file_that_everybody_can_read_is_refused(read: Read, tmp_path: Path) -> None:
+    for name, mode in (("open", 0o644), ("closed", 0o600)):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(mode)
+    site, problems = read(
+        "hosts:\n  a: {become: {password: file:open}}\n  b: {key: file:closed}\n  c: {key: file:missing}\n"
+        "  d: {key: file:missing}\n"
+        "  e: {key: file:closed.pub}\n  f: {key: 'env:NOT_LOOKED_AT'}\n"
+    )
+    assert not problems
+    found = check_files(site)
+    assert [(p.file, p.line, p.key) for p in found] == [
+        (HOSTS, 2, "hosts.a.become.password"),
+        (HOSTS, 4, "hosts.c.key"),
+        (HOSTS, 6, "hosts.e.key"),
+    ]
+    assert "mode 0644" in found[0].message
+    assert found[0].hint == f"chmod 600 {tmp_path}/open"
+    assert "No such file" in found[1].message
+    assert "public key" in found[2].message
+
+
+def test_the_controller_is_known_by_its_own_address_and_the_usual_port(read: Read) -> None:
+    site, problems = read(
+        "hosts:\n  a: {address: 127.0.0.1}\n  b: {address: 127.0.0.1, port: 2222}\n"
+        "  c: {address: 192.0.2.7}\n  d: {address: '::1'}\n"
+        "  e: {address: localhost, controller: false}\n"
+        "  f: {address: 192.0.2.8, controller: true}\n  g: {address: 127.0.0.1, jump: c}\n"
+        "  h: {address: 224.0.0.1}\n  i: {address: 0.0.0.0}\n"
+    )
+    assert not problems
+    assert [host.name for host in site.hosts if host.controller] == ["a", "d", "f"]
+
+
+def test_tags_are_what_was_written(read: Read) -> None:
+    site, problems = read("hosts: {a: {tags: {v: 1.10, on: yes, t: true, n: 007, d: 2026-01-01}}}")
+    assert not problems
+    assert site.hosts[0].tags == {"v": "1.10", "on": "yes", "t": "true", "n": "007", "d": "2026-01-01"}
+
+
+def test_a_site_without_hosts_is_warned_about(write: Write) -> None:
+    root = write()
+    assert "no host" in one(load_site(root).warnings).message
+
+
+def test_a_thousand_hosts_are_loaded_in_a_moment(write: Write) -> None:
+    lines = [
+        f"  web{i}: {{address: 10.0.{i // 250}.{i % 250}, groups: [g{i % 20}], tags: {{role: web}}}}"
+        for i in range(1000)
+    ]
+    groups = [f"  g{i}: {{user: u{i}}}" for i in range(20)]
+    root = write("\n".join(["hosts:", *lines, "groups:", *groups]))
+    started = time.process_time()
+    assert len(load_site(root).hosts) == 1000
+    assert time.process_time() - started < 1.5
+
+
+def test_the_stamp_says_commit_and_whether_the_site_differs_from_it(write: Write) -> None:
+    root = write("hosts: {}")
+    assert stamp(root) == (None, None)
+    git = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for argv in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *argv], check=True)
+    commit, dirty = stamp(root)
+    assert commit
+    assert len(commit) == 40
+    assert dirty is False
+    (root / "new.yml").write_text("x")
+    assert stamp(root) == (commit, True)
+    assert stamp(root / "inventory") == (commit, False)
+
+
+def test_a_repository_runs_nothing_when_its_stamp_is_read(write: Write) -> None:
+    root = write("hosts: {}")
+    subprocess.run(["git", "-C", str(root), "init", "-q"], check=True)
+    (root / "hook").write_text(f"#!/bin/sh\ntouch {root}/ran\n")
+    (root / "hook").chmod(0o755)
+    subprocess.run(["git", "-C", str(root), "config", "core.fsmonitor", str(root / "hook")], check=True)
+    stamp(root)
+    assert not (root / "ran").exists()
