@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
 import uuid
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.fleet.keeper import Keeper
 from tests.fleet.network import Link, Network
-from tests.fleet.system import FleetError, alive, birth, kill_group, quietly, run, wait_until
+from tests.fleet.system import FleetError, quietly, run, wait_until
 
 GUEST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# nspawn exits with 133 where the guest asked to reboot: boot it again. Where the machine's own systemd runs, nspawn gets a scope.
-KEEPER = 'while :; do systemd-nspawn "$@"; s=$?; [ $s = 133 ] || exit $s; done'
-
-
-@dataclass(frozen=True, slots=True)
-class Keeper:
-    """The process group that keeps a host running."""
-
-    pid: int
-    born: int
 
 
 class Host:
@@ -40,7 +29,6 @@ class Host:
         self._network = network
         self._link = link
         self._used = False
-        self._started: subprocess.Popen[bytes] | None = None
 
     # -- its life
 
@@ -59,19 +47,8 @@ class Host:
 
     def start(self) -> None:
         """Switch it on."""
-        scope = ["--keep-unit"] if not Path("/run/systemd/system").exists() else []
-        namespace = f"/run/netns/{self._link.namespace}"
-        guest = ["-q", "--register=no", *scope, "-D", str(self.root), "--boot", f"--machine={self._link.namespace}"]
-        argv = ["bash", "-c", KEEPER, "keeper", *guest, "--resolv-conf=off", f"--network-namespace-path={namespace}"]
-        with (self.path / "console.log").open("ab") as console:
-            keeper = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
-            )
-        born = birth(keeper.pid)
-        if born is None:
-            raise FleetError(f"{self.name} does not start: {self.console()}")
-        self._started = keeper
-        (self.path / "keeper.json").write_text(json.dumps(asdict(Keeper(keeper.pid, born))))
+        network = Path("/run/netns") / self._link.namespace
+        Keeper.start(self._link.namespace, self.root, network, self.path / "console.log", self.path / "keeper.json")
 
     def wait(self, *, deadline: float = 60) -> None:
         """Wait until sshd answers. Raises FleetError with the end of the console."""
@@ -164,16 +141,7 @@ class Host:
     def leader(self) -> int | None:
         """Its PID 1, as a process of this machine; None while it is off or between two boots."""
         keeper = self._keeper()
-        for child in _descendants(keeper.pid) if keeper else ():
-            try:
-                ids = next(
-                    x for x in Path(f"/proc/{child}/status").read_text().splitlines() if x.startswith("NSpid:")
-                ).split()
-            except OSError:
-                continue
-            if len(ids) > 2 and ids[-1] == "1":
-                return child
-        return None
+        return keeper.leader() if keeper else None
 
     # -- inside
 
@@ -200,25 +168,13 @@ class Host:
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def _stop(self) -> None:
-        keeper, leader = self._keeper(), self.leader()
-        born = birth(leader) if leader else None
-        if keeper is None:
-            return
-        kill_group(keeper.pid, keeper.born)
-        if self._started is not None:
-            self._started.wait()
-        if leader:
-            if alive(leader, born):
-                os.kill(leader, 9)
-            wait_until(lambda: not alive(leader, born), f"{self.name} is off", deadline=20)
+        keeper = self._keeper()
+        if keeper:
+            keeper.kill()
         (self.path / "keeper.json").unlink(missing_ok=True)
 
     def _keeper(self) -> Keeper | None:
-        try:
-            keeper = Keeper(**json.loads((self.path / "keeper.json").read_text()))
-        except FileNotFoundError:
-            return None
-        return keeper if alive(keeper.pid, keeper.born) else None
+        return Keeper.load(self.path / "keeper.json")
 
     def _answers(self) -> bool:
         if self._keeper() is None:
@@ -235,16 +191,3 @@ class Host:
             return self.boot_id()
         except FleetError:
             return ""
-
-
-def _descendants(pid: int) -> list[int]:
-    found, look = [], [pid]
-    while look:
-        parent = look.pop()
-        try:
-            children = [int(c) for c in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-        except OSError:
-            continue
-        found += children
-        look += children
-    return found

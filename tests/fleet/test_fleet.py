@@ -193,12 +193,25 @@ def test_a_host_is_new_again_after_it_was_lent(fleet: Fleet) -> None:
         again.exec(["ls", "/etc/mine"])
 
 
+def test_a_service_stops_without_waiting_for_the_neighbours(fleet: Fleet) -> None:
+    """Hosts that shared control groups would see each other's processes in their own services."""
+    one, other = fleet.pristine(2)
+    for each in (one, other):
+        each.install("demo-web", "1.0")
+
+    one.exec(["timeout", "20", "systemctl", "stop", "demo-web"])
+
+    assert one.exec(["systemctl", "show", "-P", "Result", "demo-web"]) == "success\n"
+    assert healthz(other) == "demo-web 1.0\n"
+
+
 def traces(fleet: Fleet) -> list[str]:
     """What can be seen of a fleet on this machine: links, namespaces, mounts, processes, files."""
     mark = fleet.network.bridge
     everything = run(["ip", "-br", "link"]) + run(["ip", "netns", "list"])
     found = [line for line in everything.splitlines() if line.startswith((mark, f"ms{fleet.network.number}h"))]
     found += [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(fleet.path) in line]
+    found += [str(group) for group in Path("/sys/fs/cgroup").glob(f"**/{mark}-h*")]
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = cmdline.read_bytes().decode("utf-8", "replace")
