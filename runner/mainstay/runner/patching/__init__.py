@@ -1,0 +1,1 @@
+"""Patches: the operation, its policy, and the package managers behind it."""
