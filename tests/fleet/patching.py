@@ -10,10 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fleet import Fleet
-from tests.fleet import Host as Machine
-from tests.fleet.system import wait_until
-
 from mainstay.inventory.facts import Facts, Filesystem
 from mainstay.inventory.host import Host, Ssh
 from mainstay.inventory.value import Json
@@ -25,6 +21,9 @@ from mainstay.runner.plan import PatchPlan
 from mainstay.runner.shell import hostlock
 from mainstay.runner.shell.adapters.fabric import FabricShells
 from mainstay.runner.shell.contract import Fence, JobStatus, Shell
+from tests.fleet import Fleet
+from tests.fleet import Host as Machine
+from tests.fleet.system import wait_until
 
 NUMBERS = itertools.count(1)
 ROOMY = tuple(Filesystem(path=path, free_bytes=10**11) for path in ("/", "/var/cache/apt/archives"))
