@@ -14,7 +14,7 @@ from tests.fleet.system import FleetError, alive, birth, kill_group, wait_until
 
 MANAGED = Path("/run/systemd/system").exists()
 """The machine itself runs systemd, which gives every guest a scope. Elsewhere each needs control groups of its own from
-us: in shared ones a guest would wait for the processes of another guest's service to end."""
+us: in shared ones systemd finds strangers in its services, fails to kill them, and takes a stopped service for alive."""
 HIERARCHIES = [] if MANAGED else [f"/sys/fs/cgroup{name}" for name in ("", "/systemd", "/unified")]
 # nspawn exits with 133 where the guest asked to reboot
 LOOP = """

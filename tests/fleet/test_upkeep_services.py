@@ -67,16 +67,16 @@ def test_the_plan_can_name_services_that_are_left_alone(fleet: Fleet, host: Host
     assert "ssh.service (restart: none)" in nothing.stale
 
 
-def test_a_service_that_does_not_come_up_again_is_failed_and_one_that_refuses_is_left(
-    fleet: Fleet, host: Host
-) -> None:
+def test_a_service_that_does_not_come_up_again_is_failed_and_one_that_refuses_is_left(fleet: Fleet, host: Host) -> None:
     with hold(fleet, host) as held:
         host.exec(["sh", "-c", "cp /usr/bin/sleep /usr/bin/doze; cp /usr/bin/sleep /usr/bin/nap"])
         held.unit("doze.service", "[Service]", "ExecStart=/usr/bin/doze 3600")
         held.unit("nap.service", "[Unit]", "RefuseManualStop=yes", "[Service]", "ExecStart=/usr/bin/nap 3600")
         host.exec(["systemctl", "start", "doze", "nap"])
         # replaced by something that can't run
-        host.exec(["sh", "-c", "for p in doze nap; do echo broken >/usr/bin/$p.new; mv /usr/bin/$p.new /usr/bin/$p; done"])
+        host.exec(
+            ["sh", "-c", "for p in doze nap; do echo broken >/usr/bin/$p.new; mv /usr/bin/$p.new /usr/bin/$p; done"]
+        )
 
         done = held.upkeep.restart(held.work, Carefulness())
 
@@ -137,7 +137,7 @@ def test_a_service_that_was_up_and_is_not_any_more_makes_the_host_unwell(looping
 
 def test_a_check_on_the_host_runs_as_nobody_unless_it_says_who(fleet: Fleet, host: Host) -> None:
     with hold(fleet, host) as held:
-        script = "test \"$(id -un)\" = \"$1\""
+        script = 'test "$(id -un)" = "$1"'
         checks = [
             Check(name=user or "default", command=("sh", "-c", script, "sh", user or "nobody"), user=user)
             for user in (None, "root", "ops", "www-data")
