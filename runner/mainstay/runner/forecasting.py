@@ -70,16 +70,18 @@ def forecast(
     clock: Clock,
     *,
     parallel: int = 20,
+    retry: bool = False,
     told: Callable[[HostForecast], None] = lambda one: None,
 ) -> dict[str, HostForecast]:
     """Probe every host and ask the operation what it would do there. An error of one host is data, never raised.
 
-    What was seen on offer is noted in the state, as the first-seen record. told: called as each host is done.
+    What was seen on offer is noted in the state, as the first-seen record. retry: also what was rolled back here. told: called as each host is done.
     """
 
     def look(host: Host) -> HostForecast:
         started = time.monotonic()
-        result = _look(host, careful, operation, shells, upkeep, state, clock)
+        blocked = (lambda digest: None) if retry else (lambda digest: state.blocked(host.name, digest))
+        result = _look(host, careful, operation, shells, upkeep, state, clock, blocked)
         result = replace(result, seconds=time.monotonic() - started)
         told(result)
         return result
@@ -96,6 +98,7 @@ def _look(
     upkeep: Upkeep,
     state: State,
     clock: Clock,
+    blocked: Callable[[str], str | None],
 ) -> HostForecast:
     facts: Facts | None = None
     shell = shells.open(host, write=False)
@@ -106,9 +109,7 @@ def _look(
             return HostForecast(host, facts, error="; ".join(judgement.refusals))
         now = clock.now()
         seen = state.sightings(facts.cohort)
-        found = operation.preview(
-            Look(host, shell, facts, now.timestamp(), seen, lambda digest: state.blocked(host.name, digest))
-        )
+        found = operation.preview(Look(host, shell, facts, now.timestamp(), seen, blocked))
         state.see(facts.cohort, [pair for pair in found.seen if pair not in seen], rfc3339(now))
         return HostForecast(host, facts, found.model_copy(update={"notes": (*judgement.notes, *found.notes)}))
     except MainstayError as error:

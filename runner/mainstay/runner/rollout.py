@@ -85,6 +85,7 @@ class Rollout:
             tools.state,
             tools.clock,
             parallel=max(request.careful.parallel, 20),
+            retry=request.retry,
             told=lambda one: tools.listener.step_progress(request.id, one.host.name, "survey", one.refused or "asked"),
         )
         return {"hosts": {name: put_json(tools.artifacts, one.to_json()) for name, one in found.items()}}
