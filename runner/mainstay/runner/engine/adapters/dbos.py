@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_errors
+from sqlalchemy.exc import DBAPIError
 from ulid import ULID
 
 from mainstay.inventory.value import Json
@@ -32,6 +33,7 @@ from mainstay.runner.engine.adapters.dbos_store import (
     owner,
     prepare,
     quiet,
+    unusable,
 )
 from mainstay.runner.engine.answers import describe, plain, read_workflow
 from mainstay.runner.engine.contract import (
@@ -110,10 +112,12 @@ class DbosEngine:
                 self._functions[name] = self._declare(name, body)
             DBOS.listen_queues([TAKEN_OVER + self._executor])
             DBOS.launch()
-        except BaseException:
+        except BaseException as error:
             DBOS.destroy(destroy_registry=True)
             self._liveness.release(self._executor)
             _in_this_process.release()
+            if isinstance(error, DBAPIError):
+                raise unusable(self._directory, error) from error
             raise
         self._launched = True
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dbos import DBOSClient, Serializer, WorkflowStatus
 from dbos import error as dbos_errors
+from sqlalchemy.exc import DBAPIError
 
 from mainstay.runner.engine.contract import EngineUnusable, JsonValue, WorkflowFailed
 from mainstay.runner.engine.liveness import Liveness
@@ -93,6 +94,13 @@ def prepare(directory: Path) -> str:
             hint="Put the state on a local file system.",
         )
     return url(directory)
+
+
+def unusable(directory: Path, error: DBAPIError) -> EngineUnusable:
+    hint = None
+    if "locked" in str(error.orig):
+        hint = "Another process holds it for writing; is one stopped, or in a debugger?"
+    return EngineUnusable(f"{directory / FILE}: {error.orig}", hint=hint)
 
 
 def url(directory: Path) -> str:
