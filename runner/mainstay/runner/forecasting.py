@@ -75,7 +75,8 @@ def forecast(
 ) -> dict[str, HostForecast]:
     """Probe every host and ask the operation what it would do there. An error of one host is data, never raised.
 
-    What was seen on offer is noted in the state, as the first-seen record. retry: also what was rolled back here. told: called as each host is done.
+    What was seen on offer is noted in the state, as the first-seen record. retry: also what was rolled back here.
+    told: called as each host is done.
     """
 
     def look(host: Host) -> HostForecast:

@@ -13,7 +13,6 @@ from mainstay.runner.health import checking, lost
 from mainstay.runner.health.contract import CheckResult
 from mainstay.runner.hooks import run_hook
 from mainstay.runner.operation import HostWork, Outcome
-from mainstay.runner.patching.apt import packagelog
 from mainstay.runner.plan import Carefulness, Check, Hook
 from mainstay.runner.services import finding, restarting
 from mainstay.runner.shell.contract import Shell, Shells
@@ -21,9 +20,6 @@ from mainstay.runner.upkeep import Judgement, RebootNeed, Restarted, Wellness
 
 COME_BACK = 30.0
 """Seconds in which a service that was up before may still come up: after a reboot, what depends on the network is late."""
-
-UPDATER_WAIT = 300.0
-"""Seconds that an updater which is at work already gets to end."""
 
 
 @dataclass(slots=True)
@@ -33,7 +29,6 @@ class HostUpkeep:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     come_back: float = COME_BACK
-    updater_wait: float = UPDATER_WAIT
 
     def probe(self, shell: Shell) -> Facts:
         return probing.gather(shell)
@@ -73,19 +68,13 @@ class HostUpkeep:
     def hook(self, work: HostWork, hook: Hook) -> Outcome:
         return run_hook(hook, work)
 
-    def log_mark(self, shell: Shell) -> str:
-        return packagelog.log_mark(shell)
-
-    def foreign_changes(self, work: HostWork, mark: str, ours: Sequence[str]) -> tuple[str, ...]:
-        return packagelog.others(packagelog.package_log_since(work.shell, mark), ours)
-
-    def fence_updaters(self, work: HostWork, seconds: float) -> tuple[str, ...]:
+    def fence_updaters(self, work: HostWork, seconds: float, wait: float) -> tuple[str, ...]:
         return updaters.fence_on(
             work.shell,
             work.fence,
             updaters.services(work.facts),
             seconds,
-            wait=self.updater_wait,
+            wait=wait,
             clock=self.clock,
             sleep=self.sleep,
             progress=work.progress,
@@ -107,9 +96,8 @@ class HostUpkeep:
         facts = probing.gather(work.shell)
         return reboot.need(facts, finding.with_kernels(finding.find(work.shell), facts))
 
-    def reboot_start(self, work: HostWork, name: str) -> None:
-        # the boot that the facts know may have ended since: a host that goes back reboots a second time
-        reboot.start(work.shell, work.fence, name)
+    def reboot_start(self, work: HostWork, name: str, boot_id: str) -> None:
+        reboot.start(work.shell, work.fence, name, boot_id)
 
     def reboot_wait(self, shells: Shells, host: Host, boot_id: str, deadline: float) -> Facts:
         reboot.wait(shells, host, boot_id, deadline, clock=self.clock, sleep=self.sleep)

@@ -111,7 +111,7 @@ def _doubts(facts: Facts, stale: Stale) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def start(shell: Shell, fence: Fence, name: str, boot_id: str = "") -> None:
+def start(shell: Shell, fence: Fence, name: str, boot_id: str) -> None:
     """Reboot the host in a detached job called `name`, so that this returns cleanly. Again, also after the reboot, is
     success and does nothing, because the host remembers its jobs; boot_id, where given, is the only boot that is ended."""
     shell.launch(Job(name=name, script=_START, args=(boot_id,)), fence)

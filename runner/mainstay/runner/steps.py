@@ -42,6 +42,8 @@ class StepIO:
     progress: Callable[[str], None]
     detail: str = ""
     verdict: Verdict = Verdict.SUCCEEDED
+    notes: list[str] = field(default_factory=list)
+    """For the host's part; kept with the step's checkpoint, so that a restart does not lose them."""
 
 
 class HostFailed(MainstayError):
@@ -73,6 +75,7 @@ class Recorder:
     clock: Clock
     listener: Listener
     steps: list[Step] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     touched: bool = False
     """Set by the host's work once it has begun to change things."""
 
@@ -81,6 +84,7 @@ class Recorder:
         result = self.context.step(name, lambda: self._live(name, work))
         step = Step.from_json(result["step"])
         self.steps.append(step)
+        self.notes += result["notes"]
         self.listener.step_finished(self.run, self.host, step)
         if result["kind"]:
             raise Stopped(name, step.verdict, step.detail, result["kind"])
@@ -103,7 +107,7 @@ class Recorder:
         output = self.artifacts.put(b"".join(chunks), kind="output") if chunks else None
         finished = rfc3339(self.clock.now())
         step = Step(name=name, verdict=verdict, started_at=started, finished_at=finished, detail=detail, output=output)
-        return {"step": step.to_json(), "kind": kind, "value": value}
+        return {"step": step.to_json(), "kind": kind, "value": value, "notes": io.notes}
 
 
 def survey_step(verdict: Verdict, detail: str, finished_at: str, seconds: float) -> Step:

@@ -36,7 +36,6 @@ class Track:
     forecast: Forecast
     tested: Json | None = None
     keep: bool = False
-    notes: list[str] = field(default_factory=list)
     concerns: list[str] = field(default_factory=list)
     """What makes a host that is otherwise well degraded."""
     measures: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +72,7 @@ class Track:
             artifacts=self.tools.artifacts,
             output=io.output,
             progress=io.progress,
-            notes=self.notes,
+            notes=io.notes,
         )
 
     def _claim(self) -> Fence:
@@ -120,7 +119,7 @@ class Track:
         if verdict is Verdict.SUCCEEDED and self.concerns:
             verdict = Verdict.DEGRADED
             reason = "; ".join([*self.concerns, reason] if reason else self.concerns)
-        measures = {**self.measures, "notes": list(dict.fromkeys(self.notes))}
+        measures = {**self.measures, "notes": list(dict.fromkeys(self.recorder.notes))}
         return HostPart(
             host=self.host.name,
             verdict=verdict,

@@ -13,9 +13,10 @@ from mainstay.runner.operation import Forecast, HostWork, LeftOut, Look, Outcome
 from mainstay.runner.patching import capturing, forecasting, resolving
 from mainstay.runner.patching.change import Change, PackageChange, Undo
 from mainstay.runner.patching.contract import Broken, Captured, PackageManager
+from mainstay.runner.patching.others import foreign
 from mainstay.runner.patching.selection import matches
 from mainstay.runner.plan import PatchPlan
-from mainstay.runner.shell.contract import Job
+from mainstay.runner.shell.contract import Job, Shell
 
 LEAST_FREE, LEAST_INODES = 500_000_000, 1000
 SPACE_ASKED = ("/", "/var", "/var/cache/apt/archives")
@@ -48,7 +49,7 @@ class PatchOperation:
         self.plan = plan
         self.manager = manager
         self.captured = captured
-        self._never = (*shipped_never_automatic(), *never)
+        self.never = (*shipped_never_automatic(), *never)
 
     @property
     def kind(self) -> str:
@@ -98,7 +99,25 @@ class PatchOperation:
         return sum(item.where != "missing" for item in undo.items), len(undo.items)
 
     def never_automatic(self, change: Change) -> tuple[str, ...]:
-        return tuple(item.name for item in change.items if matches(item.name, self._never))
+        return tuple(item.name for item in change.items if matches(item.name, self.never))
+
+    def log_mark(self, shell: Shell) -> str:
+        return self.manager.log_mark(shell)
+
+    def changed_by_others(self, work: HostWork, mark: str, change: Change) -> tuple[str, ...]:
+        ours = {item.name.split(":")[0] for item in change.items}
+        found = [
+            f"{entry.action} {entry.name} {entry.before or ''} → {entry.after or 'gone'}"
+            for entry in self.manager.log_since(work.shell, mark)
+            if entry.name.split(":")[0] not in ours
+        ]
+        return tuple(dict.fromkeys(" ".join(line.split()) for line in found))
+
+    def log_mark(self, shell: Shell) -> str:
+        return self.manager.log_mark(shell)
+
+    def changed_by_others(self, work: HostWork, mark: str, change: Change) -> tuple[str, ...]:
+        return foreign(self.manager.log_since(work.shell, mark), change)
 
     def snapshot(self, work: HostWork, change: Change) -> Json:
         installed, _ = self.manager.inspect(work.shell)

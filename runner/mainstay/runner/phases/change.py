@@ -36,9 +36,8 @@ def make(track: Track, change: Value, prefix: str = "") -> None:
     """Make the change and prove it. Raises Stopped."""
     plan = track.request.careful
     track.step(f"{prefix}apply.launch", lambda io: _launch(track, io, change, prefix))
-    applied = track.step(f"{prefix}apply", lambda io: _collect(track, io, change, prefix))
-    track.notes += applied["notes"]
-    track.step(f"{prefix}verify", lambda io: _verify(track, io, change, applied["unknown"]))
+    lost = track.step(f"{prefix}apply", lambda io: _collect(track, io, change, prefix))
+    track.step(f"{prefix}verify", lambda io: _verify(track, io, change, lost))
     stale: list[str] = []
     if plan.restart == "affected":
         restarted = track.step(f"{prefix}restart", lambda io: _restart(track, io))
@@ -50,7 +49,7 @@ def make(track: Track, change: Value, prefix: str = "") -> None:
     elif need["needed"]:
         track.measures["reboot_pending"] = need["reasons"]
     elif need["needed"] is None:
-        track.notes.append("whether a reboot is needed can't be known: " + "; ".join(need["reasons"]))
+        track.recorder.notes.append("whether a reboot is needed can't be known: " + "; ".join(need["reasons"]))
     track.step(f"{prefix}health", lambda io: health(track, io))
     track.measures["stale"] = stale
 
@@ -63,17 +62,18 @@ def _launch(track: Track, io: StepIO, change: Value, prefix: str) -> None:
     io.detail = name
 
 
-def _collect(track: Track, io: StepIO, change: Value, prefix: str) -> Json:
+def _collect(track: Track, io: StepIO, change: Value, prefix: str) -> bool:
+    """Returns whether the job was lost, so that only the host itself can tell what it did."""
     state, output = follow(track, io, track.job(f"{prefix}apply"), change)
     if state.status is JobStatus.LOST:
-        # Killed, or the host went down in the middle: only the host itself can tell what was done.
-        return {"unknown": True, "notes": ["the job was lost in the middle; what it did was found by looking"]}
+        io.notes.append("the job was killed or the host went down in the middle; what it did was found by looking")
+        return True
     outcome: Outcome = track.operation.outcome(change, state.exit, output)
     if not outcome.ok:
         raise HostFailed(outcome.detail)
     io.detail = outcome.detail
-    kept = track.operation.kept(output)
-    return {"unknown": outcome.unknown, "notes": [f"kept its own {path}" for path in kept]}
+    io.notes += [f"kept its own {path}" for path in track.operation.kept(output)]
+    return outcome.unknown
 
 
 def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState, bytes]:
@@ -109,9 +109,9 @@ def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState
             pause = min(POLL_LATER, pause * 1.5)
 
 
-def _verify(track: Track, io: StepIO, change: Value, unknown: bool) -> None:
+def _verify(track: Track, io: StepIO, change: Value, lost: bool) -> None:
     work = track.work(io)
-    if unknown:
+    if lost:
         io.detail = "; ".join(track.operation.prepare(work, wait=track.request.careful.lock_wait))
     wrong = track.patiently(io, lambda: track.operation.verify(work, change))
     if wrong:

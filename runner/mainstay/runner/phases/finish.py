@@ -16,7 +16,7 @@ def into_service(track: Track, *, well: bool) -> None:
     if not well:
         if track.request.careful.before or track.request.careful.after:
             track.measures["drained"] = True
-            track.notes.append("stays out of service: it is not proved well")
+            track.recorder.notes.append("stays out of service: it is not proved well")
         return
     try:
         hooks(track, "after", track.request.careful.after)

@@ -72,14 +72,11 @@ def prepare(track: Track) -> bool:
     plan, operation = track.request.careful, track.operation
     track.held = track.step("lock", lambda io: _lock(track, io))
     track.facts = Facts.from_json(track.step("probe", lambda io: _probe(track, io)))
-    preflight = track.step("preflight", lambda io: _preflight(track, io))
-    track.log_mark = preflight["log_mark"]
-    track.notes += preflight["notes"]
+    track.log_mark = track.step("preflight", lambda io: _preflight(track, io))
     if plan.other_updaters == "fence":
         track.updaters_fenced = track.step("fence-updaters", lambda io: _fence_updaters(track, io))
     resolved = track.step("resolve", lambda io: _resolve(track, io))
     track.change = operation.read_change(resolved["change"])
-    track.notes += resolved["notes"]
     if not operation.changes(track.change):
         track.before = track.after = resolved["before"]
         return False
@@ -103,7 +100,7 @@ def _probe(track: Track, io: StepIO) -> Json:
     return facts.to_json()
 
 
-def _preflight(track: Track, io: StepIO) -> Json:
+def _preflight(track: Track, io: StepIO) -> str:
     upkeep, plan, work = track.tools.upkeep, track.request.careful, track.work(io)
     judgement = upkeep.judge(track.facts, plan)
     if judgement.refusals:
@@ -114,7 +111,8 @@ def _preflight(track: Track, io: StepIO) -> Json:
             raise Refused(f"not well before the change: {well.detail}")
     repaired = track.operation.prepare(work, wait=plan.lock_wait)
     io.detail = "; ".join(repaired) or "fit"
-    return {"log_mark": track.operation.log_mark(track.shell), "notes": [*judgement.notes, *repaired]}
+    io.notes += [*judgement.notes, *repaired]
+    return track.operation.log_mark(track.shell)
 
 
 def _fence_updaters(track: Track, io: StepIO) -> bool:
@@ -128,7 +126,6 @@ def _fence_updaters(track: Track, io: StepIO) -> bool:
 
 def _resolve(track: Track, io: StepIO) -> Json:
     operation, work = track.operation, track.work(io)
-    already = len(work.notes)
     change = operation.resolve(work, track.forecast, track.tested)
     blocked = track.tools.state.blocked(track.host.name, operation.fingerprint(change))
     if blocked and operation.changes(change) and not track.request.retry:
@@ -136,9 +133,7 @@ def _resolve(track: Track, io: StepIO) -> Json:
     count = operation.changes(change)
     io.detail = f"{count} to change" if count else "nothing to do"
     before = {} if count else _record_state(track, operation.snapshot(work, change))
-    # The notes made inside a step must come back from its checkpoint, not from this process alone.
-    notes, work.notes[already:] = work.notes[already:], []
-    return {"change": change.to_json(), "before": before, "notes": notes}
+    return {"change": change.to_json(), "before": before}
 
 
 def _stage(track: Track, io: StepIO) -> Json:
