@@ -105,18 +105,6 @@ class PatchOperation:
         return self.manager.log_mark(shell)
 
     def changed_by_others(self, work: HostWork, mark: str, change: Change) -> tuple[str, ...]:
-        ours = {item.name.split(":")[0] for item in change.items}
-        found = [
-            f"{entry.action} {entry.name} {entry.before or ''} → {entry.after or 'gone'}"
-            for entry in self.manager.log_since(work.shell, mark)
-            if entry.name.split(":")[0] not in ours
-        ]
-        return tuple(dict.fromkeys(" ".join(line.split()) for line in found))
-
-    def log_mark(self, shell: Shell) -> str:
-        return self.manager.log_mark(shell)
-
-    def changed_by_others(self, work: HostWork, mark: str, change: Change) -> tuple[str, ...]:
         return foreign(self.manager.log_since(work.shell, mark), change)
 
     def snapshot(self, work: HostWork, change: Change) -> Json:

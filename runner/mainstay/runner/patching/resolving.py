@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
 from mainstay.runner.operation import Forecast, HostWork, LeftOut
+from mainstay.runner.patching.capturing import fetch
 from mainstay.runner.patching.change import Change, PackageChange
 from mainstay.runner.patching.contract import Installed, PackageManager, Planned, Rights, Simulation
 from mainstay.runner.patching.selection import matches
@@ -44,8 +45,8 @@ def resolve(
     if meant.items:
         rights = Rights(remove=bool(plan.updates.allow_remove))
         planned, meant.items = simulated(work, manager, meant.items, rights)
-        meant.items = _exact(meant.items, planned, tested or {}, plan)
-        _room(work, meant.items)
+        meant.items = exact(meant.items, planned, tested or {}, plan)
+        room(work, meant.items)
     left = tuple(sorted((*expected.left_out, *meant.left_out), key=lambda one: (one.item, one.version or "")))
     items = tuple(sorted(meant.items, key=lambda item: item.name))
     return expected.model_copy(update={"items": items, "left_out": left})
@@ -98,16 +99,16 @@ def simulated(
 ) -> tuple[Sequence[Planned], list[PackageChange]]:
     """Simulate as root against the host's own lists. What has vanished from the repositories, or is another file there
     than the one that was tested, is taken from the artifact store. Raises Refused."""
-    exact = list(items)
+    asked = list(items)
     for _ in range(2):
-        push(work, manager, exact)
-        found = manager.simulate(work.shell, wants(exact, manager), rights, real=True)
-        replace = set(found.missing) | _other_files(found, exact)
+        push(work, manager, asked)
+        found = manager.simulate(work.shell, wants(asked, manager), rights, real=True)
+        replace = set(found.missing) | _other_files(found, asked)
         if found.ok and not replace:
-            return found.planned, exact
+            return found.planned, asked
         if not replace:
             raise Refused(f"the set can't be installed: {found.problem}")
-        exact = [_from_store(work, item) if item.name in replace else item for item in exact]
+        asked = [_from_store(work, manager, item) if item.name in replace else item for item in asked]
     raise Refused(f"the set can't be installed: {found.problem or 'its files are not those that were meant'}")
 
 
@@ -120,17 +121,25 @@ def _other_files(found: Simulation, items: Sequence[PackageChange]) -> set[str]:
     }
 
 
-def _from_store(work: HostWork, item: PackageChange) -> PackageChange:
-    if item.pushed or item.sha256 is None or not work.artifacts.has(item.sha256):
-        raise Refused(
-            f"{item.name} {item.after} is in no repository any more and was not captured",
-            hint="a new run takes what there is now",
-        )
+def _from_store(work: HostWork, manager: PackageManager, item: PackageChange) -> PackageChange:
+    if item.pushed or item.after is None:
+        raise Refused(f"{item.name} can't be installed from its captured file")
+    sha256 = item.sha256
+    if sha256 is None or not work.artifacts.has(sha256):
+        # The last place to look: the host's own cache
+        cached = manager.stage(work, [], Rights(), [(item.name, item.after, item.arch)]).get(item.name)
+        if cached is None or (sha256 and cached.sha256 != sha256):
+            raise Refused(
+                f"{item.name} {item.after} is in no repository any more and was not captured",
+                hint="a new run takes what there is now",
+            )
+        fetch(work, cached)
+        sha256 = cached.sha256
     work.notes.append(f"{item.name} {item.after} is gone from the repository; the captured file is installed")
-    return item.model_copy(update={"pushed": True})
+    return item.model_copy(update={"pushed": True, "sha256": sha256})
 
 
-def _exact(
+def exact(
     items: Sequence[PackageChange], planned: Sequence[Planned], tested: Json, plan: PatchPlan
 ) -> list[PackageChange]:
     """The items with what the host's own lists say of them. Raises Refused where the plan is not what was meant."""
@@ -156,7 +165,7 @@ def _exact(
     return result
 
 
-def _room(work: HostWork, items: Sequence[PackageChange]) -> None:
+def room(work: HostWork, items: Sequence[PackageChange]) -> None:
     """Unpacked, a package is some four times its file; the old version's files stay until the new ones are there."""
     need = 5 * sum(item.size or 0 for item in items) + 100_000_000
     kernel = any(matches(item.name, ("linux-image-*", "initramfs-tools*")) for item in items)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-
 from mainstay.runner.patching.apt import parse
 from mainstay.runner.patching.apt.sections import new_mark, script, sections
 from mainstay.runner.patching.contract import LogEntry
@@ -21,16 +19,6 @@ def package_log_since(shell: Shell, mark: str) -> list[LogEntry]:
     if not (inode.isdigit() and size.isdigit()):
         return []
     return parse.log_entries(_ask(shell, "log_since", inode, size)["log"])
-
-
-def others(entries: Iterable[LogEntry], ours: Collection[str]) -> tuple[str, ...]:
-    """Packages that somebody changed and that are not among `ours`, with what happened: `upgrade curl 7.1 → 7.2`."""
-    names = {name.split(":")[0] for name in ours}
-    lines = []
-    for entry in entries:
-        if entry.name.split(":")[0] not in names:
-            lines.append(f"{entry.action} {entry.name} {entry.before or ''} → {entry.after or 'gone'}")
-    return tuple(dict.fromkeys(" ".join(line.split()) for line in lines))
 
 
 def _ask(shell: Shell, name: str, *args: str) -> dict[str, str]:
