@@ -27,7 +27,9 @@ class Value(BaseModel):
 
 def canonical(data: Any) -> bytes:
     """One spelling for one value: sorted keys, no blanks, UTF-8. What is hashed is always this."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair (from a host's output that is no UTF-8) has no UTF-8; `\\udce4` is JSON's own word for it.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def digest(data: Any) -> str:

@@ -72,7 +72,8 @@ def _forged(entry: Entry, why: str) -> Finding:
 
 def _broken(broken: list[Entry], key: bytes, anchor: Mapping[int, str]) -> list[Finding]:
     places = [entry.seq for entry in broken][:REORDER_LIMIT]
-    return [_why_broken(entry, key, anchor, places) for entry in broken]
+    sealed_at = {hash: seq for seq, hash in anchor.items()}
+    return [_why_broken(entry, key, anchor, [*places, sealed_at.get(entry.hash, entry.seq)]) for entry in broken]
 
 
 def _why_broken(entry: Entry, key: bytes, anchor: Mapping[int, str], places: list[int]) -> Finding:

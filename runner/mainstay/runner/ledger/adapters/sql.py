@@ -112,7 +112,7 @@ class SqlLedger:
     def _triggers(self) -> list[Finding]:
         with self._database.read() as of:
             query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-            there: dict[str, str] = dict(of.execute(sa.text(query)).tuples().all())
+            there: dict[str, str] = {row.name: row.sql for row in of.execute(sa.text(query))}
         gone = [name for name, text in TRIGGERS.items() if there.get(name) != text]
         text = "the table's guard {} is missing or another: records could have been changed or removed"
         return [Finding(kind="triggers-missing", message=text.format(name)) for name in gone]

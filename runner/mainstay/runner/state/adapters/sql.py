@@ -32,7 +32,7 @@ class SqlState:
             tables.metadata.create_all(to)
             rows = [{"name": name, "value": value} for name, value in first.items()]
             to.execute(insert(tables.meta).on_conflict_do_nothing(), rows)
-            kept: dict[str, str] = dict(to.execute(sa.select(tables.meta.c.name, tables.meta.c.value)).tuples().all())
+            kept: dict[str, str] = {row.name: row.value for row in to.execute(sa.select(tables.meta))}
         if int(kept["schema_version"]) > tables.SCHEMA_VERSION:
             raise StateUnusable(
                 f"{self._database.path} was written by a newer mainstay (schema {kept['schema_version']})",
@@ -88,7 +88,7 @@ class SqlState:
         self._change_run(id, {name: value for name, value in given.items() if value is not None})
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
-        self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason})
+        self._change_run(id, {"wish": wish, "wish_by": _storable(by), "wish_reason": _storable(reason)})
 
     def _change_run(self, id: str, values: dict[str, Any]) -> None:
         if not values:
@@ -135,7 +135,7 @@ class SqlState:
     def note_step(self, run: str, host: str, step: str, detail: str) -> None:
         now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
         wave = sa.select(tables.run.c.wave).where(tables.run.c.id == run).scalar_subquery()
-        row = insert(tables.note).values(run=run, host=host, step=step, detail=detail, since=now, wave=wave)
+        row = insert(tables.note).values(run=run, host=host, step=step, detail=_storable(detail), since=now, wave=wave)
         # Another detail of the same step: it has been going on since it was first noted.
         since = sa.case((tables.note.c.step == row.excluded.step, tables.note.c.since), else_=row.excluded.since)
         new = {"step": row.excluded.step, "detail": row.excluded.detail, "since": since, "wave": row.excluded.wave}
@@ -215,6 +215,11 @@ class SqlState:
 
 def _text(data: Json) -> str:
     return canonical(data).decode()
+
+
+def _storable(text: str) -> str:
+    """Text that UTF-8 can say: what a host or a command line brings may hold halves of surrogate pairs."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _run_row(row: Any) -> RunRow:

@@ -1,0 +1,228 @@
+"""What every state promises. The real one and its fake pass the same suite."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mainstay.inventory.errors import UsageError
+from mainstay.runner.record import HostPart, Step
+from mainstay.runner.state.adapters.database import Database
+from mainstay.runner.state.adapters.sql import SqlState
+from mainstay.runner.state.contract import RunRow, State, StateConflict, UndoRow
+from mainstay.runner.state.memory import MemoryState
+from mainstay.runner.verdict import Verdict
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.at = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture(params=["sql", "memory"])
+def state(request: pytest.FixtureRequest, tmp_path: Path, watch: Watch) -> Iterator[State]:
+    one: State = SqlState(Database(tmp_path / "mainstay.db"), watch) if request.param == "sql" else MemoryState(watch)
+    yield one
+    one.close()
+
+
+def row(id: str = "r1", **other: object) -> RunRow:
+    data = {"id": id, "kind": "patch", "plan": "p", "state": "preparing", "request": {"hosts": ["a"], "ü": [1.5, None]}}
+    return RunRow.model_validate({**data, "started_at": "2026-05-01T12:00:00Z", **other})
+
+
+def part(host: str = "a", **other: object) -> HostPart:
+    step = Step(name="apply", verdict=Verdict.SUCCEEDED, started_at="s", finished_at="f", detail="\udce4 ü", output="0")
+    data = {"host": host, "verdict": "succeeded", "steps": (step,), "before": {"packages": {"x": "1"}}, **other}
+    return HostPart.model_validate(data)
+
+
+def test_its_id_stays(state: State) -> None:
+    assert state.id
+    assert state.id == state.id
+
+
+def test_fences_only_grow(state: State) -> None:
+    first = state.next_fence()
+    assert state.next_fence() > first
+    state.raise_fence(1000)
+    assert state.next_fence() == 1001
+    state.raise_fence(5)
+    assert state.next_fence() == 1002
+
+
+def test_fences_are_handed_out_once(state: State) -> None:
+    got: list[int] = []
+
+    def take() -> None:
+        got.extend(state.next_fence() for _ in range(20))
+
+    threads = [threading.Thread(target=take) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(got)) == 100
+
+
+def test_a_run_is_kept_as_it_was_asked_for(state: State) -> None:
+    state.add_run(row())
+    assert state.run("r1") == row()
+    assert state.run("r2") is None
+
+
+def test_adding_a_run_again_is_success_and_keeps_where_it_is(state: State) -> None:
+    state.add_run(row())
+    state.set_run("r1", state="running", wave=1)
+    state.add_run(row())
+    assert state.run("r1") == row(state="running", wave=1)
+    with pytest.raises(StateConflict, match="r1"):
+        state.add_run(row(request={"hosts": ["b"]}))
+
+
+def test_runs_come_in_the_order_in_which_they_were_asked_for(state: State) -> None:
+    for id in ("r2", "r1", "r3"):
+        state.add_run(row(id))
+    state.set_run("r1", state="ended", ended_at="2026-05-01T13:00:00Z")
+    assert [run.id for run in state.runs()] == ["r2", "r1", "r3"]
+    assert [run.id for run in state.runs(in_flight=True)] == ["r2", "r3"]
+
+
+def test_setting_one_thing_leaves_the_others(state: State) -> None:
+    state.add_run(row())
+    state.set_run("r1", wave=2)
+    state.wish("r1", "pause", by="alice", reason="lunch")
+    state.set_run("r1", state="paused")
+    wished = {"wish": "pause", "wish_by": "alice", "wish_reason": "lunch"}
+    assert state.run("r1") == row(state="paused", wave=2, **wished)
+    state.wish("r1", "", by="bob", reason="")
+    found = state.run("r1")
+    assert found is not None
+    assert (found.wish, found.wish_by) == ("", "bob")
+
+
+def test_a_run_that_is_not_there_can_be_neither_set_nor_wished_at(state: State) -> None:
+    with pytest.raises(UsageError, match="r9"):
+        state.set_run("r9", wave=1)
+    with pytest.raises(UsageError, match="r9"):
+        state.wish("r9", "cancel", by="alice", reason="")
+
+
+def test_a_part_is_written_once(state: State) -> None:
+    state.write_part("r1", part())
+    state.write_part("r1", part())
+    with pytest.raises(StateConflict, match="a in run r1"):
+        state.write_part("r1", part(verdict="failed"))
+    assert state.parts("r1") == [part()]
+
+
+def test_parts_are_sorted_by_host(state: State) -> None:
+    for host in ("b", "a", "c"):
+        state.write_part("r1", part(host))
+    state.write_part("r2", part("z"))
+    assert [one.host for one in state.parts("r1")] == ["a", "b", "c"]
+    assert state.parts("r3") == []
+
+
+def test_the_last_part_of_a_host_is_the_one_written_last(state: State) -> None:
+    state.write_part("r2", part(reason="older"))
+    state.write_part("r1", part(reason="newer"))
+    assert state.last_part("a") == ("r1", part(reason="newer"))
+    assert state.last_part("b") is None
+
+
+def test_the_last_outcome_stands(state: State) -> None:
+    state.note_outcome("r1", "b", Verdict.UNKNOWN)
+    state.note_outcome("r1", "a", Verdict.FAILED)
+    state.note_outcome("r1", "b", Verdict.SUCCEEDED)
+    state.note_outcome("r2", "c", Verdict.FAILED)
+    assert state.outcomes("r1") == {"a": Verdict.FAILED, "b": Verdict.SUCCEEDED}
+
+
+def test_a_note_says_since_when_its_step_has_been_going_on(state: State, watch: Watch) -> None:
+    state.add_run(row())
+    state.set_run("r1", wave=2)
+    state.note_step("r1", "a", "apply", "1 of 9")
+    watch.at += timedelta(seconds=5)
+    state.note_step("r1", "a", "apply", "2 of 9")
+    assert state.notes("r1") == {"a": {"step": "apply", "detail": "2 of 9", "since": "2026-05-01T12:00:00Z", "wave": 2}}
+    state.note_step("r1", "a", "verify", "")
+    assert state.notes("r1")["a"] == {"step": "verify", "detail": "", "since": "2026-05-01T12:00:05Z", "wave": 2}
+    assert state.notes("r2") == {}
+
+
+def test_text_that_is_no_unicode_is_taken(state: State) -> None:
+    state.add_run(row())
+    state.note_step("r1", "a", "apply", "\udcff of 9")
+    state.wish("r1", "pause", by="al\udcffice", reason="\ud800")
+    assert "of 9" in state.notes("r1")["a"]["detail"]
+
+
+def undo(run: str, host: str, made_at: str = "m", **other: object) -> UndoRow:
+    data = {"run": run, "host": host, "operation": "patch", "undo": {"x": "1"}, "made_at": made_at, "keep_until": "k"}
+    return UndoRow.model_validate({**data, **other})
+
+
+def test_undos_are_found_by_run_and_by_host_oldest_first(state: State) -> None:
+    for run, host in (("r2", "a"), ("r1", "a"), ("r1", "b")):
+        state.add_undo(undo(run, host))
+    assert state.undos(host="a") == [undo("r2", "a"), undo("r1", "a")]
+    assert state.undos(run="r1") == [undo("r1", "a"), undo("r1", "b")]
+    assert state.undos(run="r1", host="b") == [undo("r1", "b")]
+    assert len(state.undos()) == 3
+
+
+def test_an_undo_that_was_used_stays_used(state: State) -> None:
+    state.add_undo(undo("r1", "a"))
+    state.mark_undone("r1", "a", "r2")
+    state.add_undo(undo("r1", "a", undo={"x": "2"}))
+    assert state.undos(run="r1") == [undo("r1", "a", undo={"x": "2"}, undone_by="r2")]
+
+
+def test_the_earliest_sighting_stays(state: State) -> None:
+    state.see("debian", [("x", "1"), ("y", "1")], "2026-05-02T00:00:00Z")
+    state.see("debian", [("x", "1"), ("x", "2")], "2026-05-03T00:00:00Z")
+    state.see("debian", [("y", "1")], "2026-05-01T00:00:00Z")
+    state.see("ubuntu", [("z", "1")], "2026-05-03T00:00:00Z")
+    state.see("debian", [], "2026-05-03T00:00:00Z")
+    assert state.sightings("debian") == {
+        ("x", "1"): "2026-05-02T00:00:00Z",
+        ("x", "2"): "2026-05-03T00:00:00Z",
+        ("y", "1"): "2026-05-01T00:00:00Z",
+    }
+
+
+def test_a_block_holds_for_one_change_on_one_host_until_lifted(state: State) -> None:
+    state.block("a", "d1", "r1")
+    state.block("b", "d1", "r2")
+    state.block("a", "d1", "r3")
+    assert state.blocked("a", "d1") == "r3"
+    assert state.blocked("a", "d2") is None
+    state.unblock("a")
+    assert state.blocked("a", "d1") is None
+    assert state.blocked("b", "d1") == "r2"
+
+
+def test_another_process_sees_the_same(tmp_path: Path) -> None:
+    first, second = (SqlState(Database(tmp_path / "mainstay.db")) for _ in range(2))
+    assert first.id == second.id
+    fence = first.next_fence()
+    assert second.next_fence() > fence
+    first.add_run(row())
+    second.wish("r1", "cancel", by="bob", reason="wrong day")
+    found = first.run("r1")
+    assert found is not None and found.wish == "cancel"
+    first.close()
+    second.close()
