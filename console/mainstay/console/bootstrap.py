@@ -28,6 +28,7 @@ from mainstay.runner.record import MaintenanceRecord, SiteStamp
 from mainstay.runner.request import Asking
 from mainstay.runner.shell.pins import HostKey, Pins
 from mainstay.runner.steps import rfc3339
+from mainstay.runner.waves import natural
 from mainstay.schedules.check import LoadedSite, load_checked
 
 if TYPE_CHECKING:
@@ -117,11 +118,11 @@ class Application:
         return who()
 
     def select(self, selector: str | None, among: Sequence[Host] | None = None) -> tuple[Host, ...]:
-        """Hosts that the selector picks, all without one. Raises SelectorError where it matches nothing."""
+        """Hosts that the selector picks, all without one, web2 before web10. Raises SelectorError where it matches nothing."""
         hosts = self.site.hosts if among is None else tuple(among)
-        if selector is None:
-            return tuple(hosts)
-        return pick(selector, hosts, self.site.groups)
+        if selector is not None:
+            hosts = pick(selector, hosts, self.site.groups)
+        return tuple(sorted(hosts, key=lambda host: natural(host.name)))
 
     def plan(self, name: str) -> PatchPlan:
         """Raises UsageError where the site has no such plan."""

@@ -89,12 +89,12 @@ def _hosts(looks: Sequence[Look], columns: int) -> list[Line]:
 
 
 def _interleave(lines: list[Line], hosts: Sequence[str], remarks: Mapping[str, list[Line]]) -> list[Line]:
-    """Put each host's remarks under its (perhaps wrapped) row. A row's second span is its first cell, the host."""
+    """Put each host's remarks under its (perhaps wrapped) row; a row begins where its first cell is the host."""
     result: list[Line] = []
     waiting: list[Line] = []
     index = 0
     for row in lines:
-        if index < len(hosts) and len(row) > 2 and row[1].text == span(hosts[index]).text:
+        if index < len(hosts) and len(row) > 1 and row[1].text == span(hosts[index]).text:
             result += waiting
             waiting = remarks.get(hosts[index], [])
             index += 1

@@ -179,17 +179,18 @@ def _step_row(step: Json) -> list[Cell]:
 
 
 def listing(records: Sequence[tuple[int, Summary]], zone: tzinfo, columns: int) -> list[Line]:
-    """What `records list` prints, newest first."""
+    """What `records list` prints, in the order given. A record that undoes another names its number."""
+    numbers = {summary.id: seq for seq, summary in records}
     rows: list[list[Cell]] = []
     for seq, summary in records:
         total = sum(summary.counts.values())
         well = summary.counts.get("succeeded", 0)
         took = times.about(times.seconds_between(summary.started_at, summary.finished_at))
         moment = times.local(summary.started_at, zone, short=True)
-        links = f"   undoes {summary.links.undoes}" if summary.links.undoes else ""
-        who = f"{summary.requested_by}{links}"
+        undone = summary.links.undoes
+        who = summary.requested_by + (f", undoes {numbers.get(undone, undone)}" if undone else "")
         rows.append(
             [seq, moment, summary.kind, summary.plan, verdict(summary.verdict), f"{well} of {total}", took, who]
         )
-    head = ("record", "started", "kind", "plan", "verdict", "hosts well", "took", "asked by")
-    return table(rows, head=head, right=frozenset({0, 5}), columns=columns)
+    head = ("record", "started", "kind", "plan", "verdict", "well", "took", "asked by")
+    return table(rows, head=head, right=frozenset({0}), columns=columns)

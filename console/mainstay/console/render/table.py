@@ -1,15 +1,18 @@
-"""Columns that line up, in plain text. The last column wraps under itself; nothing is cut off unseen."""
+"""Columns that line up, in plain text. A cell that is too long wraps under itself; nothing is cut off unseen."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from mainstay.console import clean
 from mainstay.console.render.spans import Line, Span, span
 
 Cell = Span | str | int | None
 GAP = "   "
+NARROWEST = 20
+"""Columns that the last cell gets at least."""
 
 
 def table(
@@ -23,34 +26,38 @@ def table(
 ) -> list[Line]:
     """rows of equal length. right: indices of right-aligned columns. columns: width of the screen."""
     body = [[_cell(cell) for cell in row] for row in rows]
-    titles = [Span(text, "dim") for text in head]
     if not body:
         return []
-    every = ([titles] if titles else []) + body
-    widths = [max(clean.width(row[index].text) for row in every) for index in range(len(every[0]))]
-    taken = len(indent) + sum(widths[:-1]) + len(gap) * (len(widths) - 1)
-    last = max(20, columns - taken)
+    every = ([[Span(text, "dim") for text in head]] if head else []) + body
+    widths = _widths(every, columns - len(indent) - len(gap) * (len(every[0]) - 1), columns // 2)
+    return [line for row in every for line in _row(row, widths, right, indent, gap)]
+
+
+def _widths(rows: Sequence[Sequence[Span]], room: int, widest: int) -> list[int]:
+    """What each column needs, up to half a screen; what is left over goes to the last one."""
+    *first, last = [max(clean.width(row[index].text) for row in rows) for index in range(len(rows[0]))]
+    widths = [min(width, widest) for width in first]
+    return [*widths, min(last, max(NARROWEST, room - sum(widths)))]
+
+
+def _row(row: Sequence[Span], widths: Sequence[int], right: frozenset[int], indent: str, gap: str) -> list[Line]:
+    cells = [_wrap(cell.text, width) for cell, width in zip(row, widths, strict=True)]
     lines: list[Line] = []
-    for row in every:
-        wrapped = _wrap(row[-1].text, last) if len(row) - 1 not in right else [row[-1].text]
-        lines.append((Span(indent), *_joined([*row[:-1], Span(wrapped[0], row[-1].style)], widths, right, gap)))
-        lines += [(Span(" " * taken), Span(more, row[-1].style)) for more in wrapped[1:]]
+    for texts in zip_longest(*cells, fillvalue=""):
+        parts = [Span(indent)]
+        for index, (text, cell) in enumerate(zip(texts, row, strict=True)):
+            pad = Span(" " * max(0, widths[index] - clean.width(text)))
+            parts += [pad, Span(text, cell.style)] if index in right else [Span(text, cell.style), pad]
+            parts.append(Span(gap))
+        lines.append(_trimmed(parts))
     return lines
 
 
-def _joined(row: Sequence[Span], widths: Sequence[int], right: frozenset[int], gap: str) -> list[Span]:
-    parts: list[Span] = []
-    for index, cell in enumerate(row):
-        pad = " " * max(0, widths[index] - clean.width(cell.text))
-        if index in right:
-            parts += [Span(pad), cell]
-        elif index < len(row) - 1:
-            parts += [cell, Span(pad)]
-        else:
-            parts.append(cell)
-        if index < len(row) - 1:
-            parts.append(Span(gap))
-    return [part for part in parts if part.text]
+def _trimmed(parts: list[Span]) -> Line:
+    """Without blanks at the end, and without empty stretches."""
+    while parts and not parts[-1].text.strip():
+        parts.pop()
+    return tuple(part for part in parts if part.text)
 
 
 def _cell(value: Cell) -> Span:
@@ -58,9 +65,12 @@ def _cell(value: Cell) -> Span:
 
 
 def _wrap(text: str, columns: int) -> list[str]:
+    if clean.width(text) <= columns:
+        return [text]
     return textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
 
 
 def wrap(text: str, *, indent: str = "  ", columns: int = 100) -> list[Line]:
     """A paragraph; further lines under the first."""
-    return [(Span(indent + row),) for row in _wrap(clean.line(text), max(20, columns - len(indent)))]
+    rows = textwrap.wrap(clean.line(text), max(NARROWEST, columns - len(indent)), break_on_hyphens=False) or [""]
+    return [(Span(indent + row),) for row in rows]

@@ -1,0 +1,416 @@
+"""run, rollback, runs and records: exit codes by verdict, JSON as it is promised, and readable without a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from typing import Any
+
+import pytest
+from tests.unit.console.conftest import Mainstay
+from tests.unit.console.fakes import HOSTILE, FakeApplication, forecast, left_out, part, seal, step, untouched
+
+from mainstay.inventory.errors import Refused
+from mainstay.inventory.host import Host
+from mainstay.runner.record import HostPart
+from mainstay.runner.request import RunRequest, patch_request
+from mainstay.runner.state.contract import RunRow, UndoRow
+from mainstay.runner.verdict import EXIT_CODES, Verdict
+
+RUN = "01KYB0000000000000000000K7"
+RECORD_KEYS = {
+    "id", "seq", "hash", "kind", "plan", "maintenance_type", "verdict", "reason", "trigger", "requested_by", "window",
+    "site", "mainstay_version", "started_at", "finished_at", "links", "hosts", "measures",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("arguments", [("run", "patch-web"), ("run", "patch-web", "--json")])
+def test_the_exit_code_is_the_verdict(
+    app: FakeApplication, mainstay: Mainstay, verdict: Verdict, arguments: tuple[str, ...]
+) -> None:
+    app.ending = lambda host: part(host.name, verdict)
+    result = mainstay(*arguments, "--hosts", "web1")
+    expected = Verdict.REFUSED if verdict is Verdict.MISSED else verdict
+    assert result.code == EXIT_CODES[expected]
+    assert "Traceback" not in result.err
+    assert "\x1b" not in result.err + result.out
+
+
+def test_run_prints_one_record_as_json(app: FakeApplication, mainstay: Mainstay) -> None:
+    result = mainstay("--json", "run", "patch-web", "--reason", "CVE", "--retry")
+    record = result.json
+    assert record.keys() >= RECORD_KEYS
+    assert record["site"].keys() == {"commit", "dirty", "plan_hash"}
+    assert record["links"].keys() == {"undoes", "relies_on", "proves"}
+    assert {"host", "verdict", "reason", "steps", "before", "after"} <= record["hosts"][0].keys()
+    assert {"name", "verdict", "started_at", "finished_at", "detail"} <= record["hosts"][0]["steps"][0].keys()
+    assert record["finished_at"].endswith("Z")
+    request: RunRequest = app.runs.requests[0]
+    assert (request.reason, request.retry, request.requested_by) == ("CVE", True, "anna@ops1")
+    assert [host.name for host in request.hosts] == ["web1", "web2", "web10"]
+    assert record == mainstay("records", "show", record["id"], "--json").json
+
+
+def test_run_without_a_terminal_is_one_line_per_event(app: FakeApplication, mainstay: Mainstay) -> None:
+    ends: dict[str, HostPart] = {
+        "web1": part("web1", Verdict.ROLLED_BACK, f"health: service demo-web did not come up {HOSTILE}"),
+    }
+
+    def ending(host: Host) -> HostPart:
+        return ends.get(host.name) or untouched(host.name, Verdict.CANCELLED, "not started: stopped in wave 1")
+
+    app.ending = ending
+    result = mainstay("run", "patch-web")
+    assert result.code == 1
+    assert "\x1b" not in result.err + result.out
+    assert "\r" not in result.err + result.out
+    assert re.search(r"^run 01\w+ · patch-web · 3 hosts$", result.err, re.M)
+    assert re.search(r"^web1: rolled-back: health: service demo-web did not come up", result.err, re.M)
+    assert re.search(r"^run 01\w+ · patch-web · rolled-back$", result.out, re.M)
+    assert re.search(r"^  web1 +rolled-back +0:24", result.out, re.M)
+    assert re.search(r"^  Record 1 sealed\. See more: mainstay records show 01\w+$", result.out, re.M)
+    assert not re.search(r"^web9", result.err + result.out, re.M)
+
+
+def test_hosts_that_were_not_touched_are_told_together(app: FakeApplication, mainstay: Mainstay) -> None:
+    why = "not started: stopped in wave 1, which has to be green"
+    parts = [part("web1", Verdict.FAILED, "apply: dpkg ended with 1")]
+    parts += [untouched(name, Verdict.CANCELLED, why) for name in ("web2", "web10", "db1")]
+    seal(app, RUN, parts, reason="stopped in wave 1, which has to be green")
+    out = mainstay("records", "show", RUN).out
+    assert "stopped in wave 1, which has to be green" in out
+    app.ending = lambda host: parts[0] if host.name == "web1" else untouched(host.name, Verdict.CANCELLED, why)
+    out = mainstay("run", "patch-web").out
+    assert re.search(r"^  web2 +cancelled +– +not started", out, re.M)
+
+
+def test_a_plan_with_a_window_is_refused_without_break_glass(app: FakeApplication, mainstay: Mainstay) -> None:
+    result = mainstay("run", "patch-night", "--json")
+    assert result.code == 4
+    assert result.json["error"]["kind"] == "refused"
+    assert "night" in result.json["error"]["message"]
+    assert app.runs.requests == []
+    assert mainstay("run", "patch-night", "--break-glass", "outage 17").code == 0
+    assert app.runs.requests[0].break_glass == "outage 17"
+
+
+def test_a_plan_that_requires_what_is_not_there_is_exit_2(app: FakeApplication, mainstay: Mainstay) -> None:
+    result = mainstay("run", "patch-proved", "--json")
+    assert result.code == 2
+    assert result.json["error"]["file"] == "schedules/web.yml"
+    assert app.runs.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("run", "patch-wep"), 'Did you mean "patch-web"'),
+        (("run", "patch-web", "--hosts", "role=db"), "match"),
+        (("run", "patch-web", "--min-age", "0"), "--reason"),
+        (("run", "patch-web", "--min-age", "soon", "--reason", "r"), "soon"),
+        (("preview", "nope"), "patch-web"),
+        (("rollback", RUN), "no run"),
+        (("records", "show", "999"), "no record"),
+        (("why", "web3"), "Did you mean"),
+        (("records", "export"), "--csv"),
+    ],
+)
+def test_usage_errors(app: FakeApplication, mainstay: Mainstay, arguments: tuple[str, ...], word: str) -> None:
+    result = mainstay(*arguments)
+    assert result.code == 2
+    assert word in result.err
+    assert app.runs.requests == []
+
+
+def test_another_age_with_a_reason(app: FakeApplication, mainstay: Mainstay) -> None:
+    assert mainstay("run", "patch-web", "--min-age", "3d", "--reason", "r").code == 0
+    assert app.runs.requests[0].operation["updates"]["min_age"] == 3 * 86400
+
+
+def test_an_error_while_executing_comes_through_the_desk(app: FakeApplication, mainstay: Mainstay) -> None:
+    def during(run: str) -> None:
+        raise Refused("the host belongs to another state")
+
+    app.during = during
+    result = mainstay("run", "patch-web", "--json")
+    assert result.code == 4
+    assert result.json["error"]["message"] == "the host belongs to another state"
+
+
+def in_flight(app: FakeApplication, state: Any = "running") -> RunRow:
+    request = patch_request(app.plan("patch-web"), app.select("role=web"), app.asking())
+    row = RunRow(
+        id=request.id,
+        kind="patch",
+        plan="patch-web",
+        state=state,
+        request=request.to_json(),
+        wave=2,
+        started_at="2026-12-11T01:00:00Z",
+    )
+    app.state.add_run(row)
+    return row
+
+
+def test_runs_in_flight(app: FakeApplication, mainstay: Mainstay) -> None:
+    assert mainstay("runs").out == "No run is in flight.\n"
+    assert mainstay("runs", "--json").json == []
+    row = in_flight(app)
+    expected = {"id": row.id, "plan": "patch-web", "state": "running", "wave": 2, "started_at": row.started_at}
+    assert mainstay("runs", "--json").json == [expected]
+    assert re.search(rf"^  {row.id}   patch-web   running +2   Fri 2026-12-11 02:00 CET", mainstay("runs").out, re.M)
+    app.left = {row.id}
+    assert "left behind" in mainstay("runs").out
+
+
+def test_pause_and_cancel_are_asked_for_with_a_reason(app: FakeApplication, mainstay: Mainstay) -> None:
+    row = in_flight(app)
+    assert mainstay("runs", "pause", row.id).code == 2
+    assert mainstay("runs", "pause", row.id[-6:], "--reason", "phone").code == 0
+    now = app.state.run(row.id)
+    assert now is not None
+    assert (now.wish, now.wish_by, now.wish_reason) == ("pause", "anna@ops1", "phone")
+    assert mainstay("runs", "resume", row.id).code == 0
+    again = app.state.run(row.id)
+    assert again is not None and again.wish == ""
+    assert mainstay("runs", "cancel", row.id, "--reason", "enough", "--json").json == {"id": row.id, "wish": "cancel"}
+
+
+def test_what_has_ended_cannot_be_cancelled(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1")])
+    result = mainstay("runs", "cancel", RUN, "--reason", "r")
+    assert result.code == 2
+    assert "has ended" in result.err
+    assert mainstay("runs", "resume", RUN, "--json").json["id"] == RUN
+
+
+def test_resume_takes_up_a_run_that_was_left_behind(app: FakeApplication, mainstay: Mainstay) -> None:
+    row = in_flight(app)
+    app.left = {row.id}
+    app.runs.requests.append(RunRequest.from_json(row.request))
+    result = mainstay("runs", "resume", row.id, "--json")
+    assert result.code == 0
+    assert result.json["id"] == row.id
+
+
+def test_records_are_listed_newest_first(app: FakeApplication, mainstay: Mainstay) -> None:
+    assert mainstay("records").out == "No record yet.\n"
+    seal(app, RUN, [part("web1"), part("web2")])
+    seal(app, "01KYB0000000000000000000K9", [part("web1", Verdict.FAILED)], undoes=RUN)
+    listed = mainstay("records", "list", "--json").json
+    assert [one["seq"] for one in listed] == [2, 1]
+    assert all("hosts" not in one for one in listed)
+    assert (RECORD_KEYS - {"hosts"}) <= listed[0].keys()
+    lines = mainstay("records").out.splitlines()
+    assert lines[1].split()[:5] == ["2", "Fri", "2026-12-11", "02:00", "rollback"]
+    assert lines[1].endswith("0 of 1   7 min   anna@ops1, undoes 1")
+    assert "2 of 2" in lines[2]
+    assert mainstay("records", "list", "--last", "1", "--json").json == listed[:1]
+
+
+@pytest.mark.parametrize("name", [RUN, RUN.lower(), RUN[:8], RUN[-4:], "1"])
+def test_a_record_has_several_names(app: FakeApplication, mainstay: Mainstay, name: str) -> None:
+    seal(app, RUN, [part("web1")])
+    assert mainstay("records", "show", name, "--json").json["id"] == RUN
+
+
+def test_an_ambiguous_name_is_an_error(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1")])
+    seal(app, RUN[:-1] + "8", [part("web1")])
+    result = mainstay("records", "show", RUN[:10])
+    assert result.code == 2
+    assert "names 2 runs" in result.err
+
+
+def test_show_one_host_in_full(app: FakeApplication, mainstay: Mainstay) -> None:
+    output = app.artifacts.put(b"Setting up demo\n" + HOSTILE.encode() + b"\xff\n", kind="output")
+    gone = step("health", 20, output="0" * 64)
+    ending = part("web1", steps=(step("apply", 10, detail=HOSTILE, output=output), gone))
+    seal(app, RUN, [ending, part("web2")])
+    result = mainstay("records", "show", RUN, "--host", "web1", "--full")
+    assert result.code == 0
+    assert "    Setting up demo\n" in result.out
+    assert "no longer kept" in result.out
+    assert "web2" not in result.out
+    assert "\x1b" not in result.out and "\u202e" not in result.out
+    body = mainstay("records", "show", RUN, "--host", "web1", "--full", "--json").json
+    assert body["hosts"][0]["steps"][0]["output_text"].startswith("Setting up demo\n")
+    assert body["hosts"][0]["steps"][1]["output_text"] is None
+    missing = mainstay("records", "show", RUN, "--host", "web3")
+    assert (missing.code, "web3" in missing.err) == (2, True)
+
+
+def test_show_tells_what_changed(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1", measures={"reboots": 1, "notes": ["kept: /etc/demo.conf"]})])
+    out = mainstay("records", "show", RUN).out
+    assert "openssl  3.0.20-1  →  3.0.22-1" in out
+    assert "/etc/demo.conf" in out
+    assert "started    Fri 2026-12-11 02:00 CET" in out
+    assert "anna@ops1 (by hand)" in out
+
+
+def test_verify(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1")])
+    sound = mainstay("records", "verify", "--json")
+    assert (sound.code, sound.json["ok"], sound.json["records"]) == (0, True, 1)
+    entry = app._ledger.rows[0]
+    app._ledger.rows[0] = entry.model_copy(update={"body": {**entry.body, "requested_by": "nobody"}})
+    broken = mainstay("records", "verify", "--json")
+    assert (broken.code, broken.json["ok"]) == (1, False)
+    assert broken.json["findings"]
+    assert mainstay("records", "verify").code == 1
+
+
+def test_export(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1", reason='=cmd|"/C calc"!A0'), part("web2", reason="line\r\nbreak")])
+    sheet = list(csv.DictReader(io.StringIO(mainstay("records", "export", "--csv").out)))
+    assert [row["host"] for row in sheet] == ["web1", "web2"]
+    assert sheet[0]["reason"].startswith("'=cmd")
+    assert sheet[1]["reason"] == "line\\nbreak"
+    assert sheet[0]["packages"] == "openssl 3.0.20-1 → 3.0.22-1"
+    whole = mainstay("records", "export", "--json").json
+    assert [one["id"] for one in whole] == [RUN]
+    assert len(whole[0]["hosts"]) == 2
+
+
+def undo(app: FakeApplication, host: str) -> None:
+    app.state.add_undo(
+        UndoRow(
+            run=RUN,
+            host=host,
+            operation="patch",
+            undo={},
+            made_at="2026-12-11T01:00:00Z",
+            keep_until="2027-01-10T01:00:00Z",
+        )
+    )
+
+
+def run_to_undo(app: FakeApplication) -> None:
+    request = patch_request(app.plan("patch-web"), app.select("role=web"), app.asking())
+    row = RunRow(
+        id=RUN,
+        kind="patch",
+        plan="patch-web",
+        state="running",
+        request=request.to_json(),
+        started_at="2026-12-11T01:00:00Z",
+    )
+    app.state.add_run(row)
+    seal(app, RUN, [part("web1"), part("web2")])
+    for host in ("web1", "web2"):
+        undo(app, host)
+
+
+def test_rollback_shows_its_limits_and_asks(
+    app: FakeApplication, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_to_undo(app)
+    web1 = app.select("web1")[0]
+    limits = ("conffiles changed by hand after the run are kept", f"data {HOSTILE}")
+    app.forecasts["web1"] = forecast(web1, limits=limits, irreversible=(("perl", "nowhere to be had"),), reversible=1)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    result = mainstay("rollback", RUN)
+    assert result.code == 1
+    assert f"Undoes run {RUN} (patch-web, Fri 2026-12-11 02:00 CET, 2 hosts changed)" in result.out
+    assert "2 of 2 hosts, 3 of 4 packages" in result.out
+    assert "web1: perl: nowhere to be had" in result.out
+    assert "web1: conffiles changed by hand" in result.out
+    assert "Go on? [y/N]" in result.err
+    assert "\x1b" not in result.out
+    assert app.runs.requests == []
+
+
+def test_rollback_runs_after_a_yes_and_links_what_it_undoes(app: FakeApplication, mainstay: Mainstay) -> None:
+    run_to_undo(app)
+    result = mainstay("rollback", RUN[-4:], "--hosts", "web1", "--yes", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["links"]["undoes"] == RUN
+    assert "can go back" in result.err
+    request = app.runs.requests[0]
+    assert (request.kind, [host.name for host in request.hosts]) == ("rollback", ["web1"])
+
+
+def test_rollback_with_no_input_is_a_usage_error(app: FakeApplication, mainstay: Mainstay) -> None:
+    run_to_undo(app)
+    assert mainstay("rollback", RUN, "--no-input").code == 2
+    dry = mainstay("rollback", RUN, "-n", "--json")
+    assert (dry.code, dry.json["undoes"]) == (0, RUN)
+    assert app.runs.requests == []
+
+
+def test_preview(app: FakeApplication, mainstay: Mainstay) -> None:
+    held = left_out("nginx", "held", "held by apt-mark")
+    young = [left_out(f"p{number}", "too-young", "2 d old, plan asks 3 d") for number in range(3)]
+    app.forecasts["web2"] = forecast(
+        app.select("web2")[0], 3, left_out=(held, *young), reversible=2, irreversible=(("perl", f"gone {HOSTILE}"),),
+        reboot="likely",
+    )  # fmt: skip
+    out = mainstay("preview", "patch-web").out
+    assert out == (
+        "patch-web · security updates · 3 hosts in 2 waves (1 · 2)\n"
+        "\n"
+        "  host    updates   can go back   reboot   left out\n"
+        "  web1          2        2 of 2       no   –\n"
+        "  web2          3        2 of 3   likely   1 held (nginx), 3 too young (p0, p1 …)\n"
+        "         ! perl: gone [/bold]<script>\\nweb9: succeeded\n"
+        "  web10         2        2 of 2       no   –\n"
+        "\n"
+        "  libssl3 3.0.20-1 → 3.0.22-1 (3 hosts) · openssl 3.0.20-1 → 3.0.22-1 (3 hosts) · perl 5.36.0-7 →\n"
+        "  5.36.0-8 (1 host)\n"
+        "\n"
+        "If it goes wrong: at most 3 of 3 hosts fail before it stops (budget 1, 5 at once); in wave 1 at most\n"
+        "1, and then none beyond it.\n"
+        "Nothing was changed.\n"
+    )
+    whole = mainstay("preview", "patch-web", "--all").out
+    assert re.search(r"^  web2 +nginx +1\.2-3 +held: held by apt-mark$", whole, re.M)
+    assert mainstay("run", "patch-web", "-n").out == out
+    assert app.runs.requests == []
+
+
+def test_preview_as_json(app: FakeApplication, mainstay: Mainstay) -> None:
+    body = mainstay("preview", "patch-web", "--hosts", "web1", "--json").json
+    assert body["plan"] == "patch-web"
+    assert body["waves"] == [1]
+    assert body["hosts"][0]["items"][0] == {"name": "libssl3", "before": "3.0.20-1", "after": "3.0.22-1"}
+    assert {"wave", "cohort", "count", "reversible", "reboot", "left_out", "refused", "error"} <= body["hosts"][
+        0
+    ].keys()
+
+
+def test_preview_estimates_from_what_such_runs_took(app: FakeApplication, mainstay: Mainstay) -> None:
+    assert mainstay("preview", "patch-web", "--json").json["estimate_seconds"] is None
+    seal(app, RUN, [part("web1")])
+    assert mainstay("preview", "patch-web", "--json").json["estimate_seconds"] == 48.0
+    assert "Would take about 48 s." in mainstay("preview", "patch-web").out
+
+
+def test_why(app: FakeApplication, mainstay: Mainstay) -> None:
+    web1 = app.select("web1")[0]
+    young = left_out("tzdata", "too-young", "2 d, plan asks 3 d", "2026-12-12T01:00:00Z")
+    app.forecasts["web1"] = forecast(web1, 1, left_out=(left_out("nginx", "held", HOSTILE), young))
+    result = mainstay("why", "web1")
+    assert result.code == 0
+    assert (
+        "web1 · plan patch-web   not fully patched: 1 update waiting for the plan's next run, 2 left out" in result.out
+    )
+    flat = " ".join(result.out.split())
+    assert "next chance Sat 2026-12-12 02:00 CET" in flat
+    assert "apt-mark unhold nginx" in flat
+    assert "\x1b" not in result.out
+    one = mainstay("why", "web1", "tzdata", "--json").json
+    assert [entry["item"] for entry in one["plans"][0]["left_out"]] == ["tzdata"]
+    assert one["plans"][0]["waiting"] == []
+    assert "no plan targets it" in mainstay("why", "db1").out
+
+
+def test_ack_says_that_it_does_nothing_yet(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1")])
+    result = mainstay("records", "ack", RUN, "--reason", "seen")
+    assert result.code == 2
+    assert "Nothing was written" in result.err
