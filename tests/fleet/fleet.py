@@ -148,9 +148,10 @@ def temporary() -> Iterator[Fleet]:
     """A fleet for as long as this process lives. Fleets whose process died before it could clean up are cleaned up first."""
     CACHE.mkdir(parents=True, exist_ok=True)
     reap()
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
+    folder = Path(tempfile.mkdtemp(prefix="new-", dir=CACHE))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = folder.rename(folder.with_name(f"run-{folder.name}"))  # from here on a reaper looks at the lock
         try:
             with Fleet.create(folder / "fleet") as fleet:
                 yield fleet
