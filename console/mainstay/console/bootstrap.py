@@ -21,6 +21,7 @@ from mainstay.inventory.selectors import parse, pick
 from mainstay.inventory.site import Site, find_site
 from mainstay.inventory.stamp import stamp
 from mainstay.inventory.validation import did_you_mean
+from mainstay.inventory.value import Json
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import unavailable
 from mainstay.runner.ports import Clock, Listener, Quiet, SystemClock
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from mainstay.runner.artifacts.contract import Artifacts
     from mainstay.runner.engine.contract import Engine
     from mainstay.runner.ledger.contract import Ledger
-    from mainstay.runner.request import RunRequest
+    from mainstay.runner.patching.operation import PatchOperation
     from mainstay.runner.runs import Runs
     from mainstay.runner.shell.adapters.fabric import FabricShells
     from mainstay.runner.shell.contract import Shells
@@ -240,14 +241,19 @@ class Application:
 
     @cached_property
     def operations(self) -> Mapping[str, OperationFactory]:
+        from mainstay.runner.patching.reversal import ReversalOperation
+
+        return {
+            "patch": lambda request: self._patch(request.operation),
+            "rollback": lambda request: ReversalOperation.of(request.operation, self._patch),
+        }
+
+    def _patch(self, plan: Json) -> PatchOperation:
         from mainstay.runner.patching.apt.manager import Apt
         from mainstay.runner.patching.operation import PatchOperation
 
-        def patch(request: RunRequest) -> PatchOperation:
-            plan = PatchPlan.from_json(request.operation)
-            return PatchOperation(plan, Apt(), never=self.site.never_automatic, captured=self._captured)
-
-        return {"patch": patch}
+        found = PatchPlan.from_json(plan)
+        return PatchOperation(found, Apt(), never=self.site.never_automatic, captured=self._captured)
 
     def _captured(self, name: str, version: str, arch: str) -> str | None:
         return self._captures.get((name, version, arch))
@@ -259,7 +265,7 @@ class Application:
 
         found: dict[tuple[str, str, str], str] = {}
         for row in self.state.undos():
-            if row.operation != "patch":
+            if row.operation not in ("patch", "rollback"):
                 continue
             for item in Undo.from_json(row.undo).items:
                 if item.sha256 and item.to and self.artifacts.has(item.sha256):

@@ -29,10 +29,20 @@ def write_site(directory: Path, name: str | None = None) -> list[Path]:
     try:
         for path, content in wanted:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content.replace("SITE_NAME", title), encoding="utf-8")
+            path.write_text(content.replace("SITE_NAME", title).replace(*_key()), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{root} can't be written: {error.strerror}") from error
     return [path for path, _ in wanted]
+
+
+def _key() -> tuple[str, str]:
+    """The key that this user has, so that the new site reaches hosts at once; the line stays a comment without one."""
+    line = "# key: file:~/.ssh/id_ed25519"
+    for kind in ("ed25519", "ecdsa", "rsa"):
+        path = Path(f"~/.ssh/id_{kind}")
+        if path.expanduser().is_file():
+            return line, f"key: file:{path}".ljust(len(line))
+    return line, line
 
 
 def _contents(folder: Traversable, place: Path) -> list[tuple[Path, str]]:
