@@ -38,6 +38,8 @@ class Document:
     file: str
     data: Any
     nodes: Mapping[Key, tuple[Node | None, Node]]
+    problems: tuple[Problem, ...] = ()
+    """Faults that leave the rest readable: a key given twice, a tag. Whoever loads it has to tell them."""
 
     def spot(self, *path: str | int) -> Spot:
         return Spot(self, path)
@@ -80,9 +82,7 @@ class Spot:
         """on: whether the key or its value is to blame. offset: characters into a text written on one line."""
         line, column = self._mark(on, offset)
         key = _dotted(self.path)
-        if hint and message[-1:] not in ".:?!":
-            message += "."
-        return Problem(message, file=self.document.file, line=line, column=column, key=key, hint=hint)
+        return Problem(_ended(message, hint), file=self.document.file, line=line, column=column, key=key, hint=hint)
 
     def _mark(self, on: str, offset: int | None = None) -> tuple[int, int]:
         path = self.path
@@ -99,7 +99,7 @@ class Spot:
 
 
 def load_document(path: Path, root: Path) -> Document:
-    """Read one file. Raises ConfigError with every problem that can be told at this level."""
+    """Read one file. Raises ConfigError where it can't be read as YAML at all; see also `Document.problems`."""
     file = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
     return parse_document(_read(path, file), file)
 
@@ -118,7 +118,7 @@ def _read(path: Path, file: str) -> bytes:
 
 
 def parse_document(content: bytes, file: str) -> Document:
-    """Parse bytes that came from `file`. An empty file is an empty mapping. Raises ConfigError."""
+    """Parse bytes that came from `file`. An empty file is an empty mapping. Raises ConfigError as `load_document`."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -143,9 +143,7 @@ class _Composer:
             data = self._plain(top, (), None)
         except RecursionError:
             raise ConfigError([Problem("is nested too deeply", file=self.file)]) from None
-        if self.problems:
-            raise ConfigError(self.problems)
-        return Document(self.file, {} if data is None else data, self.nodes)
+        return Document(self.file, {} if data is None else data, self.nodes, tuple(self.problems))
 
     def _compose(self) -> Node | None:
         for number, row in enumerate(self.text.splitlines(), 1):
@@ -174,12 +172,12 @@ class _Composer:
             raise ConfigError([Problem("is not YAML", file=self.file)]) from error
 
     def _at(self, message: str, line: int, column: int, hint: str | None = None) -> Problem:
-        return Problem(message, file=self.file, line=line, column=column, hint=hint)
+        return Problem(_ended(message, hint), file=self.file, line=line, column=column, hint=hint)
 
     def _fault(self, node: Node, message: str, path: Key, hint: str | None = None) -> None:
         mark = node.start_mark
         key = _dotted(path)
-        self.problems.append(Problem(message, self.file, mark.line + 1, mark.column + 1, key, hint))
+        self.problems.append(Problem(_ended(message, hint), self.file, mark.line + 1, mark.column + 1, key, hint))
 
     def _check_aliases(self, top: Node) -> None:
         """A short file can mean billions of values (aliases of aliases), or one that holds itself."""
@@ -263,6 +261,11 @@ class _Composer:
             return text
         self._fault(node, _no_tag(node), path)
         return None
+
+
+def _ended(message: str, hint: str | None) -> str:
+    """A hint is a sentence of its own after the message."""
+    return message + "." if hint and message[-1:] not in ".:?!" else message
 
 
 def _dotted(path: Key) -> str | None:

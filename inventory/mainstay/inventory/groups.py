@@ -23,8 +23,9 @@ class Groups:
         hosts: Mapping[str, HostRecord],
         errors: list[Problem],
         warnings: list[Problem],
+        unread: frozenset[str] = frozenset(),
     ) -> None:
-        self._errors, self._warnings = errors, warnings
+        self._errors, self._warnings, self._unread = errors, warnings, unread
         self._records = self._unique(groups, hosts)
         self._children = self._trees()
         depths = self._depths()
@@ -81,7 +82,7 @@ class Groups:
             for index, child in enumerate(record.groups):
                 if child in self._records and child != "all":
                     known.append(child)
-                else:
+                elif child not in self._unread:
                     spot = record.spot.at("groups", index)
                     spot = spot if spot.text is not None else record.spot.at("groups")
                     self._errors.append(spot.problem(f"there is no group {shown(child)}.", hint=self._near(child)))
@@ -129,7 +130,7 @@ class Groups:
             for index, name in enumerate(host.groups):
                 if name in self._records and name != "all":
                     direct[host.name].add(name)
-                elif name != "all":
+                elif name != "all" and name not in self._unread:
                     spot = host.spot.at("groups", index)
                     spot = spot if spot.text is not None else host.spot.at("groups")
                     self._errors.append(spot.problem(f"there is no group {shown(name)}.", hint=self._near(name)))
@@ -137,7 +138,7 @@ class Groups:
             for index, name in enumerate(group.hosts):
                 if name in hosts:
                     direct[name].add(group.name)
-                else:
+                elif name not in self._unread:
                     spot = group.spot.at("hosts", index)
                     spot = spot if spot.text is not None else group.spot.at("hosts")
                     self._errors.append(

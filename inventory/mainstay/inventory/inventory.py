@@ -37,18 +37,22 @@ class Inventory:
 
 
 def build(
-    hosts: Iterable[HostRecord], groups: Iterable[GroupRecord], site_ssh: Json
+    hosts: Iterable[HostRecord],
+    groups: Iterable[GroupRecord],
+    site_ssh: Json,
+    unread: frozenset[str] = frozenset(),
 ) -> tuple[Inventory, list[Problem], list[Problem]]:
-    """Merge and check. Gives the inventory (of what is right), errors and warnings.
+    """Merge and check. Gives the inventory (of what is right), errors and warnings. unread: names that are declared
+    and could not be read.
 
     Precedence, later wins: site's ssh, group `all`, other groups from parent to child (by depth, then name), host.
     """
     errors: list[Problem] = []
     warnings: list[Problem] = []
     records = _unique(hosts, errors)
-    made = Groups(list(groups), records, errors, warnings)
+    made = Groups(list(groups), records, errors, warnings, unread)
     built = tuple(_host(record, made, site_ssh) for _, record in sorted(records.items()))
-    _check_jumps(built, records, errors)
+    _check_jumps(built, records, errors, unread)
     machines: dict[tuple[str, int, str], list[str]] = defaultdict(list)
     for host in built:
         machines[_machine(host)].append(host.name)
@@ -126,11 +130,13 @@ def _is_here(address: str) -> bool:
     return True
 
 
-def _check_jumps(hosts: tuple[Host, ...], records: Mapping[str, HostRecord], errors: list[Problem]) -> None:
+def _check_jumps(
+    hosts: tuple[Host, ...], records: Mapping[str, HostRecord], errors: list[Problem], unread: frozenset[str]
+) -> None:
     by_name = {host.name: host for host in hosts}
     for host in hosts:
         spot: Spot = records[host.name].spot.at("jump")
-        if host.ssh.jump is None:
+        if host.ssh.jump is None or host.ssh.jump in unread:
             continue
         if host.ssh.jump not in by_name:
             hint = did_you_mean(host.ssh.jump, by_name) or "A jump host is a host of this inventory."

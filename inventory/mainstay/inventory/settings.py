@@ -16,6 +16,16 @@ from mainstay.inventory.value import Json, Value
 
 Reference = Annotated[str, AfterValidator(check_reference)]
 """Where a secret is to be found, never the secret."""
+
+
+def _key(reference: str) -> str:
+    if not check_reference(reference).startswith("file:"):
+        raise ValueError("SSH keys are read from files: write file:PATH")
+    return reference
+
+
+KeyFile = Annotated[str, AfterValidator(_key)]
+"""`file:PATH` of a private key."""
 Login = Annotated[str, AfterValidator(check_user)]
 Path = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 
@@ -47,7 +57,7 @@ class SshSettings(Value):
 
     user: Login | None = None
     read_user: Login | None = None
-    key: Reference | None = None
+    key: KeyFile | None = None
     passphrase: Reference | None = None
     port: int | None = Field(default=None, ge=1, le=65535)
     become: Annotated[BecomeSettings | None, BeforeValidator(_become, json_schema_input_type=str | BecomeSettings)] = (

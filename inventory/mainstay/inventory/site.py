@@ -12,7 +12,7 @@ from mainstay.inventory.host import Host, Ssh
 from mainstay.inventory.inventory import Inventory, build
 from mainstay.inventory.secrets import SecretError, check_secret_file, plaintext_secrets, reference_path
 from mainstay.inventory.settings import SiteFile, SshSettings, merged
-from mainstay.inventory.sources.contract import GroupRecord, HostRecord, Records
+from mainstay.inventory.sources.contract import GroupRecord, HostRecord
 from mainstay.inventory.sources.site_yaml import SiteYaml
 from mainstay.inventory.validation import validate
 
@@ -70,19 +70,24 @@ def load_site(directory: Path) -> Site:
 
 
 def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
-    """As much of the site as could be read, and all errors. None where there is no usable mainstay.yml."""
+    """As much of the site as could be read, and all errors. None where there is no readable mainstay.yml.
+
+    With any error, the site is good for finding more of them, and for nothing else.
+    """
     root = directory.expanduser().resolve()
     problems: list[Problem] = []
-    main = _main(root, problems)
-    records = _inventory_records(root, problems)
-    documents = _documents(root, "schedules", problems)
-    if main is None:
-        problems += build(*records, {})[1]
-        return None, problems or [Problem("is missing", file=MAIN)]
-    settings, spot = main
+    try:
+        main = load_document(root / MAIN, root)
+    except ConfigError as error:
+        return None, list(error.problems)
+    settings = _settings(main, problems) or SiteFile(site="unread")
+    hosts, groups, unread = _inventory_records(root, problems)
+    documents, _ = _documents(root, "schedules", problems)
     said = settings.ssh.said()
-    inventory, errors, warnings = build(*records, said)
-    problems += errors
+    inventory, errors, warnings = build(hosts, groups, said, unread or frozenset())
+    if unread is not None:
+        # what a file that could not be read declares would be missed everywhere
+        problems += errors
     if not inventory.hosts and not problems:
         warnings.append(Problem("no host is declared.", file="inventory", hint="Add some in inventory/hosts.yml."))
     site = Site(
@@ -97,7 +102,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         never_automatic=settings.never_automatic,
         captures_max_size=settings.captures.max_size,
         warnings=tuple(warnings),
-        references=tuple(_references(settings.ssh, spot.at("ssh"), *records)),
+        references=tuple(_references(settings.ssh, main.spot("ssh"), hosts, groups)),
     )
     return site, problems
 
@@ -120,40 +125,58 @@ def check_files(site: Site) -> list[Problem]:
     return problems
 
 
-def _main(root: Path, problems: list[Problem]) -> tuple[SiteFile, Spot] | None:
-    try:
-        document = load_document(root / MAIN, root)
-    except ConfigError as error:
-        problems += error.problems
-        return None
+def without_key(site: Site) -> list[Problem]:
+    """Hosts that can't be reached because no SSH key is set for them."""
+    names = [host.name for host in site.hosts if host.ssh.key is None]
+    if not names:
+        return []
+    who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    hint = "Set for example ssh: {key: file:~/.ssh/id_ed25519}; agents and ~/.ssh are not looked at."
+    return [Problem(f"no SSH key is set for {who}.", file=MAIN, key="ssh.key", hint=hint)]
+
+
+def _settings(document: Document, problems: list[Problem]) -> SiteFile | None:
     plain = plaintext_secrets(document.spot())
     flagged = {problem.key for problem in plain}
     found: list[Problem] = []
     settings = validate(SiteFile, document.data, document.spot(), found)
-    problems += plain
+    problems += [*document.problems, *plain]
     problems += [problem for problem in found if problem.key not in flagged]
-    return (settings, document.spot()) if settings is not None else None
+    return settings
 
 
-def _documents(root: Path, folder: str, problems: list[Problem]) -> list[Document]:
-    documents = []
+def _documents(root: Path, folder: str, problems: list[Problem]) -> tuple[list[Document], bool]:
+    """The YAML files of a folder, and whether all could be read."""
+    documents, whole = [], True
     for path in sorted((root / folder).glob("*.y*ml")):
         if path.suffix not in (".yml", ".yaml") or path.name.startswith("."):
             continue
         try:
-            documents.append(load_document(path, root))
+            document = load_document(path, root)
         except ConfigError as error:
             problems += error.problems
-    return documents
+            whole = False
+        else:
+            problems += document.problems
+            documents.append(document)
+    return documents, whole
 
 
-def _inventory_records(root: Path, problems: list[Problem]) -> tuple[list[HostRecord], list[GroupRecord]]:
-    loaded: list[Records] = [SiteYaml(document).load() for document in _documents(root, "inventory", problems)]
-    for records in loaded:
+def _inventory_records(
+    root: Path, problems: list[Problem]
+) -> tuple[list[HostRecord], list[GroupRecord], frozenset[str] | None]:
+    """Hosts, groups, and names that are declared but could not be read; None where not even these are known."""
+    documents, whole = _documents(root, "inventory", problems)
+    hosts: list[HostRecord] = []
+    groups: list[GroupRecord] = []
+    unread: set[str] = set()
+    for document in documents:
+        records = SiteYaml(document).load()
+        hosts += records.hosts
+        groups += records.groups
         problems += records.problems
-    return [host for records in loaded for host in records.hosts], [
-        group for records in loaded for group in records.groups
-    ]
+        unread |= records.unread
+    return hosts, groups, frozenset(unread) if whole else None
 
 
 def _state_url(url: str, root: Path) -> str:

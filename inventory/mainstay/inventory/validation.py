@@ -113,6 +113,8 @@ def _unknown(model: type[BaseModel], at: Spot, own: frozenset[str]) -> Problem:
     word = str(at.path[-1])
     known = [field.alias or name for name, field in model.model_fields.items() if name not in own]
     hint = did_you_mean(word, known) or f"Known here: {', '.join(sorted(known))}."
+    if at.value is None and not word.replace("_", "").isalnum():
+        hint = "In { } a text with a comma has to be quoted."
     return at.problem("unknown key.", on="key", hint=hint)
 
 

@@ -228,10 +228,16 @@ def _missed(value: Any) -> Any:
     return f"run-if-late: {limit.strip()}"
 
 
+def _some(waves: tuple[WaveSpec, ...]) -> tuple[WaveSpec, ...]:
+    if not waves:
+        raise ValueError("is empty: at least one wave is needed")
+    return waves
+
+
 class Carefulness(Value):
     """How a rollout goes over its hosts; the same for patches and rollbacks."""
 
-    waves: Annotated[tuple[Wave, ...], Field(min_length=1)] = (
+    waves: Annotated[tuple[Wave, ...], AfterValidator(_some)] = (
         WaveSpec(size=Share(count=1)),
         WaveSpec(size=Share(percent=100)),
     )

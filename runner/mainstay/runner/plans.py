@@ -51,7 +51,7 @@ def read_plans(site: Site, *, match: bool = True) -> tuple[dict[str, PatchPlan],
             plan = _plan(name, spot, found)
             if plan is not None:
                 plans[name] = plan
-                _check_selectors(plan, spot, site, match, found, warnings)
+            _check_selectors(spot, site, match, found, warnings)
         plain = plaintext_secrets(document.spot())
         flagged = {problem.key for problem in plain}
         errors += [*plain, *(problem for problem in found if problem.key not in flagged)]
@@ -151,14 +151,14 @@ def _with_versions(spot: Spot) -> Any:
     return {**data, "updates": {**updates, "packages": texts}}
 
 
-def _check_selectors(
-    plan: PatchPlan, spot: Spot, site: Site, match: bool, errors: list[Problem], warnings: list[Problem]
-) -> None:
-    wanted = [(plan.targets, spot.at("targets"), True)]
-    for number, wave in enumerate(plan.waves):
-        if wave.select is not None:
-            wanted.append((wave.select, spot.at("waves", number, "select"), False))
-    for text, at, needed in wanted:
+def _check_selectors(spot: Spot, site: Site, match: bool, errors: list[Problem], warnings: list[Problem]) -> None:
+    """Also of a plan that is wrong elsewhere, so that it is mended in one go."""
+    waves = spot.at("waves").value
+    listed = [spot.at("waves", number, "select") for number in range(len(waves) if isinstance(waves, list) else 0)]
+    for at, needed in ((spot.at("targets"), True), *((select, False) for select in listed)):
+        text = at.value
+        if not isinstance(text, str):
+            continue
         try:
             selector = parse(text)
         except SelectorError as error:

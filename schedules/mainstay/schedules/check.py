@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mainstay.inventory.errors import ConfigError, Problem
-from mainstay.inventory.site import Site, check_files, read_site
+from mainstay.inventory.site import MAIN, Site, check_files, read_site, without_key
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import read_plans, unavailable
 from mainstay.schedules.windows import Window, check_plans, read_windows
@@ -33,6 +33,7 @@ def check_site(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[
     if loaded is not None:
         errors += [problem for plan in loaded.plans.values() for problem in unavailable(plan, loaded.site)]
         errors += check_files(loaded.site)
+        warnings += without_key(loaded.site)
     return (None if errors else loaded), sorted(errors, key=_place), sorted(warnings, key=_place)
 
 
@@ -53,10 +54,10 @@ def _read(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Probl
         return None, errors, []
     plans, plan_errors, warnings = read_plans(site, match=not errors)
     windows, window_errors = read_windows(site)
-    errors = [*errors, *plan_errors, *window_errors, *check_plans(site, plans, windows)]
+    errors = [*errors, *plan_errors, *window_errors, *check_plans(site, windows)]
     warnings = [*site.warnings, *warnings]
     return LoadedSite(site, plans, windows, tuple(warnings)), errors, warnings
 
 
-def _place(problem: Problem) -> tuple[str, int, int]:
-    return problem.file or "", problem.line or 0, problem.column or 0
+def _place(problem: Problem) -> tuple[bool, str, int, int]:
+    return problem.file != MAIN, problem.file or "", problem.line or 0, problem.column or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Self
 
@@ -16,8 +17,6 @@ from mainstay.inventory.settings import TimeZone
 from mainstay.inventory.site import Site
 from mainstay.inventory.validation import did_you_mean, validate
 from mainstay.inventory.value import Value
-from mainstay.runner.plan import PatchPlan
-from mainstay.runner.plans import plan_spot
 from mainstay.runner.ports import Permission
 from mainstay.schedules.rules import check_cron, check_rrule
 
@@ -115,7 +114,7 @@ def read_windows(site: Site) -> tuple[dict[str, Window], list[Problem]]:
         spot = document.spot("windows")
         if spot.value is not None and not isinstance(spot.value, dict):
             problems.append(spot.problem("has to be a mapping: name: {…}"))
-        for name in spot.value if isinstance(spot.value, dict) else ():
+        for name in _mapping(spot):
             at = spot.at(name)
             if name in places:
                 message = f"this window is declared twice, first in {places[name].source}."
@@ -163,15 +162,19 @@ def _date_fault(text: str) -> str | None:
     return None
 
 
-def check_plans(site: Site, plans: dict[str, PatchPlan], windows: dict[str, Window]) -> list[Problem]:
-    """Plans that name a window which is not there. windows: also those that are declared and wrong, by name."""
+def check_plans(site: Site, windows: Mapping[str, Window]) -> list[Problem]:
+    """Plans that name a window which is declared nowhere. Looks at what is written, so also at plans that are wrong
+    elsewhere; a window that is declared and wrong has been told already."""
+    declared = {str(name) for document in site.documents for name in _mapping(document.spot("windows"))} | set(windows)
     problems = []
-    for name, plan in plans.items():
-        spot = plan_spot(site, name)
-        if plan.window is None or plan.window in windows or spot is None:
-            continue
-        declared = {known for document in site.documents for known in document.spot("windows").value or ()}
-        if plan.window not in declared:
-            hint = did_you_mean(plan.window, declared) or "Declare it under windows:."
-            problems.append(spot.at("window").problem(f"there is no window {shown(plan.window)}.", hint=hint))
+    for document in site.documents:
+        for name in _mapping(document.spot("plans")):
+            at = document.spot("plans", name, "window")
+            if isinstance(at.value, str) and at.value not in declared:
+                hint = did_you_mean(at.value, declared) or "Declare it under windows:."
+                problems.append(at.problem(f"there is no window {shown(at.value)}.", hint=hint))
     return problems
+
+
+def _mapping(spot: Spot) -> dict[str, Any]:
+    return spot.value if isinstance(spot.value, dict) else {}

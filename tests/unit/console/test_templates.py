@@ -7,17 +7,37 @@ from mainstay.inventory.errors import UsageError
 from mainstay.schedules.check import check_site
 
 
-def test_a_new_site_has_no_fault(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_new_site_has_no_fault(tmp_path: Path, home: Path) -> None:
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh/id_rsa").touch(0o600)
     made = write_site(tmp_path / "my fleet")
     loaded, errors, warnings = check_site(tmp_path / "my fleet")
     assert (errors, warnings) == ([], [])
     assert loaded is not None
     assert loaded.site.name == "my-fleet"
-    assert [host.name for host in loaded.site.hosts] == ["web1", "web2"]
+    assert [(host.name, host.ssh.key) for host in loaded.site.hosts] == [
+        ("web1", "file:~/.ssh/id_rsa"),
+        ("web2", "file:~/.ssh/id_rsa"),
+    ]
     assert list(loaded.plans) == ["patch-web"]
     names = {path.relative_to(tmp_path / "my fleet").as_posix() for path in made}
     assert {"mainstay.yml", ".gitignore", "playbooks/.gitkeep"} <= names
     assert "/state/" in (tmp_path / "my fleet/.gitignore").read_text()
+
+
+def test_who_has_no_key_gets_a_site_that_says_so(tmp_path: Path) -> None:
+    write_site(tmp_path / "site")
+    loaded, errors, warnings = check_site(tmp_path / "site")
+    assert loaded is not None
+    assert errors == []
+    assert [(problem.file, problem.key) for problem in warnings] == [("mainstay.yml", "ssh.key")]
+    assert "no SSH key is set for web1 and 1 more" in warnings[0].message
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from mainstay.inventory.errors import ConfigError, Problem
 
 
 def only_problem(text: str | bytes) -> Problem:
-    with pytest.raises(ConfigError) as caught:
-        parse_document(text.encode() if isinstance(text, str) else text, "schedules/web.yml")
-    (problem,) = caught.value.problems
+    try:
+        problems = parse_document(text.encode() if isinstance(text, str) else text, "schedules/web.yml").problems
+    except ConfigError as error:
+        problems = error.problems
+    (problem,) = problems
     assert problem.file == "schedules/web.yml"
     return problem
 
@@ -33,6 +35,7 @@ def test_plain_values() -> None:
 def test_a_duplicate_key_is_an_error_with_both_lines() -> None:
     problem = only_problem("plans:\n  a: {x: 1}\n  b: {}\n  a: {x: 2}\n")
     assert (problem.line, problem.column, problem.key) == (4, 3, "plans.a")
+    assert parse("a: {x: 1}\nb: {y: 1}\na: {x: 2}\n").data == {"a": {"x": 1}, "b": {"y": 1}}, "the first one is kept"
     assert "line 2" in problem.message
     assert problem.hint == "Keep one of the two."
 

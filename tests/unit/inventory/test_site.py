@@ -57,6 +57,7 @@ def test_a_state_elsewhere_is_kept_as_it_is(read: Read, given: str, kept: str) -
         ("ssh: {port: x}", "ssh.port", "a whole number"),
         ("ssh: {user: -oProxyCommand=x}", "ssh.user", "no login name"),
         ("ssh: {connect_timeout: 10}", "ssh.connect_timeout", "no unit"),
+        ("ssh: {key: 'env:KEY'}", "ssh.key", "file:PATH"),
         ("ssh: {become: {method: doas}}", "ssh.become.method", "is none of sudo"),
         ("ssh: [user]", "ssh", "a mapping"),
         ("captures: {max_size: much}", "captures.max_size", "no size"),
@@ -65,8 +66,10 @@ def test_a_state_elsewhere_is_kept_as_it_is(read: Read, given: str, kept: str) -
     ],
 )
 def test_a_fault_in_the_settings_is_told_at_its_line(write: Write, line: str, key: str, words: str) -> None:
-    site, problems = read_site(write(main=f"site: acme\n{line}\n"))
-    assert site is None
+    root = write(main=f"site: acme\n{line}\n")
+    _, problems = read_site(root)
+    with pytest.raises(ConfigError):
+        load_site(root)
     problem = one(problems)
     assert (problem.file, problem.line, problem.key) == ("mainstay.yml", 2, key)
     assert words in str(problem)
@@ -100,6 +103,15 @@ def test_every_problem_of_the_site_is_told_at_once(write: Write) -> None:
         (HOSTS, "hosts.web2.prot"),
         ("schedules/x.yml", None),
     ]
+
+
+def test_what_could_not_be_read_is_not_said_to_be_missing(read: Read) -> None:
+    text = (
+        "hosts:\n  a: {jump: b, groups: [g]}\n  b: {prot: 1}\ngroups:\n  g: {prot: 1}\n  h: {hosts: [b], groups: [g]}\n"
+    )
+    assert [p.key for p in read(text)[1]] == ["hosts.b.prot", "groups.g.prot"]
+    _, problems = read("hosts:\n  a: {jump: b, groups: [g]}\n", files={"inventory/more.yml": "hosts: {b: [\n"})
+    assert [(p.file, p.key) for p in problems] == [("inventory/more.yml", None)]
 
 
 def test_what_is_said_nearer_to_the_host_wins(read: Read) -> None:
@@ -276,7 +288,7 @@ def test_a_secret_file_that_everybody_can_read_is_refused(read: Read, tmp_path: 
     site, problems = read(
         "hosts:\n  a: {become: {password: file:open}}\n  b: {key: file:closed}\n  c: {key: file:missing}\n"
         "  d: {key: file:missing}\n"
-        "  e: {key: file:closed.pub}\n  f: {key: 'env:NOT_LOOKED_AT'}\n"
+        "  e: {key: file:closed.pub}\n  f: {passphrase: 'env:NOT_LOOKED_AT'}\n"
     )
     assert not problems
     found = check_files(site)

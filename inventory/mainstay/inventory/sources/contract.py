@@ -40,11 +40,15 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What could be read; problems: what could not, with its place."""
+    """What could be read; problems: what could not, with its place.
+
+    unread: names of hosts and groups among the latter, so that nobody is told that they don't exist.
+    """
 
     hosts: tuple[HostRecord, ...] = ()
     groups: tuple[GroupRecord, ...] = ()
     problems: tuple[Problem, ...] = ()
+    unread: frozenset[str] = frozenset()
 
 
 class Source(Protocol):

@@ -37,16 +37,17 @@ class SiteYaml:
             if key not in InventoryFile.model_fields:
                 hint = did_you_mean(key, InventoryFile.model_fields) or "Known here: groups, hosts, sources."
                 self._problems.append(top.at(key).problem("unknown key.", on="key", hint=hint))
-        hosts = [self._host(name, spot) for name, spot in self._entries("hosts")]
-        groups = [self._group(name, spot) for name, spot in self._entries("groups")]
+        hosts = {name: self._host(name, spot) for name, spot in self._entries("hosts")}
+        groups = {name: self._group(name, spot) for name, spot in self._entries("groups")}
         self._sources(top.at("sources"))
         # a secret in plain text is told once, as that
         first = len(flagged)
         rest = [problem for problem in self._problems[first:] if problem.key not in flagged]
         return Records(
-            tuple(host for host in hosts if host),
-            tuple(group for group in groups if group),
+            tuple(host for host in hosts.values() if host),
+            tuple(group for group in groups.values() if group),
             (*self._problems[:first], *rest),
+            frozenset(name for entries in (hosts, groups) for name, entry in entries.items() if entry is None),
         )
 
     def _entries(self, word: str) -> list[tuple[str, Spot]]:
