@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from mainstay.runner.health.checking import check_all
 from mainstay.runner.plan import Carefulness, Check
 from mainstay.runner.services import finding, restarting
+from mainstay.runner.shell.contract import Command
 from tests.fleet import Fleet, Host
 from tests.fleet.upkeep_kit import Hold, hold
 
@@ -35,7 +39,7 @@ def test_a_service_that_runs_a_library_from_before_its_update_is_restarted(fleet
         assert done.failed == ()
         assert not any(line.startswith("ssh.service") for line in done.stale), done.stale
         # the connection that restarted sshd is still the same one
-        assert held.shell.run(command_true()).status == 0
+        assert held.shell.run(Command(("true",))).status == 0
     assert host.exec(["systemctl", "show", "--value", "-p", "MainPID", "ssh.service"]) != before
 
 
@@ -96,11 +100,11 @@ def test_a_login_that_runs_old_code_is_told_apart_from_the_service_that_it_came_
         # connections of mainstay's own login are not people's
         assert [unit for unit in left.services if unit.unit == "ssh.service"] == []
         assert left.sessions == ()
-        assert other.shell.run(command_true()).status == 0, "and its connection goes on"
+        assert other.shell.run(Command(("true",))).status == 0, "and its connection goes on"
 
 
 @pytest.fixture
-def looping(fleet: Fleet, host: Host) -> Hold:
+def looping(fleet: Fleet, host: Host) -> Iterator[Hold]:
     with hold(fleet, host) as held:
         held.unit("loop.service", "[Service]", "ExecStart=/bin/sleep 0.7", "Restart=always", "RestartSec=50ms")
         held.unit("fine.service", "[Service]", "ExecStart=/bin/sleep 3600")
@@ -145,21 +149,9 @@ def test_a_check_on_the_host_runs_as_nobody_unless_it_says_who(fleet: Fleet, hos
         checks.append(Check(name="gone", command=("/no/such/program",)))
         checks.append(Check(name="slow", command=("sleep", "30"), timeout="1s"))
 
-        results = {result.name: result for result in held_results(held, checks)}
+        results = {result.name: result for result in check_all(checks, held.work.host, held.shell)}
 
     assert {name for name, result in results.items() if result.ok} == {"default", "root", "ops", "www-data"}
     assert results["gone"].detail == "/no/such/program: not found on this host"
     assert results["slow"].detail == "no answer within 1 s"
     assert results["slow"].seconds < 10
-
-
-def held_results(held: Hold, checks: list[Check]):  # type: ignore[no-untyped-def]
-    from mainstay.runner.health.checking import check_all
-
-    return check_all(checks, held.work.host, held.shell)
-
-
-def command_true():  # type: ignore[no-untyped-def]
-    from mainstay.runner.shell.contract import Command
-
-    return Command(("true",))
