@@ -99,6 +99,12 @@ class ShellSuite:
         assert shell.run(Command(("id", "-un"), sudo=True)).text == "root\n"
         assert shell.run(Command(("id", "-un"), user="nobody")).text == "nobody\n"
 
+    def test_a_fenced_command_has_no_more_rights_than_it_asks_for(self, rig: Rig, held: Shell) -> None:
+        login = rig.host.ssh.user
+        assert held.run(Command(("id", "-un"), fence=MINE)).text == f"{login}\n"
+        assert held.run(Command(("id", "-un"), fence=MINE, sudo=True)).text == "root\n"
+        assert held.run(Command(("id", "-un"), fence=MINE, user="nobody")).text == "nobody\n"
+
     def test_a_deadline_is_kept(self, shell: Shell) -> None:
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):

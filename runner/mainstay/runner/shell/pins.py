@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from mainstay.inventory.errors import ConfigError, Problem, Refused
 from mainstay.inventory.host import Host
@@ -59,20 +60,22 @@ class Pins:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._index: tuple[tuple[int, int, int], _Index] | None = None
 
     def keys(self, host: Host) -> tuple[HostKey, ...]:
         """What is pinned for this host; revoked keys and certificate authorities are not among them.
 
         Raises ConfigError for a line that is none.
         """
-        entries = [entry for entry in _entries(self.path, self._lines()) if entry.matches(label(host))]
+        entries = self._read().of(label(host))
         revoked = {entry.key for entry in entries if entry.marker == "@revoked"}
         return tuple(entry.key for entry in entries if not entry.marker and entry.key not in revoked)
 
     def pin(self, host: Host, keys: Iterable[HostKey], *, replace: bool = False) -> bool:
         """Pin these keys for the host. False: they were pinned already.
 
-        Raises KeyChanged where other keys are pinned and `replace` is not set; with it, the host's old ones go.
+        Keys of further types are added to those that the host still has. Raises KeyChanged where it has another one than
+        the pinned and `replace` is not set; with it, the host's old ones go.
         """
         wanted = tuple(keys)
         if not wanted:
@@ -80,18 +83,31 @@ class Pins:
         with self._alone():
             present = self.keys(host)
             new = [key for key in wanted if key not in present]
+            if compare(present, wanted) == "changed":
+                if not replace:
+                    raise changed(host, present, wanted)
+                new = list(wanted)
             if not new:
                 return False
-            if present and not replace:
-                raise changed(host, present, new)
-            name = label(host)
-            lines = [line for line in (_without(line, name) for line in self._lines()) if line is not None]
+            name, lines = label(host), self._lines()
+            if len(new) == len(wanted):
+                lines = [line for line in (_without(line, name) for line in lines) if line is not None]
             today = datetime.now(UTC).date().isoformat()
-            for key in wanted:
+            for key in new:
                 blob = base64.b64encode(key.blob).decode()
                 lines.append(f"{name} {key.type} {blob} {host.name} pinned {today}")
             self._write("".join(f"{line}\n" for line in lines))
         return True
+
+    def _read(self) -> _Index:
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
+            return _Index(())
+        version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if self._index is None or self._index[0] != version:
+            self._index = (version, _Index(_entries(self.path, self._lines())))
+        return self._index[1]
 
     def _lines(self) -> list[str]:
         try:
@@ -113,6 +129,16 @@ class Pins:
             file.flush()
             os.fsync(file.fileno())
         part.replace(self.path)
+
+
+def compare(pinned: Iterable[HostKey], offered: Iterable[HostKey]) -> Literal["new", "pinned", "changed"]:
+    """`new`: nothing is pinned. `pinned`: the host still has what is pinned (it may have keys of further types).
+    `changed`: it has another key of a pinned type, or none of the pinned ones."""
+    old, now = set(pinned), set(offered)
+    if not old:
+        return "new"
+    types = {key.type for key in now - old}
+    return "changed" if not old & now or any(key.type in types for key in old) else "pinned"
 
 
 def changed(host: Host, pinned: Iterable[HostKey], offered: Iterable[HostKey]) -> KeyChanged:
@@ -140,6 +166,23 @@ class _Entry:
         if self.names.startswith("|1|"):
             return _hash_matches(self.names, name)
         return _list_matches(self.names.split(","), name)
+
+
+class _Index:
+    """Entries by exact name; those with patterns or hashed names have to be tried one by one."""
+
+    def __init__(self, entries: Iterable[_Entry]) -> None:
+        self._exact: dict[str, list[_Entry]] = {}
+        self._odd: list[_Entry] = []
+        for entry in entries:
+            if any(mark in entry.names for mark in "*?!|"):
+                self._odd.append(entry)
+            else:
+                for name in entry.names.lower().split(","):
+                    self._exact.setdefault(name, []).append(entry)
+
+    def of(self, name: str) -> list[_Entry]:
+        return self._exact.get(name.lower(), []) + [entry for entry in self._odd if entry.matches(name)]
 
 
 def _entries(path: Path, lines: Iterable[str]) -> Iterator[_Entry]:

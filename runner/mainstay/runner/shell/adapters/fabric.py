@@ -326,7 +326,10 @@ class FabricShell:
         if self._shells.state_dir != STATE_DIR:
             env["MAINSTAY_STATE_DIR"] = self._shells.state_dir
         words = with_env(env, command.argv)
-        user = "" if command.user in (None, "root") else str(command.user)
+        login = self._shells.user(self._host, write=self._write)
+        # The guard is root's, so a fenced command that asks for no rights is brought back to its own login.
+        user = command.user or ("root" if command.sudo or not sudo else login)
+        user = "" if user == "root" else user
         if command.fence is not None:
             fence = command.fence
             head = [

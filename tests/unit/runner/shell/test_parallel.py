@@ -1,0 +1,57 @@
+"""Many hosts at once: every host has an answer."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.host import Host
+from mainstay.runner.shell.contract import Unreachable
+from mainstay.runner.shell.parallel import for_each
+
+HOSTS = [Host(name=f"h{number}", address=f"10.0.0.{number}") for number in range(8)]
+
+
+def test_an_error_is_an_answer_and_the_order_is_kept() -> None:
+    def work(host: Host) -> str:
+        if host.name == "h3":
+            raise Unreachable(host.name, "away")
+        return host.address
+
+    answers = for_each(HOSTS, work, parallel=3)
+    assert list(answers) == [host.name for host in HOSTS]
+    assert isinstance(answers["h3"], MainstayError)
+    assert answers["h4"] == "10.0.0.4"
+
+
+def test_no_more_than_that_many_at_once() -> None:
+    here = threading.Barrier(4, timeout=20)
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(host: Host) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        here.wait()  # passes only when four of them are here together
+        with lock:
+            running -= 1
+
+    for_each(HOSTS, work, parallel=4)
+    assert most == 4
+
+
+def test_a_bug_is_not_an_answer() -> None:
+    def work(host: Host) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        for_each(HOSTS, work, parallel=2)
+
+
+def test_nothing_to_do_is_fine_and_nobody_to_do_it_is_not() -> None:
+    assert for_each([], lambda host: 1, parallel=5) == {}
+    with pytest.raises(ValueError, match="at least one"):
+        for_each(HOSTS, lambda host: 1, parallel=0)
