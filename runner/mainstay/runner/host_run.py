@@ -64,7 +64,8 @@ def _change(track: Track) -> tuple[HostPart, str]:
     try:
         make(track, change)
         verdict, reason = Verdict.SUCCEEDED, f"{track.operation.changes(change)} changed, checked"
-        track.concerns += [f"still runs old code: {unit}" for unit in track.measures.get("stale", [])]
+        if stale := track.measures.get("stale"):
+            track.concerns.append(f"old code still runs in {', '.join(stale)}")
     except Stopped as stop:
         kind = stop.kind
         if stop.verdict is Verdict.UNKNOWN:

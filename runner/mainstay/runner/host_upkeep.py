@@ -44,14 +44,15 @@ class HostUpkeep:
             checks, work.host, work.shell, clock=self.clock, sleep=self.sleep, progress=work.progress
         )
         checked = _wellness(results)
-        missing = self._missing(work, before)
+        # A host that is not well by its own checks need not be waited for: what is gone is named as it is now.
+        missing = self._missing(work, before, self.come_back if checked.ok else 0.0)
         if missing:
-            return Wellness(ok=False, detail="; ".join([missing, checked.detail] if checked.detail else [missing]))
+            return Wellness(ok=False, detail="; ".join([checked.detail, missing] if checked.detail else [missing]))
         return checked
 
-    def _missing(self, work: HostWork, before: Facts) -> str:
-        """Services that were up before and don't come up again; empty where all are there."""
-        until = self.clock() + self.come_back
+    def _missing(self, work: HostWork, before: Facts, patience: float) -> str:
+        """Services that were up before and are not within `patience` seconds; empty where all are there."""
+        until = self.clock() + patience
         while True:
             after = probing.gather(work.shell)
             if "units" in after.unknown and "units" not in before.unknown:

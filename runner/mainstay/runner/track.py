@@ -118,7 +118,7 @@ class Track:
     def part(self, verdict: Verdict, reason: str) -> HostPart:
         if verdict is Verdict.SUCCEEDED and self.concerns:
             verdict = Verdict.DEGRADED
-            reason = "; ".join([*self.concerns, reason] if reason else self.concerns)
+            reason = "; ".join([reason, *self.concerns] if reason else self.concerns)
         measures = {**self.measures, "notes": list(dict.fromkeys(self.recorder.notes))}
         return HostPart(
             host=self.host.name,

@@ -31,6 +31,11 @@ def kind_of(check: Check) -> str:
     return next(kind for kind in LOOKERS if getattr(check, kind) is not None)
 
 
+def named(check: Check, host: Host) -> str:
+    """What people read: the check's own name, or `http http://10.0.3.11/healthz`."""
+    return check.label.replace("{address}", host.address).replace("{name}", host.name)
+
+
 def look(check: Check, host: Host, shell: Shell) -> Look:
     return LOOKERS[kind_of(check)](check, host, shell)
 
@@ -44,7 +49,7 @@ def check_all(
         started = clock()
         seen = look(check, host, shell)
         seconds = round(clock() - started, 3)
-        results.append(CheckResult(name=check.label, ok=seen.ok, detail=seen.detail, seconds=seconds))
+        results.append(CheckResult(name=named(check, host), ok=seen.ok, detail=seen.detail, seconds=seconds))
     return results
 
 
@@ -63,7 +68,9 @@ def until_well(
     up, on two looks at least STABLE seconds apart. Raises HostKeyRefused.
     """
     began = clock()
-    trials = [_Trial(check=check, service=kind_of(check) == "service", due=began) for check in checks]
+    trials = [
+        _Trial(check=check, name=named(check, host), service=kind_of(check) == "service", due=began) for check in checks
+    ]
     while open_trials := [trial for trial in trials if trial.result is None]:
         trial = min(open_trials, key=lambda trial: trial.due)
         wait = trial.due - clock()
@@ -71,7 +78,7 @@ def until_well(
             sleep(wait)
         seen = look(trial.check, host, shell)
         trial.take(seen, clock(), began)
-        progress(f"{trial.check.label}: {seen.detail}")
+        progress(f"{trial.name}: {seen.detail}")
     return [trial.result for trial in trials if trial.result is not None]
 
 
@@ -80,6 +87,7 @@ class _Trial:
     """One check on its way."""
 
     check: Check
+    name: str
     service: bool
     due: float
     looks: int = 0
@@ -116,4 +124,4 @@ class _Trial:
         self.due = now + (STABLE if seen.ok else self.check.every)
 
     def _end(self, ok: bool, detail: str, now: float, began: float) -> None:
-        self.result = CheckResult(name=self.check.label, ok=ok, detail=detail, seconds=round(now - began, 3))
+        self.result = CheckResult(name=self.name, ok=ok, detail=detail, seconds=round(now - began, 3))
