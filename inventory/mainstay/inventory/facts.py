@@ -67,7 +67,8 @@ class Facts(Value):
     """Host's clock minus the controller's, seconds, corrected by half the round trip."""
     filesystems: tuple[Filesystem, ...] = ()
     dpkg_broken: tuple[str, ...] | None = None
-    """Lines of `dpkg --audit` and files of /var/lib/dpkg/updates; None: could not be asked."""
+    """Packages that dpkg did not finish (`demo-web: install ok half-configured`) and files of /var/lib/dpkg/updates;
+    None: could not be asked."""
     lock_holders: tuple[LockHolder, ...] = ()
     reboot_required: bool = False
     """/run/reboot-required is there. Its absence proves nothing."""

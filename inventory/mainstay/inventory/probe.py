@@ -20,7 +20,6 @@ OUTPUT_LIMIT = 1 << 20
 """A host's facts are some 3 KB; a hundred thousand units still fit."""
 
 _BEGIN = re.compile(rb"^mainstay-probe 1 ([0-9a-f-]{36})\r?$", re.MULTILINE)
-_DPKG_LOCKS = "file", "held", "command"
 _ONLY_PREPARES = re.compile(r"-(download|notifyonly)\.timer$")
 _MANAGERS = {"apt": "apt", "dnf5": "dnf", "dnf": "dnf", "zypper": "zypper", "apk": "apk", "yum": "yum"}
 
@@ -190,7 +189,7 @@ def _filesystems(space: list[str], mounts: list[str]) -> tuple[Filesystem, ...]:
 def _dpkg(lines: list[str] | None) -> tuple[str, ...] | None:
     if lines is None or "read" not in lines:
         return None
-    return tuple(line.strip() for line in lines if line not in ("read", "asked"))
+    return tuple(line.strip() for line in lines if line != "read")
 
 
 def _lock_holders(lines: list[str] | None) -> tuple[tuple[LockHolder, ...], bool]:
