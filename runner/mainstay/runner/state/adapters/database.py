@@ -65,7 +65,9 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.OperationalError as error:
+        except sa.exc.DatabaseError as error:
+            if type(error) not in (sa.exc.DatabaseError, sa.exc.OperationalError):
+                raise  # a constraint, or a fault of ours
             raise StateUnusable(f"{self.path}: {error.orig}", hint=_hint(error)) from error
 
     def close(self) -> None:
@@ -84,12 +86,14 @@ def _begun(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _hint(error: sa.exc.OperationalError) -> str | None:
+def _hint(error: sa.exc.DatabaseError) -> str | None:
     text = str(error.orig)
     if "locked" in text:
         return "Another process has held the database for half a minute; is it stopped in a debugger, or on NFS?"
     if "full" in text:
         return "The disk is full: make room, then go on with `mainstay runs resume`."
+    if "not a database" in text or "malformed" in text:
+        return "Bring the state back from its backup with `mainstay state restore`."
     if "readonly" in text or "unable to open" in text:
         return "Look at the owner and the rights of the state's folder."
     return None

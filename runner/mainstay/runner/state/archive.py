@@ -1,0 +1,250 @@
+"""One file that holds a whole state, and a state made from one: ledger, key, anchor, captures, known hosts.
+
+What was in flight when the backup was made is in flight in what is restored, while its hosts have moved on: `restore`
+names those runs, so that somebody looks before they are resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from mainstay.inventory.errors import MainstayError, UsageError
+from mainstay.inventory.value import Json
+from mainstay.runner.ledger.seals import Anchor
+from mainstay.runner.state.adapters.stores import ANCHOR_FILE, ARTIFACTS, ENGINE_FILE, KEY_FILE, Stores
+
+DATABASE = "mainstay.db"
+KNOWN_HOSTS = "known_hosts"
+MANIFEST = "manifest.json"
+FORMAT = 1
+FENCE_LEAP = 1_000_000
+"""A restored state hands out numbers far above any that its hosts can have seen since the backup."""
+
+_MEMBERS = re.compile(
+    rf"({DATABASE}|{ENGINE_FILE}|{KEY_FILE}|{ANCHOR_FILE}|{KNOWN_HOSTS}|{MANIFEST}"
+    rf"|{ARTIFACTS}/(output|package|json)/[0-9a-f]{{2}}/[0-9a-f]{{62}})"
+)
+
+
+class ArchiveDamaged(MainstayError):
+    """It is no backup of a state, or not a whole one."""
+
+    kind = "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """made_at: of the backup, RFC 3339 UTC. records: how many the ledger holds. in_flight: ids of unfinished runs."""
+
+    state: str
+    made_at: str
+    records: int
+    in_flight: tuple[str, ...]
+
+
+def backup(stores: Stores, path: Path, *, known_hosts: Path | None = None) -> int:
+    """Write the whole state into one file (0600), also while runs go on; returns its size in bytes.
+
+    Raises UsageError where there is a file already. The file holds the ledger's key: keep it as you keep the state.
+    """
+    if path.exists():
+        raise UsageError(f"{path} is there already", hint="Name a file that does not exist yet.")
+    with _temporary(path.parent, "backup") as folder:
+        unfinished = folder / "whole"
+        with unfinished.open("xb") as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                _write(tar, stores, folder, known_hosts)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.chmod(0o600)
+        unfinished.rename(path)
+    return path.stat().st_size
+
+
+def _write(tar: tarfile.TarFile, stores: Stores, folder: Path, known_hosts: Path | None) -> None:
+    hashes: dict[str, str] = {}
+    # The anchor first: the ledger that is copied after it can only be further.
+    _add(tar, ANCHOR_FILE, stores.anchor, hashes)
+    for name, source in ((DATABASE, stores.database.path), (ENGINE_FILE, stores.directory / ENGINE_FILE)):
+        _copy_database(source, folder / name)
+        _add(tar, name, folder / name, hashes)
+    _add(tar, KEY_FILE, stores.directory / KEY_FILE, hashes)
+    if known_hosts is not None and known_hosts.exists():
+        _add(tar, KNOWN_HOSTS, known_hosts, hashes)
+    for place in sorted((stores.directory / ARTIFACTS).glob("*/[0-9a-f][0-9a-f]/*")):
+        _add(tar, f"{ARTIFACTS}/{place.relative_to(stores.directory / ARTIFACTS)}", place, hashes)
+    manifest: Json = {"format": FORMAT, "state": stores.state.id, "made_at": _now(), "files": hashes}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    _add(tar, MANIFEST, folder / MANIFEST, {})
+
+
+def restore(
+    path: Path,
+    directory: Path,
+    *,
+    database: str = DATABASE,
+    anchor: Path | None = None,
+    known_hosts: Path | None = None,
+) -> Restored:
+    """Make the state's folder from a backup. database: the name that the site's `state:` gives the file. anchor,
+    known_hosts: where the site keeps them, if not in the folder; a known_hosts that is there stays as it is.
+
+    Raises UsageError where the folder holds something or an anchor has seen more than the backup, ArchiveDamaged.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise UsageError(f"{directory} is not empty", hint="Move the state that is there away first.")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(directory.parent, "restore") as folder:
+        manifest = _extract(path, folder)
+        (folder / MANIFEST).unlink()
+        restored = _prepare(folder, manifest)
+        _place_outside(folder, restored, anchor, known_hosts)
+        (folder / DATABASE).rename(folder / database)
+        if directory.exists():
+            directory.rmdir()
+        folder.rename(directory)
+    return restored
+
+
+def _prepare(folder: Path, manifest: Json) -> Restored:
+    """Check both databases, and lift the fence over everything that hosts may have seen."""
+    for name in (ENGINE_FILE, DATABASE):
+        with closing(sqlite3.connect(folder / name)) as connection:
+            try:
+                said = connection.execute("PRAGMA quick_check").fetchone()[0]
+            except sqlite3.DatabaseError as error:
+                raise ArchiveDamaged(f"{name} in the backup is damaged: {error}") from error
+            if said != "ok":
+                raise ArchiveDamaged(f"{name} in the backup is damaged: {said}")
+    with closing(sqlite3.connect(folder / DATABASE)) as connection, connection:
+        connection.execute("UPDATE meta SET value = CAST(value + ? AS TEXT) WHERE name = 'fence'", (FENCE_LEAP,))
+        (records,) = connection.execute("SELECT count(*) FROM maintenance_record").fetchone()
+        rows = connection.execute("SELECT id FROM run WHERE state != 'ended' ORDER BY number").fetchall()
+    return Restored(manifest["state"], manifest["made_at"], records, tuple(id for (id,) in rows))
+
+
+def _place_outside(folder: Path, restored: Restored, anchor: Path | None, known_hosts: Path | None) -> None:
+    if anchor is not None:
+        seen = Anchor(anchor).last()
+        if seen is not None and seen.seq > restored.records:
+            raise UsageError(
+                f"the anchor {anchor} has seen {seen.seq} records; the backup holds {restored.records}",
+                hint="Restore a newer backup, or move the anchor away to say that the records between are lost.",
+            )
+        if seen is None:
+            anchor.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(folder / ANCHOR_FILE, anchor)
+            anchor.chmod(0o600)
+        (folder / ANCHOR_FILE).unlink()
+    kept = folder / KNOWN_HOSTS
+    if kept.exists() and known_hosts is not None:
+        if not known_hosts.exists():
+            known_hosts.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(kept, known_hosts)
+        kept.unlink()
+
+
+def _extract(path: Path, folder: Path) -> Json:
+    """Everything in the backup, checked against its manifest."""
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for member in tar:
+                if not member.isreg() or not _MEMBERS.fullmatch(member.name):
+                    raise ArchiveDamaged(f"{path} holds {member.name!r}, which no backup of a state does")
+                tar.extract(member, folder, filter="data")
+                (folder / member.name).chmod(0o600)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} is not there") from error
+    except (OSError, tarfile.TarError) as error:
+        raise ArchiveDamaged(f"{path} can't be read as a backup: {error}") from error
+    for each in folder.rglob("*"):
+        if each.is_dir():
+            each.chmod(0o700)
+    return _check(path, folder)
+
+
+def _check(path: Path, folder: Path) -> Json:
+    try:
+        manifest: Json = json.loads((folder / MANIFEST).read_text())
+        files: dict[str, str] = manifest["files"]
+        made_at, state, format = str(manifest["made_at"]), str(manifest["state"]), manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveDamaged(f"{path} is not a whole backup: its list of contents is missing or damaged") from error
+    if format != FORMAT:
+        raise ArchiveDamaged(f"{path} was written by another mainstay (format {format})", hint="Use that version.")
+    there = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()} - {MANIFEST}
+    wrong = sorted(there ^ files.keys()) + sorted(
+        name for name in there & files.keys() if _hash(folder / name) != files[name]
+    )
+    needed = {DATABASE, ENGINE_FILE, KEY_FILE, ANCHOR_FILE} - there
+    if wrong or needed:
+        raise ArchiveDamaged(f"{path} is damaged: {', '.join([*sorted(needed), *wrong][:5])} is missing or changed")
+    return {**manifest, "made_at": made_at, "state": state}
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """As it is at one moment, also while others write."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+class _Hashing:
+    """Hashes what is read through it, so that what is listed is what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.hash.update(data)
+        return data
+
+
+def _add(tar: tarfile.TarFile, name: str, source: Path, hashes: dict[str, str]) -> None:
+    try:
+        file = source.open("rb")
+    except FileNotFoundError:
+        if name.startswith(ARTIFACTS):
+            return  # pruned meanwhile
+        raise
+    with file:
+        info = tarfile.TarInfo(name)
+        info.size, info.mtime, info.mode = os.fstat(file.fileno()).st_size, int(source.stat().st_mtime), 0o600
+        hashing = _Hashing(file)
+        tar.addfile(info, hashing)  # reads exactly `size` bytes: an anchor that grows meanwhile is cut at a line's end
+        hashes[name] = hashing.hash.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _temporary(parent: Path, purpose: str) -> Iterator[Path]:
+    try:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".mainstay-{purpose}-"))
+    except OSError as error:
+        raise UsageError(f"{parent} can't be written: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
