@@ -37,7 +37,7 @@ def test_what_is_pinned_is_found_with_its_day_and_by_openssh(pins: Pins, tmp_pat
     assert not pins.pin(host(), [key])
     assert (pins.keys(host()), pins.keys(host(port=2222))) == ((key,), (other,))
     assert len(pins.keys(host())[0].pinned) == len("2026-11-22")
-    argv = ["ssh-keygen", "-F", "[10.0.0.1]:2222", "-l", "-f", pins.path]
+    argv = ["ssh-keygen", "-F", "[10.0.0.1]:2222", "-l", "-f", str(pins.path)]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     assert other.fingerprint in said
 

@@ -226,7 +226,8 @@ def hang_up(transport: paramiko.Transport | None) -> None:
 def load_key(host: Host, path: Path, passphrase: str | None) -> paramiko.PKey:
     """A private key. Raises ShellError that names the file."""
     try:
-        return paramiko.PKey.from_path(path, passphrase)
+        # Bytes, although paramiko says str: cryptography takes nothing else.
+        return paramiko.PKey.from_path(path, passphrase.encode() if passphrase is not None else None)
     except FileNotFoundError:
         raise ShellError(host.name, f"the key {path} is not there", hint="Set ssh: key: in mainstay.yml.") from None
     except OSError as error:
