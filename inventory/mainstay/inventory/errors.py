@@ -36,6 +36,15 @@ class Refused(MainstayError):
     exit_code = 4
 
 
+class WrongValue(ValueError):
+    """A value that a site can't hold. Raised by grammars and validators; its place is added by who knows it."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{message} {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One fault in a site. `file` is relative to the site; line and column count from 1; `key` is dotted."""

@@ -13,6 +13,8 @@ class Filesystem(Value):
     free_bytes: int
     free_inodes: int | None = None
     read_only: bool = False
+    mount: str = ""
+    """Where the file system that holds it is mounted; empty where that is not known."""
 
 
 class Updater(Value):

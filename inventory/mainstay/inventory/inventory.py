@@ -25,10 +25,11 @@ class Inventory:
 
     hosts: tuple[Host, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    _machines: Mapping[tuple[str, int, str], tuple[str, ...]] = field(default_factory=dict)
+    _machines: Mapping[tuple[str, int, str], tuple[str, ...]] = field(default_factory=dict, repr=False)
+    _by_name: Mapping[str, Host] = field(default_factory=dict, repr=False)
 
     def host(self, name: str) -> Host | None:
-        return next((host for host in self.hosts if host.name == name), None)
+        return self._by_name.get(name)
 
     def same_machine(self, host: Host) -> tuple[str, ...]:
         """Other names that lead to the same machine as far as the inventory can tell: same address, port and jump host.
@@ -64,7 +65,7 @@ def build(
             message = f"same address as {names[0]} ({records[name].address})."
             warnings.append(records[name].spot.problem(message, on="key", hint=hint))
     shared = {machine: tuple(names) for machine, names in machines.items() if len(names) > 1}
-    return Inventory(built, made.members(), shared), errors, warnings
+    return Inventory(built, made.members(), shared, {host.name: host for host in built}), errors, warnings
 
 
 def _unique(hosts: Iterable[HostRecord], errors: list[Problem]) -> dict[str, HostRecord]:

@@ -175,12 +175,14 @@ def _filesystems(space: list[str], mounts: list[str]) -> tuple[Filesystem, ...]:
         free, block, free_inodes, inodes = (int(field) for field in fields[:4])
         path = fields[4]
         above = [at for at in read_only if path == at or path.startswith(at.rstrip("/") + "/")]
+        mount = max(above, key=len, default="")
         found.append(
             Filesystem(
                 path=path,
                 free_bytes=free * block,
                 free_inodes=free_inodes if inodes else None,
-                read_only=read_only[max(above, key=len)] if above else False,
+                read_only=read_only.get(mount, False),
+                mount=mount,
             )
         )
     return tuple(found)

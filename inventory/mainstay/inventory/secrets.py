@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from mainstay.inventory.document import Spot
-from mainstay.inventory.errors import Problem, UsageError
+from mainstay.inventory.errors import Problem, UsageError, WrongValue
 from mainstay.inventory.names import shown
 
 KINDS = ("env", "file", "command", "systemd")
@@ -31,6 +31,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
+_ARGUMENT = re.compile(r"(?:^|\s)--?(?:password|passwd|passphrase|secret|token|api-?key)[= ][^\s-]", re.IGNORECASE)
 _KEY_TEXT = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 
 
@@ -75,11 +76,11 @@ def check_reference(text: str) -> str:
     """Raises ValueError where `text` is no reference; the message never holds it, it may be the secret itself."""
     kind, colon, rest = text.partition(":")
     if colon and kind in LATER:
-        raise ValueError(f"secrets by {kind}: are not available yet. Use {', '.join(KINDS)}")
+        raise WrongValue(f"secrets by {kind}: are not available yet.", hint=_ADVICE)
     if not colon or kind not in KINDS:
-        raise ValueError(f"a secret in plain text (or no reference). {_ADVICE}")
+        raise WrongValue("a secret in plain text (or no reference).", hint=_ADVICE)
     if not rest.strip() or "\0" in rest or "\n" in rest:
-        raise ValueError(f"the reference {kind}: names nothing. {_ADVICE}")
+        raise WrongValue(f"the reference {kind}: names nothing.", hint=_ADVICE)
     if kind == "env" and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", rest):
         raise ValueError("env: takes the name of a variable")
     if kind == "systemd" and not re.fullmatch(r"[A-Za-z0-9_.-]{1,255}", rest):
@@ -119,7 +120,8 @@ def _scan(spot: Spot, found: list[Problem]) -> None:
             _scan(spot.at(index), found)
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         text, key = str(value), str(spot.path[-1]) if spot.path else ""
-        if _KEY_TEXT.search(text) or _URL_PASSWORD.search(text) or (_SECRET_KEY.search(key) and not is_reference(text)):
+        plain = _SECRET_KEY.search(key) and not is_reference(text)
+        if plain or any(pattern.search(text) for pattern in (_KEY_TEXT, _URL_PASSWORD, _ARGUMENT)):
             found.append(spot.problem("a secret in plain text.", hint=_ADVICE))
 
 

@@ -24,6 +24,8 @@ from mainstay.inventory.names import shown
 from mainstay.inventory.validation import did_you_mean
 
 LONGEST = 4096
+LONGEST_VALUE = 255
+"""No name and no tag is longer; patterns take time with the square of their length."""
 DEEPEST = 50
 
 _TOKEN = re.compile(r"""\s*(?:(?P<op>!=|[=(),])|(?P<quoted>"[^"]*"|'[^']*')|(?P<word>[\w.*?\[\]:/@+%-]+))""", re.ASCII)
@@ -241,6 +243,8 @@ class _Parser:
                 self._strange(position + blanks)
             kind = found.lastgroup or ""
             word = found[kind]
+            if len(word) > LONGEST_VALUE:
+                self._fail(f"longer than {LONGEST_VALUE} characters", found.start(kind) + 1)
             yield _Token(word if kind == "op" else kind, word, found.start(kind) + 1)
             position = found.end()
         yield _Token("end", "", end + 1)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from mainstay.inventory.amounts import Duration, Size
+from mainstay.inventory.errors import WrongValue
 from mainstay.inventory.host import Become, Ssh
 from mainstay.inventory.names import address_of, check_name, check_user, shown
 from mainstay.inventory.secrets import check_reference
@@ -20,7 +21,7 @@ Reference = Annotated[str, AfterValidator(check_reference)]
 
 def _key(reference: str) -> str:
     if not check_reference(reference).startswith("file:"):
-        raise ValueError("SSH keys are read from files: write file:PATH")
+        raise WrongValue("SSH keys are read from files.", hint="Write file:PATH.")
     return reference
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mainstay.inventory.document import Spot
-from mainstay.inventory.errors import Problem
+from mainstay.inventory.errors import Problem, WrongValue
 from mainstay.inventory.names import shown
 
 M = TypeVar("M", bound=BaseModel)
@@ -71,6 +71,9 @@ def _problem(model: type[BaseModel], fault: Any, spot: Spot, own: frozenset[str]
     if kind == "missing":
         return at.problem("is missing", on="key")
     if kind == "value_error":
+        error = context.get("error")
+        if isinstance(error, WrongValue):
+            return at.problem(error.message, hint=error.hint)
         return at.problem(_sentence(str(context.get("error", fault["msg"]))))
     if kind in ("literal_error", "enum"):
         allowed = [word.strip().strip("'") for word in context["expected"].replace(" or ", ", ").split(",")]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import calendar
 import re
 
+from mainstay.inventory.errors import WrongValue
 from mainstay.inventory.names import shown
-from mainstay.inventory.validation import did_you_mean
 
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _NUMBERS = {
@@ -34,7 +34,9 @@ def check_rrule(text: str) -> str:
     for part in text.strip().upper().removeprefix("RRULE:").split(";"):
         key, equals, value = part.strip().partition("=")
         if not equals or not value:
-            raise ValueError(f"{shown(part)} is no part of a rule: KEY=VALUE, for example FREQ=WEEKLY;BYDAY=TU")
+            raise WrongValue(
+                f"{shown(part)} is no part of a rule: KEY=VALUE.", hint="For example FREQ=WEEKLY;BYDAY=TU."
+            )
         if key in parts:
             raise ValueError(f"{key} is given twice")
         _check_part(key, value)
@@ -58,7 +60,7 @@ def _check_part(key: str, value: str) -> None:
     if key in ("COUNT", "UNTIL"):
         raise ValueError(f"{key}: a window has no last time; take it out of the site when it is over")
     if key not in _KEYS:
-        raise ValueError(f"{shown(key)} is no part of a rule. {did_you_mean(key, map(str.lower, _KEYS)) or ''}".strip())
+        raise WrongValue(f"{shown(key)} is no part of a rule.", hint=f"Known here: {', '.join(_KEYS)}.")
     words = value.split(",")
     if key == "FREQ" and value not in _FREQUENCIES:
         raise ValueError(f"FREQ={value} is none of {', '.join(_FREQUENCIES)}")

@@ -129,9 +129,10 @@ a: {{password: {VALUE}, user: x}}
 b: [{{api_key: {VALUE}}}, {{db_password: 12345}}]
 c: postgresql://mainstay:{VALUE}@db/x
 d: "-----BEGIN OPENSSH PRIVATE KEY-----\\n{VALUE}"
-fine: {{password: file:pw, passphrase: env:X, key: http://host:80/x, bypass: yes, token: ~}}
+e: smoke --password {VALUE}
+fine: {{x: "--password-file=/x --token", password: file:pw, passphrase: env:X, key: http://host:80/x, bypass: yes, token: ~}}
 """
     problems = plaintext_secrets(parse_document(text.encode(), "f.yml").spot())
-    assert [problem.key for problem in problems] == ["a.password", "b.0.api_key", "b.1.db_password", "c", "d"]
-    assert [problem.line for problem in problems] == [2, 3, 3, 4, 5]
+    assert [problem.key for problem in problems] == ["a.password", "b.0.api_key", "b.1.db_password", "c", "d", "e"]
+    assert [problem.line for problem in problems] == [2, 3, 3, 4, 5, 6]
     assert all(VALUE not in str(problem) and problem.hint for problem in problems)

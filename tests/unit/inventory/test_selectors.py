@@ -182,17 +182,21 @@ def test_hostile_text_is_a_selector_or_a_selector_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["name=" + "*a" * 1000 + "b", "not " * 1000 + "a", "(" * 4000, "a or " * 800 + "b", "name=" + "[" * 3000]
+    "text",
+    [
+        *("name=" + "*a" * 1000 + "b", "not " * 1000 + "a", "(" * 4000, "a or " * 800 + "b", "name=" + "[" * 3000),
+        *("name=" + "*a" * 120 + "b", "name=" + "[" * 250, "name in (" + ",".join(["*a" * 120] * 15) + ")"),
+    ],
 )
 def test_no_text_takes_more_than_a_moment(text: str) -> None:
     host = Host(name="a" * 250, address="a")
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         selector = parse(text)
         selector.matches(host)
     except SelectorError:
         pass
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_too_long_a_text_is_refused() -> None:

@@ -137,6 +137,12 @@ def test_a_package_that_is_no_package_name_is_refused(site: WholeSite, name: str
         assert str(errors[0]).isprintable()
 
 
+def test_an_unknown_key_is_answered_with_the_one_that_was_meant(site: WholeSite) -> None:
+    _, (problem,) = plan(site, "reboots: never")
+    assert (problem.file, problem.line, problem.column, problem.key) == (FILE, 4, 5, "plans.p.reboots")
+    assert problem.hint == 'Did you mean "reboot"?'
+
+
 def test_a_batch_of_none_or_more_than_all_is_refused(site: WholeSite) -> None:
     for size in ("0", "0%", "150%", ".nan", ".inf", "-5", "-5%", "x"):
         _, errors = plan(site, f"waves: [1, {size}]")
