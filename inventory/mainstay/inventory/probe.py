@@ -277,7 +277,7 @@ def _updaters(lines: list[str] | None, cron: list[str], systemd: bool) -> tuple[
 def _unattended(told: list[str]) -> bool | None:
     if "unattended-upgrade" not in told:
         return False
-    shell: dict[str, Any] = dict(re.findall(r"^(install|enable)='(\d+)'", "\n".join(told), re.MULTILINE))
+    shell: dict[str, Any] = dict(re.findall(r"^(install|enable)='([0-9]{1,9})'", "\n".join(told), re.MULTILINE))
     if "asked" not in told:
         return None
     return int(shell.get("install", "0")) > 0 and int(shell.get("enable", "1")) > 0

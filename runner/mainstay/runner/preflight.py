@@ -90,21 +90,19 @@ def _space(facts: Facts, need_bytes: int) -> Iterator[str]:
 
 
 def _apart(facts: Facts, paths: tuple[str, ...]) -> list[Filesystem]:
-    """One per file system: what has the same room left as a path named before it is taken for the same."""
-    seen: set[tuple[int, int | None]] = set()
-    found = []
+    """One per file system, by the first path that lies on it."""
+    found: dict[str, Filesystem] = {}
     for space in facts.filesystems:
-        if space.path in paths and (space.free_bytes, space.free_inodes) not in seen:
-            seen.add((space.free_bytes, space.free_inodes))
-            found.append(space)
-    return found
+        if space.path in paths:
+            found.setdefault(space.mount or space.path, space)
+    return list(found.values())
 
 
 def _boot(facts: Facts) -> Iterator[str]:
     rooms = {space.path: space for space in facts.filesystems}
-    boot, root = rooms.get("/boot"), rooms.get("/")
-    # a kernel image lies in /boot where this host boots one of its own
-    if boot and facts.kernels_installed and boot.free_bytes < BOOT_MIN and boot != root:
+    boot = rooms.get("/boot")
+    # a kernel image lies in /boot where this host boots one of its own; without a mount it shares what is refused above
+    if boot and facts.kernels_installed and boot.free_bytes < BOOT_MIN and boot.mount == "/boot":
         yield f"/boot has {boot.free_bytes // MIB} MB free; a new kernel may not fit"
 
 
