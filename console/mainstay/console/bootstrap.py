@@ -24,7 +24,7 @@ from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Json
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import unavailable
-from mainstay.runner.ports import Clock, Listener, Quiet, SystemClock
+from mainstay.runner.ports import Clock, Quiet, SystemClock
 from mainstay.runner.record import MaintenanceRecord, SiteStamp
 from mainstay.runner.request import Asking
 from mainstay.runner.shell.pins import HostKey, Pins
@@ -76,13 +76,23 @@ def who() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
+class WavesSeen(Quiet):
+    """Keeps how the hosts of a run that this process executes were laid out."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[list[str]]] = {}
+
+    def run_started(self, run: str, plan: str, waves: list[list[str]]) -> None:
+        self.of[run] = waves
+
+
 class Application:
     """One site with everything that works on it. A context manager: what was opened is closed at its end."""
 
     def __init__(self, loaded: LoadedSite) -> None:
         self._loaded = loaded
         self._closing = ExitStack()
-        self.listener: Listener = Quiet()
+        self.waves = WavesSeen()
 
     def __enter__(self) -> Self:
         return self
@@ -197,7 +207,8 @@ class Application:
 
         run, part = self.state.last_part(host.name) or ("", None)
         pins = tuple(key.fingerprint for key in self.pins.keys(host))
-        return Known(host=host, pins=pins, run=run, part=part)
+        row = self.state.run(run) if run else None
+        return Known(host=host, pins=pins, run=run, part=part, run_ended=row.ended_at if row else None)
 
     # The hosts
 
@@ -287,7 +298,7 @@ class Application:
             operations=self.operations,
             matches=lambda selector, host: parse(selector).matches(host),
             clock=self.clock,
-            listener=self.listener,
+            listener=self.waves,
             gate=lambda request: (
                 WindowGate(request.window, break_glass=request.break_glass) if request.window else AlwaysOpen()
             ),

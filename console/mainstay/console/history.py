@@ -54,7 +54,8 @@ class History:
         """The run that this id (or its beginning or end) names. Raises UsageError."""
         row = self._row(text)
         if row is None:
-            raise UsageError(f'There is no run "{text}".', hint="See mainstay runs and mainstay records list.")
+            short = f"Write at least {SHORTEST} characters of its id. " if len(text) < SHORTEST else ""
+            raise UsageError(f'There is no run "{text}".', hint=f"{short}See mainstay runs and mainstay records list.")
         return row
 
     def _row(self, text: str) -> RunRow | None:

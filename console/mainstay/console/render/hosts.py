@@ -17,12 +17,14 @@ from mainstay.runner.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A host and what the controller knows of it without asking. pins: fingerprints; () where no key is pinned."""
+    """A host and what the controller knows of it without asking. pins: fingerprints; () where no key is pinned.
+    run_ended: when the run of its newest part ended, RFC 3339; None while it has not."""
 
     host: Host
     pins: tuple[str, ...] = ()
     run: str = ""
     part: HostPart | None = None
+    run_ended: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -33,7 +35,7 @@ class Known:
     def at(self) -> str | None:
         """When its newest part ended, RFC 3339."""
         if self.part is None or not self.part.steps:
-            return None
+            return self.run_ended
         return max(step.finished_at for step in self.part.steps)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from statistics import median
 
 from mainstay.console.render import times
 from mainstay.console.render.spans import Line, Span, line, span, verdict
@@ -30,6 +31,7 @@ class Moment:
     wave: int | None = None
     waves: int | None = None
     tolerated: int = 0
+    parallel: int = 1
     outcomes: Mapping[str, Verdict] = field(default_factory=dict)
     notes: Mapping[str, Json] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -48,12 +50,22 @@ def title(moment: Moment, now: datetime) -> str:
         parts.append(f"wave {moment.wave} of {moment.waves}" if moment.waves else f"wave {moment.wave}")
     parts.append(f"{len(moment.outcomes)} of {len(moment.hosts)} done")
     parts.append(f"{failed} failed, {moment.tolerated} tolerated")
-    parts.append(f"{times.clock(spent)} elapsed")
+    left = remaining(moment)
+    parts.append(f"{times.clock(spent)} elapsed" + (f", about {times.about(left)} to go" if left else ""))
     if moment.wish:
         parts.append(
             {"cancel": "stopping between hosts", "pause": "pausing between hosts"}.get(moment.wish, moment.wish)
         )
     return " · ".join(parts)
+
+
+def remaining(moment: Moment) -> float | None:
+    """Seconds that the hosts which have not begun will take, going by those that were worked on. None: not known."""
+    spent = [seconds for seconds in moment.took.values() if seconds]
+    waiting = [host for host in moment.hosts if host not in moment.outcomes]
+    if moment.wave is None or not waiting or not spent:
+        return None
+    return median(spent) * -(-len(waiting) // moment.parallel)
 
 
 def live(moment: Moment, now: datetime, columns: int, rows: int = MOST_ROWS) -> list[Line]:
@@ -70,17 +82,23 @@ def live(moment: Moment, now: datetime, columns: int, rows: int = MOST_ROWS) -> 
 def _rank(moment: Moment, host: str) -> int:
     if host in moment.outcomes:
         return 2 if moment.outcomes[host] in (Verdict.SUCCEEDED, Verdict.CANCELLED, Verdict.REFUSED) else 0
-    return 1 if host in moment.notes else 3
+    note = moment.notes.get(host)
+    return 3 if note is None or _only_asked(moment, note) else 1
 
 
 def _row(moment: Moment, host: str, now: datetime) -> list[Cell]:
     if host in moment.outcomes:
         return [host, verdict(moment.outcomes[host]), times.clock(moment.took.get(host)), moment.reasons.get(host, "")]
     note = moment.notes.get(host)
-    if note is None:
+    if note is None or _only_asked(moment, note):
         return [host, Span("waiting", "dim"), "", ""]
     since = times.age(str(note.get("since") or ""), now)
     return [host, span(note.get("step", "")), times.clock(since), span(note.get("detail", ""))]
+
+
+def _only_asked(moment: Moment, note: Json) -> bool:
+    """The survey is over for all hosts once there are waves."""
+    return moment.wave is not None and note.get("step") == "survey"
 
 
 def events(before: Moment | None, now: Moment) -> list[str]:
@@ -90,8 +108,7 @@ def events(before: Moment | None, now: Moment) -> list[str]:
     old_notes = before.notes if before else {}
     if before is None:
         told.append(f"run {now.run} · {now.plan} · {times.counted(len(now.hosts), 'host')}")
-    if now.wave is not None and now.wave != (before.wave if before else None):
-        told.append(f"wave {now.wave} of {now.waves}" if now.waves else f"wave {now.wave}")
+    moved: list[str] = []
     for host in sorted(now.hosts, key=natural):
         if host in now.outcomes:
             if old_outcomes.get(host) != now.outcomes[host]:
@@ -99,7 +116,11 @@ def events(before: Moment | None, now: Moment) -> list[str]:
             continue
         note, old = now.notes.get(host), old_notes.get(host)
         if note and (old is None or old.get("step") != note.get("step")):
-            told.append(_sentence(host, str(note.get("step", "")), str(note.get("detail", ""))))
+            moved.append(_sentence(host, str(note.get("step", "")), str(note.get("detail", ""))))
+    # What ended belongs to the wave before; what moves on, to the new one.
+    if now.wave is not None and now.wave != (before.wave if before else None):
+        told.append(f"wave {now.wave} of {now.waves}" if now.waves else f"wave {now.wave}")
+    told += moved
     if now.wish and now.wish != (before.wish if before else ""):
         told.append(f"{now.wish} was asked for; it acts between hosts")
     return told

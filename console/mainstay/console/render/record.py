@@ -17,6 +17,10 @@ ALONE = 2
 """So many hosts with the same fate and no step are still named one per line."""
 
 
+TOLD = ("wall_seconds",)
+"""Measures that the head of a record says in other words."""
+
+
 def in_order(parts: Sequence[HostPart]) -> list[HostPart]:
     """By wave, then by name; those that never got a wave come last."""
     return sorted(parts, key=lambda part: (part.wave is None, part.wave or 0, natural(part.host)))
@@ -105,7 +109,7 @@ def head(record: MaintenanceRecord, zone: tzinfo, columns: int) -> list[Line]:
         ("undoes", summary.links.undoes),
         ("relies on", ", ".join(summary.links.relies_on)),
         ("proves", ", ".join(summary.links.proves)),
-        *((str(key).replace("_", " "), _plainly(value)) for key, value in summary.measures.items()),
+        *((str(key).replace("_", " "), _plainly(value)) for key, value in summary.measures.items() if key not in TOLD),
     ]
     rows += [[key, value] for key, value in optional if value]
     counts = ", ".join(f"{count} {word}" for word, count in summary.counts.items() if count)

@@ -34,9 +34,11 @@ def table(
 
 
 def _widths(rows: Sequence[Sequence[Span]], room: int, widest: int) -> list[int]:
-    """What each column needs, up to half a screen; what is left over goes to the last one."""
+    """What each column needs, up to half a screen; what is left over goes to the last one. Wide ones give way first."""
     *first, last = [max(clean.width(row[index].text) for row in rows) for index in range(len(rows[0]))]
     widths = [min(width, widest) for width in first]
+    while sum(widths) > room - min(last, NARROWEST) and max(widths, default=0) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
     return [*widths, min(last, max(NARROWEST, room - sum(widths)))]
 
 

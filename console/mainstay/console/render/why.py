@@ -14,6 +14,13 @@ from mainstay.inventory.value import Json
 from mainstay.runner.forecasting import HostForecast
 from mainstay.runner.operation import Forecast, LeftOut
 
+MANY = 4
+"""More packages than that with the same fate are told together."""
+
+
+MEANT = ("not-security", "excluded")
+"""Reasons that are the plan's own wish."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -38,7 +45,7 @@ def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, column
     head = f"{name} · plan {answer.plan}   "
     if forecast is None:
         return wrap(f"{head}can't say: {answer.found.error}", indent="", columns=columns)
-    items = [item for item in forecast.items if package in (None, item[0])]
+    items: Sequence[tuple[str, str, str]] = [item for item in forecast.items if package in (None, item[0])]
     left = [entry for entry in forecast.left_out if package in (None, entry.item)]
     if package is not None and not items and not left:
         return [line(f"{head}{package}: {_nothing(forecast, package)}")]
@@ -49,12 +56,32 @@ def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, column
         told.append(f"{times.counted(len(items), 'update')} waiting for the plan's next run")
     if left:
         told.append(f"{len(left)} left out")
-    lines = [line(f"{head}not fully patched: {', '.join(told)}")]
+    meant = not items and all(entry.reason in MEANT for entry in left)
+    lines = [line(f"{head}{'patched as the plan asks' if meant else 'not fully patched'}: {', '.join(told)}")]
     if answer.found.refused:
         lines += wrap(f"a run would refuse this host: {answer.found.refused}", columns=columns)
+    if len(items) > MANY:
+        changes = " · ".join(f"{n} {b or '–'} → {a or '–'}" for n, b, a in items)
+        lines += wrap(f"mainstay run {answer.plan} takes: {changes}", columns=columns)
+        items = []
     rows: list[list[Cell]] = [[n, f"{b or '–'} → {a or '–'}", f"mainstay run {answer.plan}"] for n, b, a in items]
-    rows += [[entry.item, _reason(entry), _remedy(entry, answer.plan, zone)] for entry in left]
-    return lines + table(rows, columns=columns)
+    return lines + table(rows + _left_rows(left, answer.plan, zone), columns=columns)
+
+
+def _left_rows(left: Sequence[LeftOut], plan: str, zone: tzinfo) -> list[list[Cell]]:
+    """One row each, but packages that are left out for the same reason together where they are many."""
+    alike: dict[tuple[str, str, str | None], list[LeftOut]] = {}
+    for entry in left:
+        alike.setdefault((entry.reason, entry.detail, entry.until), []).append(entry)
+    rows: list[list[Cell]] = []
+    for entries in alike.values():
+        if len(entries) <= MANY:
+            rows += [[entry.item, _reason(entry), _remedy(entry, plan, zone)] for entry in entries]
+            continue
+        names = ", ".join(entry.item for entry in entries[:2])
+        one = entries[0].model_copy(update={"version": None})
+        rows.append([f"{names} and {len(entries) - 2} more", _reason(one), _remedy(one, plan, zone)])
+    return rows
 
 
 def _nothing(forecast: Forecast, package: str) -> str:

@@ -63,6 +63,7 @@ def moment(app: Application, run: str) -> progress.Moment:
     assert row is not None, "a run that is followed has a row"
     request = RunRequest.from_json(row.request)
     parts = {part.host: part for part in app.state.parts(run)}
+    waves = app.waves.of.get(run)
     outcomes = {**app.state.outcomes(run), **{host: part.verdict for host, part in parts.items()}}
     return progress.Moment(
         run=run,
@@ -71,7 +72,9 @@ def moment(app: Application, run: str) -> progress.Moment:
         hosts=[host.name for host in request.hosts],
         started_at=row.started_at,
         wave=row.wave,
-        tolerated=request.careful.budget.of(len(request.hosts)),
+        waves=len(waves) if waves else None,
+        parallel=request.careful.parallel,
+        tolerated=request.careful.budget.of(sum(len(wave) for wave in waves) if waves else len(request.hosts)),
         outcomes=outcomes,
         notes=app.state.notes(run),
         reasons={host: part.reason for host, part in parts.items()},
