@@ -96,9 +96,8 @@ def _timezone(name: str) -> str:
         zones = zoneinfo.available_timezones()
         same = [zone for zone in zones if zone.lower() == name.lower()]
         hint = f'Did you mean "{same[0]}"?' if same else did_you_mean(name, zones)
-        raise ValueError(
-            f"{shown(name)} is no time zone. {hint or 'Write for example Europe/Berlin or UTC.'}"
-        ) from None
+        hint = hint or "Write for example Europe/Berlin or UTC."
+        raise WrongValue(f"{shown(name)} is no time zone.", hint=hint) from None
     return name
 
 
@@ -111,9 +110,8 @@ def _state(url: str) -> str:
     if scheme in ("postgresql", "postgres") and rest:
         return url
     if scheme != "sqlite" or not rest.startswith("/") or rest.rstrip("/") == "" or "?" in rest or "\0" in rest:
-        raise ValueError(
-            "has to be sqlite:///PATH (relative to the site; an absolute one has four /) or postgresql://…"
-        )
+        hint = "PATH is relative to the site; an absolute one makes four /: sqlite:////var/lib/mainstay/mainstay.db"
+        raise WrongValue("has to be sqlite:///PATH or postgresql://….", hint=hint)
     return url
 
 

@@ -19,10 +19,10 @@ M = TypeVar("M", bound=BaseModel)
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """`Did you mean "reboot"?`, or None where nothing is near."""
-    candidates = sorted(known)
+    candidates = {name.lower(): name for name in sorted(known, reverse=True)}
     near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
-    near = near or [name for name in candidates if len(word) > 2 and name.startswith(word.lower())][:1]
-    return f'Did you mean "{near[0]}"?' if near else None
+    near = near or [name for name in sorted(candidates) if len(word) > 2 and name.startswith(word.lower())][:1]
+    return f'Did you mean "{candidates[near[0]]}"?' if near else None
 
 
 def one_of(words: Iterable[str]) -> str:
