@@ -38,6 +38,7 @@ plans:
     updates: {select: security}
     waves: [1, 40%, 100%]
     parallel: 2
+    restart: reboot         # dbus and logind run replaced code too, and nothing else takes that from them
     health: [{service: demo-web}, {http: "http://{address}:8080/healthz"}]
   web-update:
     kind: patch
@@ -51,9 +52,8 @@ plans:
     on_failure: rollback-host
 """
 
-WELL = (0,)
-PATCHED = (0, 3)  # degraded is an honest end too: something that must not be restarted may still run old code
-PUT_BACK = (1,)
+WELL = 0
+PUT_BACK = 1
 
 
 class Unexpected(Exception):
@@ -70,12 +70,12 @@ class Demo:
     def say(self, text: str) -> None:
         print(f"\n— {text}", flush=True)
 
-    def mainstay(self, *argv: str, ends: tuple[int, ...] = WELL) -> None:
+    def mainstay(self, *argv: str, ends: int = WELL) -> None:
         """Run one command before the reader's eyes. Raises Unexpected when it exits with anything else than `ends`."""
         print(f"\n$ mainstay {' '.join(argv)}", flush=True)
         status = subprocess.run([MAINSTAY, *argv], cwd=self.site, check=False).returncode
-        if status not in ends:
-            raise Unexpected(f"mainstay {' '.join(argv)}: exit {status}, where {' or '.join(map(str, ends))} was due")
+        if status != ends:
+            raise Unexpected(f"mainstay {' '.join(argv)}: exit {status}, where {ends} was due")
 
     def newest_run(self, plan: str) -> str:
         listing = subprocess.run(
@@ -95,7 +95,7 @@ def story(demo: Demo) -> None:
 
     demo.say("Real security updates are pending. What would happen, and could it be undone?")
     demo.mainstay("preview", "patch-all")
-    demo.mainstay("run", "patch-all", "--yes", ends=PATCHED)
+    demo.mainstay("run", "patch-all", "--yes")
 
     demo.say("demo-web 1.1 is out, and it is good.")
     repository.publish("demo-web", "1.1")
