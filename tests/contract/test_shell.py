@@ -202,11 +202,14 @@ class TestLoopback(ShellSuite):
 
     def test_what_the_host_keeps_is_readable_and_its_jobs_are_roots(self, rig: LoopbackRig, held: Shell) -> None:
         held.launch(Job("private", "echo secret"), MINE)
-        assert {name: rig.mode(f"{rig.state_dir}/{name}") for name in ("", "owner", "lock", "fence", "jobs")} == {
+        assert {
+            name: rig.mode(f"{rig.state_dir}/{name}") for name in ("", "owner", "lock", "fence", "guard", "jobs")
+        } == {
             "": 0o755,
             "owner": 0o644,
             "lock": 0o644,
             "fence": 0o644,
+            "guard": 0o600,
             "jobs": 0o700,
         }
         assert rig.mode(f"{rig.state_dir}/jobs/private/script") == 0o600

@@ -45,7 +45,8 @@ load() {
 high() {
   h=
   [ ! -e "$d/fence" ] || read -r h <"$d/fence" || :
-  case $h in '') h=0; [ ! -e "$d/fence" ] || no damaged fence;; *[!0-9]*) no damaged fence;; esac
+  [ -e "$d/fence" ] || h=0
+  case $h in ''|*[!0-9]*) [ "$action" = adopt ] || no damaged fence; h=0;; esac
 }
 save() {
   cat >"$d/.$1.new" && { sync "$d/.$1.new" 2>/dev/null || sync; } && mv -f "$d/.$1.new" "$d/$1" || no unwritable "$d/$1"
@@ -59,6 +60,8 @@ grab() {
 }
 guard() {
   command -v flock >/dev/null 2>&1 || no noflock
+  # Root's alone: whoever may open it could lock it, and keep us out.
+  [ -e "$d/guard" ] || (umask 077; : >>"$d/guard")
   exec 9>>"$d/guard" || no unwritable "$d/guard"
   grab "$1" || busy
 }
@@ -80,7 +83,7 @@ FENCED = (
     _COMMON
     + _GUARD
     + r"""
-d=$1 wait=$2 num=$3 state=$4 run=$5 limit=$6 who=$7; shift 7
+d=$1 wait=$2 num=$3 state=$4 run=$5 limit=$6 who=$7 action=; shift 7
 check() {
   [ -s "$d/owner" ] || no unowned
   load owner; [ "$f_state" = "$state" ] || no owner "$f_site" "$f_state" "$f_run"
@@ -120,7 +123,7 @@ action=$1 wait=$2 num=$3 state=$4 run=$5 site=$6; shift 6
 mkdir -p "$d" && chmod 755 "$d" || no unwritable "$d"
 guard -x
 load owner; o_site=$f_site o_state=$f_state o_run=$f_run
-high
+high # adopt mends what is damaged, nothing else goes on with it
 load lock
 before() { ok; printf '%s\t%s\t%s\t%s\t%s\n' "$o_site" "$o_state" "$o_run" "$f_run" "$h"; exit 0; }
 own() { printf 'site=%s\nstate=%s\nrun=%s\n' "$site" "$state" "$1" | save owner; }
