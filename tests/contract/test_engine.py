@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +25,8 @@ WAIT = 20.0
 class Makes(Protocol):
     def engine(self, **workflows: Body) -> Engine: ...
     def kill(self, engine: Engine) -> None: ...
+    def kept(self, workflow: str) -> int:
+        """How many checkpoints the store holds of it."""
 
 
 class MakesDbos:
@@ -43,6 +47,11 @@ class MakesDbos:
     def kill(self, engine: Engine) -> None:
         engine.close()
 
+    def kept(self, workflow: str) -> int:
+        query = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = ?"
+        with closing(sqlite3.connect(self.directory / "engine.db")) as database:
+            return int(database.execute(query, (workflow,)).fetchone()[0])
+
 
 class MakesMemory:
     def __init__(self) -> None:
@@ -61,6 +70,9 @@ class MakesMemory:
         assert isinstance(engine, MemoryEngine)
         with pytest.raises(Crash):
             engine.die()
+
+    def kept(self, workflow: str) -> int:
+        return len(self.store.workflows[workflow].checkpoints)
 
 
 @pytest.fixture(params=["dbos", "memory"])
@@ -267,7 +279,7 @@ def test_what_is_left_of_a_sleep_is_slept_after_a_death(makes: Makes) -> None:
     began = time.time()
     first = makes.engine(work=work)
     first.start("work", "w1", None)
-    until(lambda: deeds == ["before"])
+    until(lambda: makes.kept("w1") == 2)
     makes.kill(first)
     until(lambda: time.time() - began > 1.2)
     second = makes.engine(work=work)

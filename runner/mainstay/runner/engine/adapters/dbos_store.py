@@ -75,9 +75,8 @@ def check_library() -> None:
 
 
 def prepare(directory: Path) -> str:
-    """Make `engine.db` (0600, write-ahead log) where it is not; returns its URL."""
+    """Make `engine.db` (0600, write-ahead log) in the folder where it is not; returns its URL."""
     check_library()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / FILE
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
