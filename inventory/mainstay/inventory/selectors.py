@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, NoReturn, Protocol
@@ -163,35 +163,43 @@ class Selector:
         known = list(hosts)
         names = {host.name for host in known}
         group_names = {*groups, *(group for host in known for group in host.groups)}
-        tags = {tag for host in known for tag in host.tags}
+        tags: dict[str, set[str]] = {}
+        for host in known:
+            for tag, value in host.tags.items():
+                tags.setdefault(tag, set()).add(value)
         return tuple(_doubts(self.node, names, group_names, tags, {host.address for host in known}))
 
 
-def _doubts(node: Node, names: set[str], groups: set[str], tags: set[str], addresses: set[str]) -> Iterator[Doubt]:
+def _doubts(
+    node: Node, names: set[str], groups: set[str], tags: Mapping[str, set[str]], addresses: set[str]
+) -> Iterator[Doubt]:
     if isinstance(node, Joined):
         for part in node.parts:
             yield from _doubts(part, names, groups, tags, addresses)
     elif isinstance(node, Not):
         yield from _doubts(node.inner, names, groups, tags, addresses)
     elif isinstance(node, Named):
-        yield from _nobody((node.value,), names | groups, "host or group")
+        yield from _nobody((node.value,), names | groups, "there is no host or group")
     elif isinstance(node, Compare):
         spaces = {
-            "name": (names, "host"),
-            "group": (groups | {"all"}, "group"),
-            "address": (addresses, "host's address"),
+            "name": (names, "there is no host"),
+            "group": (groups | {"all"}, "there is no group"),
+            "address": (addresses, "no host has the address"),
         }
         if node.attribute in spaces:
             yield from _nobody(node.values, *spaces[node.attribute])
         elif node.attribute not in tags:
-            hint = did_you_mean(node.attribute, tags | {"name", "group", "address"})
+            hint = did_you_mean(node.attribute, {*tags, "name", "group", "address"})
             yield Doubt(f"no host has a tag {shown(node.attribute)}", node.column, hint)
+        elif node.negated or not node.listed:
+            # env!=prd would pick all of prod: the worst slip of all
+            yield from _nobody(node.values, tags[node.attribute], f"no host has the {node.attribute}")
 
 
 def _nobody(values: tuple[Value, ...], known: set[str], what: str) -> Iterator[Doubt]:
     for value in values:
         if not any(value.accepts(name) for name in known):
-            yield Doubt(f"there is no {what} {shown(value.text)}", value.column, did_you_mean(value.text, known))
+            yield Doubt(f"{what} {shown(value.text)}", value.column, did_you_mean(value.text, known))
 
 
 def parse(text: str) -> Selector:

@@ -28,7 +28,7 @@ def _key(reference: str) -> str:
 KeyFile = Annotated[str, AfterValidator(_key)]
 """`file:PATH` of a private key."""
 Login = Annotated[str, AfterValidator(check_user)]
-Path = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
+PathText = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 
 
 def _one_or_more(value: Any) -> Any:
@@ -121,7 +121,7 @@ def _site_name(name: str) -> str:
 
 
 class SiteSsh(SshSettings):
-    known_hosts: Path = "inventory/known_hosts"
+    known_hosts: PathText = "inventory/known_hosts"
     """The pinned host keys, relative to the site."""
 
 

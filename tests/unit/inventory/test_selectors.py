@@ -76,6 +76,10 @@ def test_a_slip_gets_a_hint() -> None:
     assert caught.value.column == 14
     (doubt,) = parse("role=web or name=wbe1").doubts(HOSTS)
     assert (doubt.column, doubt.hint) == (18, 'Did you mean "web1"?')
+    (doubt,) = parse("env!=prd").doubts(HOSTS)
+    assert (doubt.column, doubt.hint) == (6, 'Did you mean "prod"?')
+    assert "env" in doubt.message
+    assert not parse("env in (test, stage)").doubts(HOSTS)
     assert not parse("role=web or group=canary or all or databases").doubts(HOSTS)
 
 

@@ -152,7 +152,7 @@ def test_a_batch_of_none_or_more_than_all_is_refused(site: WholeSite) -> None:
 @pytest.mark.parametrize(
     ("targets", "column", "words"),
     [
-        ("role=nobody", 14, "matches no host"),
+        ("role=nobody", 19, "matches no host: no host has the role"),
         ("web9", 14, 'there is no host or group "web9". Did you mean "web'),
         ("role=web and and", 27, "can't stand here"),
         ('"role=web & x"', 24, "Write and."),
