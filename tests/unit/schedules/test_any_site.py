@@ -58,7 +58,7 @@ def written(value: Any) -> str:
     window=st.dictionaries(st.sampled_from(sorted(Window.model_fields)), VALUES, max_size=4),
     other=VALUES,
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_site_is_read_or_its_faults_are_told(
     main: Any, hosts: Any, groups: Any, plan: Any, window: Any, other: Any
 ) -> None:
