@@ -102,9 +102,8 @@ class _Trial:
             self._end(True, seen.detail, now, began)
             return
         self.crashed = self.crashed or seen.crashed
-        same = self.up_since is not None and seen.identity == self.identity
-        if seen.ok and same:
-            up_for = now - (self.up_since or now)
+        if seen.ok and self.up_since is not None and seen.identity == self.identity:
+            up_for = now - self.up_since
             need = STABLE_AFTER_CRASH if self.crashed else STABLE
             if up_for >= need:
                 self._end(True, seen.detail, now, began)
