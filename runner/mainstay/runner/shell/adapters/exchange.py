@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from paramiko.common import cMSG_CHANNEL_REQUEST
@@ -122,16 +123,12 @@ class Exchange:
             return False
         except TimeoutError:
             return True
-        except OSError:
+        except (OSError, EOFError):
             self._open = False
             return None
 
-    def hang_up(self) -> None:
-        """Send no more; what asks for input gets an end of file."""
-        self._stdin, self._pending = None, b""
-        if self._open:
-            self._open = False
-            self._channel.shutdown_write()
+    def overdue(self, grace: float = 0.0) -> bool:
+        return time.monotonic() > self._deadline + grace
 
 
 class _Wake:
@@ -152,3 +149,26 @@ class _Wake:
 
     def wait(self, seconds: float) -> None:
         self._event.wait(max(0.0, seconds))
+
+
+@contextmanager
+def watched(exchange: Exchange, break_off: Callable[[], None]) -> Iterator[None]:
+    """Breaks the connection off when the exchange is well past its deadline and can't see that itself.
+
+    paramiko's write goes on for ever where the other end takes nothing any more (a stopped sshd, a frozen host): no
+    timeout reaches it, only the end of its socket.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1.0):
+            if exchange.overdue(grace=1.0):
+                break_off()
+                return
+
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()

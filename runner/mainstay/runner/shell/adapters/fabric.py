@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -19,7 +20,7 @@ import paramiko
 from mainstay.inventory.host import Host
 from mainstay.runner.shell import scripts
 from mainstay.runner.shell.adapters.connect import connect, hang_up, load_key, offered, unknown_key
-from mainstay.runner.shell.adapters.exchange import Exchange, Late
+from mainstay.runner.shell.adapters.exchange import Exchange, Late, watched
 from mainstay.runner.shell.contract import (
     STATE_DIR,
     Command,
@@ -281,18 +282,25 @@ class FabricShell:
             deadline=deadline,
             stall=stall,
         )
+        late = DeadlineExceeded(
+            name,
+            f"{quote(command.argv[:1])} did not end within {stall or command.deadline:g} s; it may still be running",
+        )
+        transport = channel.transport
         try:
-            exchange.start(line)
-            status = exchange.run()
+            with watched(exchange, lambda: hang_up(transport)) if stdin is not None else nullcontext():
+                exchange.start(line)
+                status = exchange.run()
         except Late:
-            raise DeadlineExceeded(
-                name,
-                f"{quote(command.argv[:1])} did not end within {stall or command.deadline:g} s; it may still be running",
-            ) from None
+            raise late from None
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise ContactLost(name, f"the connection broke: {printable(str(error)) or type(error).__name__}") from error
+            said = printable(str(error)) or type(error).__name__
+            raise ContactLost(name, f"the connection broke: {said}") from error
         finally:
-            channel.close()
+            with suppress(OSError, EOFError, paramiko.SSHException):
+                channel.close()
+        if status is None and exchange.overdue():
+            raise late
         return self._judged(status, framed_out, framed_err, sudo)
 
     def _judged(self, status: int | None, out: Framed, err: Framed, sudo: bool) -> int:
