@@ -14,7 +14,6 @@ from mainstay.runner.record import Links, Summary
 from mainstay.runner.request import Asking, RunRequest, new_run_id
 from mainstay.runner.state.contract import State, UndoRow
 from mainstay.runner.toolbox import Toolbox
-from mainstay.runner.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +128,7 @@ def later_runs(tools: Toolbox, way: WayBack) -> dict[str, list[str]]:
         if row.id <= way.run or row.state != "ended":
             continue
         for part in tools.state.parts(row.id):
-            if part.host in way.hosts and part.verdict in (Verdict.SUCCEEDED, Verdict.DEGRADED):
+            changed = part.before.get("packages") != part.after.get("packages")
+            if part.host in way.hosts and changed:
                 found.setdefault(part.host, []).append(row.id)
     return found

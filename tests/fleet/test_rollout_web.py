@@ -1,0 +1,214 @@
+"""Rollouts on real hosts, from the command line: waves, a failing update, the way back, two controllers, a dead one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import Fleet, Host
+from tests.fleet.site import OperatorSite, make_site
+from tests.fleet.system import wait_until
+
+WEB = """
+kind: patch
+targets: role=web
+updates: {select: all, only: [demo-web]}
+waves: [1, 100%]
+health:
+  - {service: demo-web, retries: 2, every: 1s}
+  - {http: "http://{address}:8080/healthz", retries: 2, every: 1s}
+on_failure: rollback-host
+"""
+
+
+@pytest.fixture
+def web(fleet: Fleet) -> list[Host]:
+    hosts = fleet.pristine(3)
+    for host in hosts:
+        host.install("demo-web", "1.0")
+    return hosts
+
+
+@pytest.fixture
+def site(tmp_path: Path, fleet: Fleet, web: list[Host]) -> OperatorSite:
+    made = make_site(tmp_path / "site", fleet, web)
+    made.plan("web-update", WEB)
+    return made
+
+
+def versions(hosts: list[Host]) -> list[str]:
+    return [host.installed()["demo-web"] for host in hosts]
+
+
+def names(hosts: list[Host]) -> list[str]:
+    return [host.name for host in hosts]
+
+
+def test_a_good_update_goes_out_in_waves_and_comes_back_by_one_command(
+    site: OperatorSite, fleet: Fleet, web: list[Host]
+) -> None:
+    fleet.repository.publish("demo-web", "1.1")
+    preview = site("preview", "web-update", "--json")
+    assert preview.status == 0 and versions(web) == ["1.0"] * 3
+
+    ran = site("run", "web-update", "--yes", "--json")
+    assert ran.status == 0, ran.told
+    assert ran.verdicts() == dict.fromkeys(names(web), "succeeded")
+    assert versions(web) == ["1.1"] * 3
+    first = ran.host(web[0].name)
+    assert (first["before"]["packages"], first["after"]["packages"]) == ({"demo-web": "1.0"}, {"demo-web": "1.1"})
+
+    back = site("rollback", ran.json["id"], "--yes", "--json")
+    assert back.status == 0, back.told
+    assert versions(web) == ["1.0"] * 3
+    assert back.json["links"]["undoes"] == ran.json["id"] and back.json["kind"] == "rollback"
+    again = site("rollback", ran.json["id"], "--yes")
+    assert again.status in (0, 4) and versions(web) == ["1.0"] * 3, again.told
+    assert site("records", "verify").status == 0
+
+
+def test_a_service_that_does_not_come_up_is_put_back_and_no_other_host_is_touched(
+    site: OperatorSite, fleet: Fleet, web: list[Host]
+) -> None:
+    fleet.repository.publish("demo-web", "1.2")
+    ran = site("run", "web-update", "--yes", "--json")
+    assert ran.status == 1
+    assert list(ran.verdicts().values()) == ["rolled-back", "cancelled", "cancelled"]
+    assert versions(web) == ["1.0"] * 3
+    assert web[0].exec(["systemctl", "is-active", "demo-web"]).strip() == "active"
+    assert web[1].exec(["sh", "-c", "ls /var/lib/mainstay 2>/dev/null | wc -l"]).strip() == "0"
+
+    tried_again = site("run", "web-update", "--yes", "--json", "--hosts", web[0].name)
+    assert tried_again.verdicts() == {web[0].name: "refused"} and tried_again.status == 4
+
+
+def test_a_postinst_that_fails_is_put_back_with_a_sound_package_database(
+    site: OperatorSite, fleet: Fleet, web: list[Host]
+) -> None:
+    fleet.repository.publish("demo-web", "1.3")
+    ran = site("run", "web-update", "--yes", "--json")
+    assert list(ran.verdicts().values()) == ["rolled-back", "cancelled", "cancelled"], ran.told
+    assert versions(web) == ["1.0"] * 3 and web[0].exec(["dpkg", "--audit"]) == ""
+
+
+def test_what_was_tested_is_installed_though_it_vanished_and_something_newer_came(
+    site: OperatorSite, fleet: Fleet, web: list[Host]
+) -> None:
+    """Between the waves the repository loses 1.1 and offers 1.2: the later hosts get 1.1, from the capture."""
+    fleet.repository.publish("demo-web", "1.1")
+    swap = site.root / "swap"
+    swap.write_text(f"#!/bin/sh\n[ ! -e {site.root}/swapped ] || exit 0\ntouch {site.root}/wanted\n"
+                    f"until [ -e {site.root}/swapped ]; do sleep 0.1; done\n")  # fmt: skip
+    swap.chmod(0o755)
+    site.plan("web-update", WEB + f"after: [{{controller: [{swap}]}}]\nparallel: 1\n")
+    with site.meanwhile("run", "web-update", "--yes", "--json") as process:
+        wait_until((site.root / "wanted").exists, "the first host is done", deadline=120)
+        fleet.repository.publish("demo-web", "1.2")
+        fleet.repository.withdraw("demo-web", "1.1")
+        (site.root / "swapped").touch()
+        _, told = process.communicate(timeout=240)
+    assert process.returncode == 0, told
+    assert versions(web) == ["1.1"] * 3
+
+
+def test_two_clones_of_a_site_can_not_work_on_the_same_host(
+    site: OperatorSite, fleet: Fleet, web: list[Host], tmp_path: Path
+) -> None:
+    fleet.repository.publish("demo-web", "1.1")
+    assert site("run", "web-update", "--yes").status == 0
+    fleet.repository.publish("demo-web", "1.6")
+    clone = make_site(tmp_path / "clone", fleet, web)
+    clone.plan("web-update", WEB)
+    refused = clone("run", "web-update", "--yes", "--json")
+    assert refused.status == 4 and set(refused.verdicts().values()) == {"refused"}
+    assert "adopt" in refused.host(web[0].name)["reason"]
+    assert versions(web) == ["1.1"] * 3
+
+    assert clone("hosts", "adopt", "all", "--yes").status == 0
+    assert site("run", "web-update", "--yes").status == 4, "who it was taken from is refused now"
+
+
+def test_a_changed_host_key_sends_nothing(site: OperatorSite, fleet: Fleet, web: list[Host]) -> None:
+    known = site.root / "inventory" / "known_hosts"
+    lines = known.read_text().splitlines()
+    first, second = (
+        next(line for line in lines if line.split()[0].strip("[]").split("]")[0] == web[n].address) for n in (0, 1)
+    )
+    known.write_text(known.read_text().replace(first, " ".join([first.split()[0], *second.split()[1:]])))
+    fleet.repository.publish("demo-web", "1.1")
+    ran = site("run", "web-update", "--yes", "--json")
+    assert ran.status == 3
+    assert ran.verdicts()[web[0].name] == "refused" and "--replace" in ran.host(web[0].name)["reason"]
+    assert versions(web) == ["1.0", "1.1", "1.1"]
+
+
+def test_a_controller_killed_in_mid_run_is_taken_over_and_nothing_is_done_twice(
+    site: OperatorSite, fleet: Fleet, web: list[Host]
+) -> None:
+    fleet.repository.publish("demo-web", "1.6")  # its postinst prints for some seconds
+    with site.meanwhile("run", "web-update", "--yes", "--json") as process:
+        applying = "systemctl list-units --plain --no-legend 'mainstay-*apply*' | grep -c running"
+        wait_until(
+            lambda: web[0].exec(["sh", "-c", applying + " || true"]).strip() == "1", "it is applying", deadline=120
+        )
+        # A second process that looks, and one that wants to help, start nothing while the first one lives.
+        assert len(site.in_flight()) == 1
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    (run,) = [row["id"] for row in site.in_flight()]
+    resumed = site("runs", "resume")
+    assert resumed.status == 0, resumed.told
+    record = site("records", "show", run, "--json")
+    assert record.json["verdict"] == "succeeded"
+    assert versions(web) == ["1.6"] * 3
+    for host in web:
+        log = host.exec(["grep", "-c", "upgrade demo-web", "/var/log/dpkg.log"])
+        assert log.strip() == "1", "applied once"
+    assert site.in_flight() == []
+
+
+def test_hosts_behind_a_jump_host(fleet: Fleet, web: list[Host], tmp_path: Path) -> None:
+    jump = web[0].name
+    site = make_site(tmp_path / "jump", fleet, web, more={host.name: f", jump: {jump}" for host in web[1:]})
+    site.plan("web-update", WEB.replace("[1, 100%]", "[100%]"))
+    fleet.repository.publish("demo-web", "1.1")
+    ran = site("run", "web-update", "--yes", "--json")
+    assert ran.status == 0, ran.told
+    assert versions(web) == ["1.1"] * 3
+    began = {host["host"]: host["steps"][0]["started_at"] for host in ran.json["hosts"]}
+    ended = {host["host"]: host["steps"][-1]["finished_at"] for host in ran.json["hosts"]}
+    assert all(ended[host.name] <= began[jump] for host in web[1:]), "the jump host is last, alone"
+
+
+def test_a_plan_with_a_window_is_refused_unless_the_glass_is_broken(
+    site: OperatorSite, fleet: Fleet, web: list[Host]
+) -> None:
+    fleet.repository.publish("demo-web", "1.1")
+    windows = 'windows:\n  night: {rrule: "FREQ=DAILY", start: "02:00", duration: 3h}\n'
+    site.plan("web-update", WEB + "window: night\n")
+    path = site.root / "schedules" / "web-update.yml"
+    path.write_text(windows + path.read_text())
+    refused = site("run", "web-update", "--yes", "--json")
+    assert refused.status == 4 and versions(web) == ["1.0"] * 3
+    assert "--break-glass" in refused.told + refused.out
+    broken = site("run", "web-update", "--yes", "--json", "--break-glass", "the site is down")
+    assert broken.status == 0, broken.told
+    assert broken.json["measures"]["break_glass"] == "the site is down"
+
+
+def test_rollback_all_takes_every_host_back(site: OperatorSite, fleet: Fleet, web: list[Host]) -> None:
+    """The second host is broken by its own administrator: what was well on the first goes back too."""
+    fleet.repository.publish("demo-web", "1.1")
+    site.plan("web-update", WEB.replace("rollback-host", "rollback-all").replace("[1, 100%]", "[1, 1, 1]"))
+    # Its check is green before the change and red after it.
+    broken = web[1].exec(["hostname"]).strip()
+    script = f"test $(hostname) != {broken} || ! dpkg-query -W demo-web | grep -q 1.1"
+    check = f"  - {{command: [sh, -c, {script!r}], retries: 1, every: 1s}}"
+    plan = site.root / "schedules" / "web-update.yml"
+    plan.write_text(plan.read_text().replace("    health:\n", f"    health:\n    {check}\n"))
+    ran = site("run", "web-update", "--yes", "--json")
+    assert list(ran.verdicts().values()) == ["rolled-back", "rolled-back", "cancelled"], ran.told
+    assert versions(web) == ["1.0"] * 3
