@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fleet.system import FleetError, run
+from tests.fleet.mirror import Mirror, Suite, machine_suites
+from tests.fleet.system import run
 
 CACHE = Path(os.environ.get("MAINSTAY_FLEET_DIR", "/var/tmp/mainstay-fleet"))
 
@@ -32,19 +33,6 @@ MASKED = (
     "dpkg-db-backup.timer",
 )
 INST = re.compile(r"^Inst (\S+)(?: \[([^\]]+)\])? \((\S+) (.+?) \[([^\]]+)\]\)", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """One suite of the machine's distribution, as its own Release file describes it."""
-
-    name: str
-    site: str
-    origin: str
-    label: str
-    suite: str
-    codename: str
-    signed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,39 +66,22 @@ class Base:
 def base() -> Base:
     """The base for this machine's distribution; built when there is none yet (about 40 s). Raises FleetError."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    suites = _suites()
+    suites = machine_suites()
     recipe = [Path(__file__).read_text(), platform.machine(), *(f"{s.site} {s.name}" for s in suites)]
     path = CACHE / f"base-{hashlib.sha256('|'.join(recipe).encode()).hexdigest()[:16]}"
     if not path.exists():
-        with _alone(CACHE / "base.lock"):
+        with alone(CACHE / "base.lock"):
             if not path.exists():
                 _build(path, suites)
     return Base.load(path)
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time in; the others wait."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _suites() -> list[Suite]:
-    """The machine's own distribution's suites: release, updates, security. Asked of apt, wherever its mirrors are."""
-    codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    fields = "$(RELEASE)|$(SITE)|$(ORIGIN)|$(LABEL)|$(SUITE)|$(CODENAME)|$(SIGNED_BY)"
-    ask = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Component: main"]
-    wanted = {codename, f"{codename}-updates", f"{codename}-security"}
-    if not run(ask).strip():
-        run(["apt-get", "-q", "update"])
-    found: dict[str, Suite] = {}
-    for line in run(ask).splitlines():
-        suite = Suite(*line.split("|"))
-        if suite.name in wanted and suite.origin in {"Debian", "Ubuntu"}:
-            found.setdefault(suite.name, suite)
-    if codename not in found:
-        raise FleetError(f"apt knows no suite {codename}: the hosts are built from the machine's own mirrors")
-    return sorted(found.values(), key=lambda s: s.name)
 
 
 def _build(path: Path, suites: list[Suite]) -> None:
@@ -181,27 +152,8 @@ def _archive_key(work: Path, root: Path) -> None:
 
 def _fetch(work: Path, suites: list[Suite]) -> None:
     """Fetch what is pending on the base, and the versions that it replaces, each into debs/<suite>."""
-    private = work / "apt"
-    for folder in ("lists/partial", "cache/archives/partial", "none"):
-        (private / folder).mkdir(parents=True)
-    sources = private / "sources.list"
-    signed = {s.name: f"[signed-by={s.signed_by}] " if s.signed_by.startswith("/") else "" for s in suites}
-    sources.write_text("".join(f"deb {signed[s.name]}{s.site} {s.name} main\n" for s in suites))
-    options = {
-        "Dir::State::status": work / "root/var/lib/dpkg/status",
-        "Dir::State::lists": private / "lists",
-        "Dir::Cache": private / "cache",
-        "Dir::Etc::SourceList": sources,
-        "Dir::Etc::SourceParts": private / "none",
-        "Dir::Etc::Preferences": private / "none/preferences",
-        "Dir::Etc::PreferencesParts": private / "none",
-        "APT::Sandbox::User": "root",
-        "APT::Update::Error-Mode": "any",
-        "Debug::NoLocking": "1",
-    }
-    apt = ["apt-get", "-q", *(word for k, v in options.items() for word in ("-o", f"{k}={v}"))]
-    run([*apt, "update"])
-    pending = INST.findall(run([*apt, "-s", "dist-upgrade"]))
+    apt = Mirror(work / "apt", suites, work / "root/var/lib/dpkg/status")
+    pending = INST.findall(apt.get("-s", "dist-upgrade"))
     new: dict[str, list[str]] = {}
     old: list[str] = []
     for name, before, version, origins, _arch in pending:
@@ -212,8 +164,8 @@ def _fetch(work: Path, suites: list[Suite]) -> None:
         into = work / "debs" / suite
         into.mkdir(parents=True, exist_ok=True)
         if wanted:
-            run([*apt, "download", *wanted], cwd=into)
-    shutil.rmtree(private)
+            apt.get("download", *wanted, cwd=into)
+    apt.forget()
 
 
 def _suite_of(origins: str, suites: list[Suite]) -> str:

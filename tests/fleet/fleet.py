@@ -151,7 +151,8 @@ def temporary() -> Iterator[Fleet]:
     folder = Path(tempfile.mkdtemp(prefix="new-", dir=CACHE))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = folder.rename(folder.with_name(folder.name.replace("new-", "run-")))  # from here on a reaper looks at the lock
+        # from here on a reaper looks at the lock
+        folder = folder.rename(folder.with_name(folder.name.replace("new-", "run-")))
         try:
             with Fleet.create(folder / "fleet") as fleet:
                 yield fleet

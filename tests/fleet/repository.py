@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from tests.fleet import packages
-from tests.fleet.base import Base, Suite
+from tests.fleet.base import Base, alone
+from tests.fleet.mirror import Mirror, Suite
 from tests.fleet.server import OUT_OF_ORDER
 from tests.fleet.system import FleetError, birth, kill_group, quietly, run, wait_until
 
@@ -72,6 +73,23 @@ class Repository:
         """Make a .deb known, so that `publish` can offer it."""
         known = self._describe(deb, suite)
         self._catalogue[known.name, known.version] = known
+
+    def fetch(self, *names: str) -> None:
+        """Offer more of the release's own packages, with all that they need; fetched once from the machine's mirrors."""
+        folder = self._base.path / "more" / "+".join(sorted(names))
+        with alone(self._base.path / "more.lock"):
+            if not folder.exists():
+                mirror = Mirror(self.path / "mirror", self._base.suites, self._base.root / "var/lib/dpkg/status")
+                mirror.fetch(names, self.path / "fetched")
+                folder.parent.mkdir(exist_ok=True)
+                shutil.move(self.path / "fetched", folder)
+                mirror.forget()
+        release = self._base.suites[0].name
+        for deb in sorted(folder.glob("*.deb")):
+            known = self._describe(deb, release)
+            self._catalogue.setdefault((known.name, known.version), known)  # it may be one of the updates
+            self._published.add((known.name, known.version))
+        self._write(release)
 
     def versions(self, name: str) -> list[str]:
         """The versions of a package that are known here, published or not."""

@@ -91,6 +91,15 @@ def test_an_old_version_that_is_withdrawn_cannot_be_had_any_more(fleet: Fleet, h
         host.exec(["apt-get", "download", f"{name}={old}"])
 
 
+def test_more_of_the_release_can_be_had_with_all_that_it_needs(fleet: Fleet, host: Host) -> None:
+    fleet.repository.fetch("unattended-upgrades")
+
+    host.exec(["apt-get", "-q", "update"])
+    host.exec(["apt-get", "-q", "-y", "--no-install-recommends", "install", "unattended-upgrades"])
+
+    assert "enabled" in host.exec(["systemctl", "is-enabled", "unattended-upgrades"])
+
+
 @pytest.mark.parametrize("how", ["refused", "error"])
 def test_a_dead_mirror_is_seen_as_dead(fleet: Fleet, host: Host, how: Literal["refused", "error"]) -> None:
     strict = ["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"]
