@@ -30,7 +30,7 @@ class Real:
     """A ledger on files, and the ways of somebody who can write them."""
 
     def __init__(self, directory: Path, parts: Callable[[str], list[HostPart]]) -> None:
-        self.directory, self.parts = directory, parts
+        self.directory, self.hosts = directory, lambda run: hosts_digest(parts(run))
         self.anchor, self.key = directory / "anchor.jsonl", directory / "ledger.key"
         directory.mkdir(exist_ok=True)
         make_key(self.key)
@@ -39,7 +39,7 @@ class Real:
 
     def open(self) -> SqlLedger:
         self._opened.append(Database(self.directory / "mainstay.db"))
-        return SqlLedger(self._opened[-1], self.key, self.anchor, self.parts)
+        return SqlLedger(self._opened[-1], self.key, self.anchor, self.hosts)
 
     def raw(self, *statements: str, without_triggers: bool = True) -> None:
         with closing(sqlite3.connect(self.directory / "mainstay.db")) as database:
@@ -210,7 +210,7 @@ def test_reordered_records_are_found(real: Real) -> None:
 
 def test_a_chain_made_anew_without_the_key_is_found(real: Real, tmp_path: Path) -> None:
     ledger = filled(real.open())
-    other = Real(tmp_path / "other", real.parts)
+    other = Real(tmp_path / "other", lambda run: [])
     forged = [other.open().seal(f"r{n}", {"plan": "q", "n": n}) for n in range(1, 6)]
     real.raw(
         "DELETE FROM maintenance_record",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mainstay.inventory.errors import UsageError
-from mainstay.runner.record import HostPart, Step
+from mainstay.runner.record import HostPart, Step, hosts_digest
 from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
 from mainstay.runner.state.contract import RunRow, State, StateConflict, UndoRow
@@ -213,6 +213,19 @@ def test_a_block_holds_for_one_change_on_one_host_until_lifted(state: State) -> 
     state.unblock("a")
     assert state.blocked("a", "d1") is None
     assert state.blocked("b", "d1") == "r2"
+
+
+def test_the_digest_of_what_is_written_is_that_of_the_parts(tmp_path: Path) -> None:
+    database = Database(tmp_path / "mainstay.db")
+    state = SqlState(database)
+    assert state.hosts_digest("r1") == hosts_digest([])
+    for host in ("b", "a", "ü"):
+        state.write_part("r1", part(host))
+    assert state.hosts_digest("r1") == hosts_digest(state.parts("r1"))
+    with database.write() as to:
+        to.exec_driver_sql("UPDATE host_part SET body = json_set(body, '$.verdict', 'failed') WHERE host = 'b'")
+    assert state.hosts_digest("r1") != hosts_digest([part(host) for host in ("b", "a", "ü")])
+    state.close()
 
 
 def test_another_process_sees_the_same(tmp_path: Path) -> None:

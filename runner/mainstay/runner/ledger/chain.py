@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from mainstay.inventory.value import Json, canonical
 from mainstay.runner.ledger.contract import Entry, Finding
-from mainstay.runner.record import HostPart, hosts_digest
 
-Parts = Callable[[str], list[HostPart]]
-"""The hosts' parts of a run, by its id."""
+Hosts = Callable[[str], str]
+"""Digest over what is kept of a run's hosts, by the run's id; what `record.hosts_digest` makes of their parts."""
 
 REORDER_LIMIT = 200
 """So many broken entries are compared with each other's places; more than that is damage, not a swap."""
@@ -37,7 +36,7 @@ def make_entry(key: bytes, head: tuple[int, str], id: str, body: Json) -> Entry:
     return Entry(seq=seq, id=id, prev=prev, hash=entry_hash(key, seq, id, prev, body), body=body)
 
 
-def examine(entries: Iterable[Entry], key: bytes, anchor: Mapping[int, str], parts: Parts | None) -> list[Finding]:
+def examine(entries: Iterable[Entry], key: bytes, anchor: Mapping[int, str], hosts: Hosts | None) -> list[Finding]:
     """Everything wrong with the entries, which come in the order of their seq. anchor: seq → hash."""
     found: list[Finding] = []
     broken: list[Entry] = []
@@ -53,8 +52,8 @@ def examine(entries: Iterable[Entry], key: bytes, anchor: Mapping[int, str], par
             found.append(_forged(entry, "another one was sealed in its place"))
         elif entry.seq == expected and entry.prev != prev and sound_before:
             found.append(_forged(entry, "it does not follow the one before it"))
-        if sound and parts is not None:
-            found += _hosts(entry, parts)
+        if sound and hosts is not None:
+            found += _hosts(entry, hosts)
         expected, prev, sound_before = entry.seq + 1, entry.hash, sound
     found += _broken(broken, key, anchor)
     found += _beyond(expected - 1, anchor)
@@ -94,9 +93,9 @@ def _beyond(last: int, anchor: Mapping[int, str]) -> list[Finding]:
     return [Finding(kind="truncated", seq=last + 1, message=f"the anchor has seen {reached} entries; {last} are left")]
 
 
-def _hosts(entry: Entry, parts: Parts) -> list[Finding]:
+def _hosts(entry: Entry, hosts: Hosts) -> list[Finding]:
     sealed = entry.body.get("hosts_digest")
-    if not sealed or hosts_digest(parts(entry.id)) == sealed:
+    if not sealed or hosts(entry.id) == sealed:
         return []
     text = f"entry {entry.seq} ({entry.id}): what is kept of its hosts is not what was sealed"
     return [Finding(kind="hosts-differ", seq=entry.seq, message=text)]

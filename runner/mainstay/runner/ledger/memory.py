@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mainstay.inventory.value import Json, canonical
-from mainstay.runner.ledger.chain import Parts, examine, make_entry
+from mainstay.runner.ledger.chain import Hosts, examine, make_entry
 from mainstay.runner.ledger.contract import Entry, Finding, LedgerBehind, SealConflict
+from mainstay.runner.record import HostPart, hosts_digest
+
+Parts = Callable[[str], list[HostPart]]
+"""The hosts' parts of a run, by its id."""
 
 
 class MemoryLedger:
@@ -18,7 +22,7 @@ class MemoryLedger:
         self.rows: list[Entry] = []
         self.anchor: dict[int, str] | None = {}
         self._key = secrets.token_bytes(32)
-        self._parts = parts
+        self._hosts: Hosts | None = None if parts is None else lambda run: hosts_digest(parts(run))
         self._lock = threading.Lock()
 
     def seal(self, id: str, body: Json) -> Entry:
@@ -45,7 +49,7 @@ class MemoryLedger:
         return (last.seq, last.hash) if last else (0, "")
 
     def verify(self) -> list[Finding]:
-        found = examine(self.entries(), self._key, self.anchor or {}, self._parts)
+        found = examine(self.entries(), self._key, self.anchor or {}, self._hosts)
         if not self.anchor and self.rows:
             found.append(Finding(kind="anchor-missing", message="the anchor is missing or empty"))
         return found

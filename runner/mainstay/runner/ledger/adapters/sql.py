@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mainstay.inventory.value import Json, canonical
-from mainstay.runner.ledger.chain import Parts, examine, make_entry
+from mainstay.runner.ledger.chain import Hosts, examine, make_entry
 from mainstay.runner.ledger.contract import Entry, Finding, LedgerBehind, SealConflict
 from mainstay.runner.ledger.seals import Anchor, missing, read_key
 from mainstay.runner.state.adapters.database import Database
@@ -47,16 +47,16 @@ TRIGGERS = {
 
 
 class SqlLedger:
-    """Implements Ledger. parts: the hosts' parts of a run, against which `verify` holds each record's digest.
+    """Implements Ledger. hosts: the digest over what is kept of a run's hosts, which `verify` holds each record against.
 
     Raises LedgerBehind where the key is missing.
     """
 
-    def __init__(self, database: Database, key: Path, anchor: Path, parts: Parts | None = None) -> None:
+    def __init__(self, database: Database, key: Path, anchor: Path, hosts: Hosts | None = None) -> None:
         self._database = database
         self._key = read_key(key)
         self._anchor = Anchor(anchor)
-        self._parts = parts
+        self._hosts = hosts
         self._set_up()
 
     def _set_up(self) -> None:
@@ -103,7 +103,7 @@ class SqlLedger:
 
     def verify(self) -> list[Finding]:
         anchor = {seal.seq: seal.hash for seal in self._anchor.seals()}
-        found = examine(self.entries(), self._key, anchor, self._parts)
+        found = examine(self.entries(), self._key, anchor, self._hosts)
         if not self._anchor.exists() or (not anchor and self.head()[0] > 0):
             text = f"the anchor is missing or empty: {self._anchor.path}"
             found.append(Finding(kind="anchor-missing", message=text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from ulid import ULID
 
-from mainstay.inventory.value import Json, canonical
+from mainstay.inventory.value import Json, canonical, digest
 from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import HostPart
 from mainstay.runner.state.adapters import tables
@@ -113,6 +114,14 @@ class SqlState:
         query = sa.select(table.c.body).where(table.c.run == run).order_by(table.c.host)
         with self._database.read() as of:
             return [HostPart.from_json(json.loads(body)) for body in of.execute(query).scalars()]
+
+    def hosts_digest(self, run: str) -> str:
+        """`record.hosts_digest` of the run's parts, taken from what is written without reading it: fast, and strict."""
+        table = tables.host_part
+        query = sa.select(table.c.host, table.c.body).where(table.c.run == run)
+        with self._database.read() as of:
+            rows = of.execute(query).all()
+        return digest(sorted([row.host, hashlib.sha256(row.body.encode()).hexdigest()] for row in rows))
 
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         table = tables.host_part

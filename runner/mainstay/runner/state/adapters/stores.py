@@ -65,7 +65,7 @@ def open_state(url: str, root: Path, *, anchor: Path | None = None) -> Stores:
             _first_use(path, anchor)
         database = Database(path)
         state = SqlState(database)
-        ledger = SqlLedger(database, directory / KEY_FILE, anchor, state.parts)
+        ledger = SqlLedger(database, directory / KEY_FILE, anchor, state.hosts_digest)
     return Stores(state, ledger, FileArtifacts(directory / ARTIFACTS), directory, database, anchor)
 
 
