@@ -1,0 +1,142 @@
+"""Hooks on the controller (real processes) and on the host."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from mainstay.inventory.errors import Refused
+from mainstay.inventory.facts import Facts
+from mainstay.runner import hooks
+from mainstay.runner.artifacts.contract import Artifacts
+from mainstay.runner.hooks import run_here, run_hook
+from mainstay.runner.operation import HostWork, Outcome
+from mainstay.runner.plan import Hook
+from mainstay.runner.shell.contract import Fence, Output
+from mainstay.runner.shell.fake import FakeHost, FakeShells
+
+
+def here(*argv: str, deadline: float = 20, env: dict[str, str] | None = None) -> tuple[Outcome, bytes]:
+    said: list[bytes] = []
+    outcome = run_here(argv, {"PATH": os.environ["PATH"], **(env or {})}, deadline=deadline, output=said.append)
+    return outcome, b"".join(said)
+
+
+def work(host: FakeHost, said: list[bytes] | None = None, *, user: str = "root") -> HostWork:
+    host.lock.change(["acquire", "5", "1", "s", "run1", "site"])
+    entry = host.host(user=user)
+    return HostWork(
+        run="run1",
+        host=entry,
+        shell=FakeShells([host]).open(entry),
+        fence=Fence(number=1, state="s", run="run1"),
+        facts=Facts(),
+        artifacts=cast(Artifacts, None),
+        output=(said if said is not None else []).append,
+    )
+
+
+def test_a_command_here_tells_its_end_and_its_last_words() -> None:
+    assert here("sh", "-c", "echo hello") == (Outcome(ok=True, detail="sh: done"), b"hello\n")
+    assert here("sh", "-c", "echo no; echo why >&2; exit 3")[0] == Outcome(ok=False, detail="sh: status 3: why")
+    assert here("sh", "-c", "kill -9 $$")[0] == Outcome(ok=False, detail="sh: status 137")
+
+
+def test_a_command_that_is_not_there_or_may_not_run_is_an_outcome(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("no program")
+
+    assert here("/no/such/program")[0] == Outcome(ok=False, detail="/no/such/program: No such file or directory")
+    assert here(str(tmp_path / "plain"))[0].detail.endswith("Permission denied")
+
+
+def test_no_shell_reads_the_words() -> None:
+    assert here("printf", "%s", "$HOME; `id` > x")[1] == b"$HOME; `id` > x"
+
+
+def test_its_time_is_up_for_the_whole_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+
+    outcome, _ = here("sh", "-c", f"trap '' TERM; sleep 300 & echo $! $$ >{pids}; wait; sleep 300", deadline=0.5)
+
+    assert outcome == Outcome(ok=False, detail="sh: did not end within 0.5 s; it was stopped")
+    assert time.monotonic() - started < 0.5 + 2 * hooks.GRACE
+    for pid in pids.read_text().split():
+        status = Path(f"/proc/{pid}/status")
+        assert not status.exists() or "\nState:\tZ" in status.read_text()
+
+
+def test_what_it_leaves_in_the_background_is_not_waited_for() -> None:
+    started = time.monotonic()
+
+    outcome, said = here("sh", "-c", "sleep 30 & echo $!", deadline=20)
+
+    os.kill(int(said), 9)
+    assert outcome.ok
+    assert time.monotonic() - started < 10
+
+
+def test_a_flood_is_drained_and_kept_to_its_cap() -> None:
+    outcome, said = here(sys.executable, "-c", "import sys; sys.stdout.write('x' * 5_000_000); sys.exit(2)")
+
+    assert outcome.detail.startswith(f"{sys.executable}: status 2: xxx")
+    assert len(said) == hooks.OUTPUT_CAP
+
+
+def test_a_silent_command_that_closed_its_output_is_still_waited_for() -> None:
+    assert here("sh", "-c", "exec >&- 2>&-; sleep 0.6; exit 4")[0].detail == "sh: status 4"
+
+
+def test_a_hook_here_sees_the_run_and_the_host_and_no_secret() -> None:
+    said: list[bytes] = []
+    environ = {"PATH": os.environ["PATH"], "HOME": "/h", "RESTIC_PASSWORD": "hunter2", "AWS_SECRET_ACCESS_KEY": "x"}
+
+    outcome = run_hook(Hook(controller=("env",)), work(FakeHost("web1"), said), environ=environ)
+
+    assert outcome.ok
+    told = dict(line.split("=", 1) for line in b"".join(said).decode().splitlines())
+    told.pop("PATH")
+    assert told == {"HOME": "/h", "MAINSTAY_RUN": "run1", "MAINSTAY_HOST": "web1", "MAINSTAY_ADDRESS": "web1.test"}
+
+
+def test_a_hook_on_the_host_carries_the_fence_its_user_and_its_time() -> None:
+    host = FakeHost("web1").answer("drain", "drained\n")
+    run_hook(Hook(command=("drain",), timeout="7s"), work(host))
+    run_hook(Hook(command=("drain",), user="www-data"), work(host))
+
+    first, second = host.calls
+    assert (first.sudo, first.user, first.deadline) == (True, None, 7)
+    assert (second.sudo, second.user) == (False, "www-data")
+    assert first.fence == second.fence == Fence(number=1, state="s", run="run1")
+    assert first.env["MAINSTAY_HOST"] == "web1"
+
+
+def test_how_a_hook_on_the_host_can_end() -> None:
+    said: list[bytes] = []
+    host = FakeHost("web1").answer("drain", "one\n", stderr="two\n", status=5).answer("slow", "", seconds=900)
+
+    assert run_hook(Hook(command=("drain",)), work(host, said)).detail == "drain: status 5: two"
+    assert b"".join(said) == b"one\ntwo\n"
+    assert "did not end within 300 s" in run_hook(Hook(command=("slow",)), work(host)).detail
+    denied = run_hook(Hook(command=("drain",)), work(FakeHost("web1", sudo=False), user="ops"))
+    assert denied.detail.startswith("drain: the login may not become root: ")
+
+
+def test_output_that_is_no_text_is_kept_as_it_is() -> None:
+    said: list[bytes] = []
+    host = FakeHost("web1").on("drain", lambda host, command: Output(1, b"\xff\x00\xfe\n"))
+
+    assert not run_hook(Hook(command=("drain",)), work(host, said)).ok
+    assert b"".join(said) == b"\xff\x00\xfe\n"
+
+
+def test_a_playbook_is_refused_with_the_way_round_it() -> None:
+    with pytest.raises(Refused, match=r"drain\.yml: playbooks are not available yet") as caught:
+        run_hook(Hook(playbook="drain.yml"), work(FakeHost("web1")))
+
+    assert "ansible-playbook" in (caught.value.hint or "")
