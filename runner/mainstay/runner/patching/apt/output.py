@@ -9,7 +9,9 @@ from mainstay.runner.patching.apt import parse
 
 _STEP = re.compile(rb"^(Unpacking|Setting up|Removing|Preparing to unpack) ([a-z0-9][a-z0-9+.-]*)", re.M)
 _KEPT = re.compile(
-    r"^Configuration file '(/[^'\n]+)'\n(?:.*\n){0,6}? ==> Using current old file as you requested\.", re.M
+    r"^Configuration file '(/[^'\n]+)'\n(?: .*\n){0,6}?"
+    r" ==> (?:Keeping old config file as default|Using current old file as you requested)\.",
+    re.M,
 )
 _FAILED = re.compile(r"^dpkg: error processing (?:package|archive) (\S+) \((\S+)\):\n((?: .*\n?)*)", re.M)
 REFUSED_EXITS = {71: "the set could not be installed any more", 72: "the set had changed on the host"}

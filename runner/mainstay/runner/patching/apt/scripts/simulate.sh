@@ -6,8 +6,9 @@ wants=$(cat)
 simulate() {
   section simulate
   aptget $options -s -y install "$@" 2>&1
+  status=$?
   section status
-  echo $?
+  echo "$status"
 }
 if [ "$how" = each ]; then
   printf '%s\n' "$wants" | while IFS= read -r want; do simulate "$want"; done

@@ -7,8 +7,9 @@ wants=$(printf '%s\n' "$input" | sed '/^$/,$d')
 names=$(printf '%s\n' "$input" | sed '1,/^$/d')
 section download
 [ -z "$wants" ] || apt-get -y -q -o DPkg::Lock::Timeout=120 $options --download-only install $wants 2>&1 </dev/null
+status=$?
 section status
-echo $?
+echo "$status"
 eval "$(apt-config shell archives Dir::Cache::archives/d)"
 section files
 for name in $names; do

@@ -10,8 +10,9 @@ esac
 installed
 section upgrade
 aptget "$@" -s upgrade 2>&1
+status=$?
 section upgrade-status
-echo $?
+echo "$status"
 versions $(dpkg-query -W -f '${binary:Package} ')
 section releases
 find "$lists" -maxdepth 1 -type f -name '*Release' | while IFS= read -r file; do
