@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from mainstay.inventory.names import shown
 from mainstay.inventory.value import Value
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -25,7 +26,7 @@ def seconds(text: Any) -> float:
     while position < len(source):
         found = _DURATION.match(source, position)
         if not found:
-            raise ValueError(f'"{text}" is no duration; write for example 90s, 45m, 24h, 3d or 2h 30m')
+            raise ValueError(f"{shown(text)} is no duration; write for example 90s, 45m, 24h, 3d or 2h 30m")
         total += float(found[1]) * _UNITS[found[2]]
         position = found.end()
     if not source.strip():
@@ -64,7 +65,7 @@ class Share(Value):
         text = str(value).strip()
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
         if not found:
-            raise ValueError(f'"{value}" is neither a number of hosts (3) nor a share of them (25%)')
+            raise ValueError(f"{shown(value)} is neither a number of hosts (3) nor a share of them (25%)")
         percent = float(found[1])
         if percent > 100:
             raise ValueError(f"{text} is more than all hosts")
@@ -103,7 +104,7 @@ def size(value: Any) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", str(value))
     unit = next((known for known in _SIZES if found and known.lower() == found[2].lower()), None)
     if not found or not unit:
-        raise ValueError(f'"{value}" is no size; write for example 500MB or 20GiB')
+        raise ValueError(f"{shown(value)} is no size; write for example 500MB or 20GiB")
     return int(float(found[1]) * _SIZES[unit])
 
 

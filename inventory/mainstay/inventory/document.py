@@ -264,7 +264,8 @@ class _Composer:
 
 
 def _ended(message: str, hint: str | None) -> str:
-    """A hint is a sentence of its own after the message."""
+    """A hint is a sentence of its own after the message. Whoever wrote the message: it is one printable line."""
+    message = clean(message, 500)
     return message + "." if hint and message[-1:] not in ".:?!" else message
 
 
