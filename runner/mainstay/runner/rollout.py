@@ -15,6 +15,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner.budget import room, stop_reason
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
 from mainstay.runner.forecasting import HostForecast, forecast, workable
+from mainstay.runner.housekeeping import tidy
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.sealing import seal
@@ -258,4 +259,5 @@ def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> J
         reason = f"internal error: {error}"
     results = rollout.results
     sealed: JsonValue = context.step("seal", lambda: seal(tools, request, reason, results))
+    context.step("tidy", lambda: tidy(tools))
     return sealed

@@ -35,6 +35,8 @@ class Toolbox:
     gate: Callable[[RunRequest], Gate] = lambda request: AlwaysOpen()
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+    captures_max_size: int = 20 * 2**30
+    """Bytes that captured packages may take, beside those that a way back needs."""
     patience: float = 120.0
     """Seconds without contact to a host that works for us, after which it is called unknown."""
 
