@@ -21,7 +21,16 @@ from tests.fleet.system import wait_until
 from mainstay.inventory.host import Host, Ssh
 from mainstay.runner.shell import hostlock
 from mainstay.runner.shell.adapters.fabric import FabricShells
-from mainstay.runner.shell.contract import Command, ContactLost, DeadlineExceeded, Fence, Job, JobStatus, Shell
+from mainstay.runner.shell.contract import (
+    Command,
+    ContactLost,
+    DeadlineExceeded,
+    Fence,
+    Job,
+    JobStatus,
+    Shell,
+    ShellError,
+)
 from mainstay.runner.shell.fake import FakeHost, FakeShells
 
 
@@ -191,6 +200,11 @@ class TestLoopback(ShellSuite):
             held.put(big, path, fence=MINE)
         wait_until(lambda: not list(part.glob(".mainstay.*")), "the part is gone", deadline=20)
         assert rig.content(path) == b"old"
+
+    def test_a_folder_is_not_overwritten_by_a_file(self, rig: LoopbackRig, held: Shell) -> None:
+        held.put(b"x", f"{rig.scratch}/folder/file", fence=MINE)
+        with pytest.raises(ShellError, match="folder could not be written: it is a folder"):
+            held.put(b"y", f"{rig.scratch}/folder", fence=MINE)
 
     def test_only_the_last_twenty_jobs_are_kept(self, rig: LoopbackRig, held: Shell) -> None:
         for number in range(23):

@@ -122,6 +122,19 @@ def test_a_host_without_a_key_of_the_pinned_type_gets_nothing(
     assert _packets(server, before) <= KEY_EXCHANGE
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("ssh-dss AAAAB3NzaC1kc3M=", "of a kind that can't be used here is pinned"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", "its pinned ssh-ed25519 key is damaged"),
+    ],
+)
+def test_a_pinned_key_that_is_of_no_use_is_said(server: Sshd, shells: FabricShells, line: str, says: str) -> None:
+    shells.pins.path.write_text(f"[127.0.0.1]:{server.port} {line}\n")
+    with pytest.raises(HostKeyRefused, match=f"{says}.*nothing was sent"):
+        _run(shells, _host(server))
+
+
 def _pin_line(server: Sshd, public: Path) -> str:
     kind, blob, *_ = public.read_text().split()
     return f"[127.0.0.1]:{server.port} {kind} {blob} loop"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mainstay.console.sudoers import rules
 from mainstay.inventory.host import Become, Host, Ssh
 from mainstay.runner.shell import hostlock
 from mainstay.runner.shell.adapters.fabric import FabricShells
@@ -33,7 +34,7 @@ CLEAN = """
 for unit in $(systemctl list-units --plain --no-legend 'mainstay-*' | cut -d' ' -f1); do systemctl stop $unit; done
 rm -rf /var/lib/mainstay /scratch
 """
-SESSIONS = "^sshd: (ops|reader|keeper)"
+SESSIONS = "^sshd: (ops|reader|keeper2?)[ @]"
 
 
 class FleetRig:
@@ -204,6 +205,19 @@ def test_sudo_that_is_not_permitted_is_said_with_what_to_do(rig: FleetRig) -> No
     assert "init --sudoers" in str(caught.value.hint)
 
 
+def test_the_sudoers_rule_that_is_printed_is_enough(rig: FleetRig) -> None:
+    rig.machine.exec(["useradd", "-m", "-s", "/bin/bash", "-p", "*", "keeper2"])
+    rig.machine.exec(["cp", "-r", "/home/reader/.ssh", "/home/keeper2/.ssh"])
+    rig.machine.exec(["chown", "-R", "keeper2:", "/home/keeper2"])
+    rig.machine.exec(["tee", "/etc/sudoers.d/keeper2"], stdin=rules(["keeper2"]).encode())
+    shell = _as(rig, user="keeper2")
+    hostlock.acquire(shell, MINE)
+    shell.put(b"x", "/scratch/f", fence=MINE)
+    shell.launch(Job("ruled", "id -un"), MINE)
+    assert until_it_ends(shell, "ruled").output == b"root\n"
+    assert shell.run(Command(("id", "-un"), user="reader")).text == "reader\n"
+
+
 def test_a_sudo_password_goes_to_sudo_alone_and_is_tried_once(rig: FleetRig) -> None:
     _with_password(rig.machine, "keeper", "s3cret!")
     data = b"x" * 100_000
@@ -257,6 +271,17 @@ def test_a_host_behind_another_one_is_reached_through_it(rig: FleetRig, fleet: F
     assert said[1] == machines[0].address  # it sees the jump host, not us
     hostlock.acquire(shell, MINE)
     shell.put(b"y" * 3_000_000, "/scratch/f", fence=MINE)
+    shell.close()
+    shells.close()
+
+
+def test_a_jump_host_that_lost_us_is_logged_in_to_again(rig: FleetRig, machines: list[Machine]) -> None:
+    shells, behind = _behind(rig, machines[1])
+    shells.pins.pin(behind, shells.scan(behind))
+    shell = shells.open(behind)
+    assert shell.run(Command(("hostname",))).text == "h2\n"
+    rig.break_contact()
+    assert shell.run(Command(("hostname",))).text == "h2\n"
     shell.close()
     shells.close()
 

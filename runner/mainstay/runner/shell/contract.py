@@ -39,7 +39,8 @@ class Command:
     """One short command. `argv` never becomes shell text that was not quoted by `quote`.
 
     sudo: run as root; user: run as that user (via root). deadline: seconds, enforced by us, not by the library.
-    A command with a fence changes the host; one without only reads.
+    A command with a fence changes the host; one without only reads. A fenced one that outlives its deadline is stopped on
+    the host a few seconds later: what may take long is a Job.
     limit: bytes of stdout and of stderr that are kept (head and tail); the rest is drained and counted.
     """
 

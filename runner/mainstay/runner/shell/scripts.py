@@ -162,6 +162,7 @@ esac
 PUT = r"""
 trap '' PIPE
 path=$1 mode=$2 size=$3
+[ ! -d "$path" ] || { echo "it is a folder" >&2; exit 70; }
 umask 022
 dir=$(dirname -- "$path")
 mkdir -p -- "$dir" || exit 70

@@ -145,7 +145,15 @@ def connect(
     if not pinned:
         raise unknown_key(host)
     deadline = Deadline(host.ssh.connect_timeout)
-    types = {known.type for known in pinned}
+    usable = [(one.type, _public(host, one)) for one in pinned if one.type in _ALL]
+    if not usable:
+        kinds = ", ".join(sorted({one.type for one in pinned}))
+        raise HostKeyRefused(
+            host.name,
+            f"only a key of a kind that can't be used here is pinned ({kinds}); nothing was sent",
+            hint=f"Pin another of its keys: mainstay hosts trust {host.name} --replace",
+        )
+    types = {kind for kind, _ in usable}
     kwargs = {
         "pkey": key,
         "allow_agent": False,
@@ -167,9 +175,8 @@ def connect(
         connect_kwargs=kwargs,
     )
     known = connection.client.get_host_keys()
-    for one in pinned:
-        if one.type in _ALL:
-            known.add(label(host), one.type, paramiko.PKey.from_type_string(one.type, one.blob))
+    for kind, public in usable:
+        known.add(label(host), kind, public)
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     try:
         connection.open()
@@ -180,6 +187,18 @@ def connect(
         if isinstance(error, (OSError, paramiko.SSHException, EOFError)):
             raise _translated(host, user, pinned, error, deadline) from error
         raise
+
+
+def _public(host: Host, key: HostKey) -> paramiko.PKey:
+    try:
+        return paramiko.PKey.from_type_string(key.type, key.blob)
+    except Exception as error:
+        # a blob that is no key ends in half a dozen kinds of exception
+        raise HostKeyRefused(
+            host.name,
+            f"its pinned {key.type} key is damaged; nothing was sent",
+            hint=f"Pin it again: mainstay hosts trust {host.name} --replace",
+        ) from error
 
 
 def offered(host: Host, gateway: fabric.Connection | None) -> tuple[HostKey, ...]:
