@@ -23,20 +23,11 @@ def outcome(tests: Path, *options: str, ci: str = "") -> str:
     for name, text in TESTS.items():
         (tests / name).write_text(text)
     (tests / "pytest.ini").write_text("[pytest]\nmarkers =\n    long\n    fleet\n    xdist_group\n")
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "tests.conftest",
-        "-p",
-        "no:cacheprovider",
-        "-rfsE",
-        *options,
-        str(tests),
-    ]
+    plugins = ["-p", "xdist.plugin", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    argv = [sys.executable, "-m", "pytest", *plugins, "-rfsE", *options, str(tests)]
     environment = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # for speed
-    return subprocess.run(argv, cwd=tests, env=environment, capture_output=True, text=True, check=False).stdout
+    done = subprocess.run(argv, cwd=tests, env=environment, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
 
 
 def test_outside_ci_a_skip_is_a_skip(tmp_path: Path) -> None:
