@@ -76,6 +76,7 @@ class FakeRuns:
     def __init__(self, app: FakeApplication) -> None:
         self.app = app
         self.requests: list[RunRequest] = []
+        self.recovered = 0
 
     def submit(self, request: RunRequest) -> str:
         self.requests.append(request)
@@ -101,6 +102,7 @@ class FakeRuns:
         seal(self.app, request.id, parts, plan=request.plan, undoes=request.links.undoes)
 
     def resume(self) -> list[str]:
+        self.recovered += 1
         return []
 
 

@@ -195,6 +195,7 @@ def test_resume_takes_up_a_run_that_was_left_behind(app: FakeApplication, mainst
     result = mainstay("runs", "resume", row.id, "--json")
     assert result.code == 0
     assert result.json["id"] == row.id
+    assert app.runs.recovered == 1
 
 
 def test_records_are_listed_newest_first(app: FakeApplication, mainstay: Mainstay) -> None:

@@ -9,7 +9,7 @@ from statistics import median
 
 from mainstay.console.render import times
 from mainstay.console.render.spans import Line, Span, line, span, verdict
-from mainstay.console.render.table import Cell, table
+from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
 from mainstay.runner.budget import FAILURES
 from mainstay.runner.verdict import Verdict
@@ -72,7 +72,7 @@ def live(moment: Moment, now: datetime, columns: int, rows: int = MOST_ROWS) -> 
     """The table: what went wrong, then those in hand, then those that ended, then those that wait."""
     ordered = sorted(moment.hosts, key=lambda host: (_rank(moment, host), natural(host)))
     shown, hidden = ordered[:rows], len(ordered) - rows
-    lines = [line(title(moment, now)), line()]
+    lines = [*wrap(title(moment, now), indent="", columns=columns), line()]
     lines += table([_row(moment, host, now) for host in shown], right=frozenset({2}), columns=columns)
     if hidden > 0:
         lines.append(line(f"  and {times.counted(hidden, 'more host')}"))

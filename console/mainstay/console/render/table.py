@@ -34,12 +34,22 @@ def table(
 
 
 def _widths(rows: Sequence[Sequence[Span]], room: int, widest: int) -> list[int]:
-    """What each column needs, up to half a screen; what is left over goes to the last one. Wide ones give way first."""
+    """What each column needs, up to half a screen; what is left over goes to the last one. Where they are too many, those
+    that can be broken between words give way, the widest first."""
     *first, last = [max(clean.width(row[index].text) for row in rows) for index in range(len(rows[0]))]
     widths = [min(width, widest) for width in first]
-    while sum(widths) > room - min(last, NARROWEST) and max(widths, default=0) > NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+    words = [max(_longest_word(row[index].text) for row in rows) for index in range(len(widths))]
+    over = sum(widths) - (room - min(last, NARROWEST))
+    for _ in range(max(0, over)):
+        slack = [width - max(word, NARROWEST) for width, word in zip(widths, words, strict=True)]
+        if max(slack, default=0) <= 0:
+            break
+        widths[slack.index(max(slack))] -= 1
     return [*widths, min(last, max(NARROWEST, room - sum(widths)))]
+
+
+def _longest_word(text: str) -> int:
+    return max((clean.width(word) for word in text.split()), default=0)
 
 
 def _row(row: Sequence[Span], widths: Sequence[int], right: frozenset[int], indent: str, gap: str) -> list[Line]:

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mainstay.console.render import progress, record
-from mainstay.console.render.spans import line
+from mainstay.console.render.table import wrap
 from mainstay.console.screen import Screen
 from mainstay.runner.request import RunRequest
 from mainstay.runner.verdict import EXIT_CODES
@@ -28,6 +28,17 @@ INTERRUPTED = 130
 
 def execute_and_follow(screen: Screen, app: Application, run: str) -> int:
     """Execute the run in a thread and show it until its record is sealed. Returns the exit code of its verdict."""
+    _follow(screen, app, run)
+    return finished(screen, app, run)
+
+
+def execute_quietly(screen: Screen, app: Application, run: str) -> None:
+    """The same without the record at the end, for a run that was not asked about."""
+    _follow(screen, app, run)
+    screen.say(f"Run {run}: {app.record(run).summary.verdict}.")
+
+
+def _follow(screen: Screen, app: Application, run: str) -> None:
     execution = _Execution(lambda: app.runs.execute(run))
     with _ctrl_c() as pressed, _display(screen) as show:
         execution.start()
@@ -47,7 +58,6 @@ def execute_and_follow(screen: Screen, app: Application, run: str) -> int:
         show(moment(app, run), app.clock.now(), last=True)
     if execution.error is not None:
         raise execution.error
-    return finished(screen, app, run)
 
 
 def finished(screen: Screen, app: Application, run: str) -> int:
@@ -168,7 +178,8 @@ class _Table:
         from rich.text import Text
 
         rows = max(3, self.console.size.height - 5 - len(self.said))
-        lines = [*progress.live(now, at, self.screen.columns, rows), *(line(text) for text in self.said)]
+        said = [row for text in self.said for row in wrap(text, indent="", columns=self.screen.columns)]
+        lines = [*progress.live(now, at, self.screen.columns, rows), *said]
         text = Text(no_wrap=True, overflow="ellipsis")
         for row in lines:
             for part in row:

@@ -55,7 +55,7 @@ def cancel(screen: Screen, run: str, reason: str) -> int:
 @with_screen
 def resume(screen: Screen, run: str, reason: str) -> int:
     from mainstay.console import bootstrap
-    from mainstay.console.verbs._following import execute_and_follow, finished
+    from mainstay.console.verbs._following import execute_and_follow, execute_quietly, finished
 
     with bootstrap.load(screen.site_dir) as app:
         row = app.run_row(run)
@@ -67,7 +67,14 @@ def resume(screen: Screen, run: str, reason: str) -> int:
             screen.say(f"Run {row.id} goes on.")
         if row.id not in app.left_behind([row.id]):
             return _told(screen, row.id, "")
-        return execute_and_follow(screen, app, row.id)
+        taken = app.runs.resume()
+        code = execute_and_follow(screen, app, row.id)
+        for other in taken:
+            # Taking over is not choosy: whatever else a dead process left is in this one's hands now.
+            if other != row.id:
+                screen.say(f"Run {other} was taken up too.")
+                execute_quietly(screen, app, other)
+        return code
 
 
 def _wish(screen: Screen, run: str, wish: str, reason: str) -> int:
