@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Thread
 from typing import TypeVar
 
 from mainstay.inventory.errors import MainstayError
@@ -15,25 +17,38 @@ R = TypeVar("R")
 def for_each(items: Iterable[Host], work: Callable[[Host], R], *, parallel: int) -> dict[str, R | MainstayError]:
     """Host's name → what `work` returned, or the MainstayError that it raised; in the order of `items`.
 
-    At most `parallel` threads. Any other exception is a bug: it is raised here once the work in hand has ended, and
-    nothing new starts after it.
+    At most `parallel` threads. Any other exception is a bug: it is raised here, and nothing new starts after it. Ctrl-C
+    does not wait for the hosts in hand: their threads end with the process.
     """
     if parallel < 1:
         raise ValueError(f"at least one host has to be worked on at a time, not {parallel}")
     hosts = list(items)
-    if not hosts:
-        return {}
+    todo = deque(hosts)
+    done: SimpleQueue[tuple[str, R | MainstayError] | BaseException] = SimpleQueue()
 
-    def guarded(host: Host) -> R | MainstayError:
-        try:
-            return work(host)
-        except MainstayError as error:
-            return error
+    def worker() -> None:
+        while True:
+            try:
+                host = todo.popleft()
+            except IndexError:
+                return
+            try:
+                done.put((host.name, work(host)))
+            except MainstayError as error:
+                done.put((host.name, error))
+            except BaseException as bug:
+                todo.clear()
+                done.put(bug)
 
-    with ThreadPoolExecutor(min(parallel, len(hosts)), thread_name_prefix="host") as pool:
-        futures = {host.name: pool.submit(guarded, host) for host in hosts}
-        try:
-            return {name: future.result() for name, future in futures.items()}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for number in range(min(parallel, len(hosts))):
+        Thread(target=worker, name=f"host-{number}", daemon=True).start()
+    answers: dict[str, R | MainstayError] = {}
+    try:
+        for _ in hosts:
+            answer = done.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            answers[answer[0]] = answer[1]
+    finally:
+        todo.clear()
+    return {host.name: answers[host.name] for host in hosts}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -49,6 +51,34 @@ def test_a_bug_is_not_an_answer() -> None:
 
     with pytest.raises(ZeroDivisionError):
         for_each(HOSTS, work, parallel=2)
+
+
+def test_nothing_new_starts_after_a_bug() -> None:
+    begun: list[str] = []
+
+    def work(host: Host) -> None:
+        begun.append(host.name)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        for_each(HOSTS, work, parallel=1)
+    assert begun == ["h0"]
+
+
+def test_ctrl_c_does_not_wait_for_the_hosts_in_hand() -> None:
+    script = """if True:
+        import os, signal, threading
+        from mainstay.inventory.host import Host
+        from mainstay.runner.shell.parallel import for_each
+        begun = threading.Event()
+        def work(host):
+            begun.set()
+            threading.Event().wait(60)
+        threading.Thread(target=lambda: (begun.wait(), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
+        for_each([Host(name="h", address="10.0.0.1")], work, parallel=1)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert "KeyboardInterrupt" in done.stderr
 
 
 def test_nothing_to_do_is_fine_and_nobody_to_do_it_is_not() -> None:
