@@ -59,11 +59,29 @@ def test_what_is_never_restarted_on_its_own_is_left_and_named_with_the_reason(fl
     assert any("C library" in reason and "dbus.service" in reason for reason in need.reasons)
 
 
+def test_the_login_manager_is_restarted_unless_somebody_sits_at_the_screen(fleet: Fleet, host: Host) -> None:
+    shown = ["systemctl", "show", "--value", "-p", "MainPID", "systemd-logind.service"]
+    with hold(fleet, host) as held:
+        replace(host, "libcrypto.so.3")
+        before = host.exec(shown)
+        host.exec(
+            ["sh", "-c", "mkdir -p /run/systemd/sessions; printf 'UID=1000\\nSEAT=seat0\\n' >/run/systemd/sessions/9"]
+        )
+        done = held.upkeep.restart(held.work, Carefulness())
+        assert "systemd-logind.service (somebody is logged in at its screen)" in done.stale
+        assert host.exec(shown) == before
+
+        host.exec(["rm", "/run/systemd/sessions/9"])
+        done = held.upkeep.restart(held.work, Carefulness())
+        assert done.restarted == ("systemd-logind.service",)
+        assert done.stale == ()
+
+
 def test_the_plan_can_name_services_that_are_left_alone(fleet: Fleet, host: Host) -> None:
     with hold(fleet, host) as held:
         replace(host, "libcrypto.so.3")
 
-        done = held.upkeep.restart(held.work, Carefulness(restart_never=("systemd-journal*", "ssh")))
+        done = held.upkeep.restart(held.work, Carefulness(restart_never=("systemd-journal*", "ssh", "*login*")))
         nothing = held.upkeep.restart(held.work, Carefulness(restart="none"))
 
     assert done.restarted == ()

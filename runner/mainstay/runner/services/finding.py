@@ -13,6 +13,9 @@ _SCRIPT = Path(__file__).with_name("stale.sh").read_bytes()
 DEADLINE = 180.0
 """Seconds. Some 50 ms without needrestart; that one reads every program's libraries and scripts, and takes up to a minute."""
 
+_MANAGER = "systemd-manager"
+"""needrestart's name for PID 1."""
+
 _SSH = ("ssh.service", "sshd.service")
 
 
@@ -44,20 +47,29 @@ def parse(text: str) -> Stale:
             told.append((key.removeprefix("NEEDRESTART-"), value.strip()))
         ended = ended or line == "end"
     rooms = _sorted(processes, files)
-    rooms["service"] |= {unit: set() for key, unit in told if key == "SVC" and unit and unit not in rooms["service"]}
-    rooms["session"] |= {unit: set() for key, unit in told if key == "SESS" and unit and unit not in rooms["session"]}
+    said = {unit for key, unit in told if key == "SVC" and unit}
+    for unit in said - {_MANAGER}:
+        _believe(rooms, unit if "." in unit else f"{unit}.service")
     says = dict(told)
     return Stale(
         services=_units(rooms["service"]),
         sessions=_units(rooms["session"]),
         others=_units(rooms["other"]),
         containers=sum(1 for process in processes.values() if process[3] == "container"),
-        init="1" in processes,
+        init="1" in processes or _MANAGER in said,
         kernel_current=says.get("KCUR", ""),
         kernel_expected=says.get("KEXP", ""),
         kernel_state=_kernel(says.get("KSTA", ""), kernel),
         unknown=not ended,
     )
+
+
+def _believe(rooms: dict[str, dict[str, set[str]]], unit: str) -> None:
+    """A service that needrestart names; it also sees scripts whose modules were replaced. Its word on sshd is not taken: it
+    names it for every open connection from before the restart, our own among them. Its sessions we find ourselves."""
+    if unit in _SSH or unit.startswith("mainstay-"):
+        return
+    rooms["session" if unit.startswith("user@") else "service"].setdefault(unit, set())
 
 
 def _sorted(processes: dict[str, list[str]], files: dict[str, list[str]]) -> dict[str, dict[str, set[str]]]:
@@ -66,13 +78,14 @@ def _sorted(processes: dict[str, list[str]], files: dict[str, list[str]]) -> dic
     for pid, (unit, comm, main, container) in processes.items():
         if container == "container" or pid == "1" or unit.startswith("mainstay-"):
             continue
-        room, name = "other", f"{comm.strip() or 'a process'} ({pid})"
+        who = f"{comm.strip() or 'a process'} ({pid})"
+        room, name = "other", who
         if unit.endswith(".service"):
             room, name = "service", unit
             if unit.startswith("user@"):
                 room = "session"
             elif unit in _SSH and main != "main":
-                room, name = "session", f"{unit}: {name}"  # somebody's connection; sshd keeps it over its restart
+                room, name = "session", f"{unit}: {who}"  # somebody's connection; sshd keeps it over its restart
         elif unit.startswith("session-") and unit.endswith(".scope"):
             room, name = "session", unit
         rooms[room].setdefault(name, set()).update(files.get(pid, []))

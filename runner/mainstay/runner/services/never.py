@@ -17,7 +17,6 @@ BOOT = "it belongs to the boot"
 
 NEVER: tuple[tuple[str, str], ...] = (
     ("dbus*.service", BUS),
-    ("systemd-logind.service", LOGIN),
     ("elogind.service", LOGIN),
     ("user@*.service", LOGIN),
     ("user-runtime-dir@*.service", LOGIN),
@@ -85,15 +84,21 @@ NEVER: tuple[tuple[str, str], ...] = (
     ("zfs-fuse.service", STORAGE),
     ("zfs-zed.service", STORAGE),
     ("drbd*.service", STORAGE),
+    ("rc-local.service", BOOT),
     ("emergency.service", BOOT),
     ("rescue.service", BOOT),
     ("apt-daily*.service", TASK),
     ("unattended-upgrades.service", TASK),
     ("dnf-automatic*.service", TASK),
+    ("cron-*.service", TASK),
     ("mainstay-*.service", TASK),
 )
-"""(pattern of a unit's name, reason). ssh is not among them: Debian's unit has KillMode=process, and sshd hands its socket
-to nobody, so that connections outlive the restart; services/restarting.py checks that before it restarts one."""
+"""(pattern of a unit's name, reason).
+
+Two are not among them, and restart.sh looks closer before it restarts them. ssh: with KillMode=process (Debian's and Red
+Hat's units) open connections outlive it. systemd-logind: it keeps its sessions in /run and finds them again, unless one of
+them has a seat (a screen and a keyboard), which most servers never have; without this exception every update of OpenSSL
+would leave every server degraded."""
 
 
 def reason(unit: str, also: Sequence[str] = ()) -> str:

@@ -16,6 +16,12 @@ for unit in "$@"; do
       case $(systemctl show -p KillMode -- "$unit") in *=process | *=none) ;; *) why="stopping it would end its connections" ;; esac
       ;;
   esac
+  case $unit in
+    systemd-logind.service)
+      # it keeps its sessions over a restart, but not the screen and keyboard that it handed to one of them
+      if grep -qs '^SEAT=' /run/systemd/sessions/*; then why="somebody is logged in at its screen"; fi
+      ;;
+  esac
   case $(systemctl show -p RefuseManualStop -- "$unit") in *=yes) why="it refuses to be stopped by hand" ;; esac
   if [ "$why" ]; then
     printf 'kept\t%s\t%s\n' "$unit" "$why"
