@@ -299,6 +299,7 @@ class Application:
             matches=lambda selector, host: parse(selector).matches(host),
             clock=self.clock,
             listener=self.waves,
+            captures_max_size=self.site.captures_max_size,
             gate=lambda request: (
                 WindowGate(request.window, break_glass=request.break_glass) if request.window else AlwaysOpen()
             ),
