@@ -1,4 +1,4 @@
-"""A process with an engine, for tests that kill it: `python engine_process.py STATE LOG start|recover|idle [options]`.
+"""A process with an engine, for tests that kill it: `python engine_process.py STATE LOG start|recover|leave|idle [options]`.
 
 Every step appends `begin|end executor workflow step` to LOG in one write, so that what was repeated or lost can be counted
 whatever dies in between.
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("state", type=Path)
     parser.add_argument("log", type=Path)
-    parser.add_argument("mode", choices=["start", "recover", "idle"])
+    parser.add_argument("mode", choices=["start", "recover", "leave", "idle"])
     parser.add_argument("--hosts", type=int, default=6)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--parallel", type=int, default=3)
@@ -57,6 +57,13 @@ def main() -> None:
     if options.mode == "idle":
         print("RECOVERED", len(engine.recover()), flush=True)  # as `serve` does; there is nothing to take over
         sys.stdin.read()
+    elif options.mode == "leave":
+        print("RECOVERED", len(engine.recover()), flush=True)
+        engine.start("run", RUN, None)
+        while not options.log.exists() or f"begin {engine.executor}" not in options.log.read_text():
+            time.sleep(0.01)
+        engine.close(wait=0.1)
+        print("LEFT", flush=True)
     else:
         if options.mode == "recover":
             print("RECOVERED", len(engine.recover()), flush=True)

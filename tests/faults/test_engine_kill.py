@@ -171,6 +171,18 @@ def test_a_stopped_process_is_not_taken_for_a_dead_one(processes: Processes) -> 
     assert {executor for _, executor, *_ in processes.lines()} == {owner}
 
 
+def test_a_process_that_lets_go_does_not_hang_on_its_steps(processes: Processes) -> None:
+    """A second Ctrl-C: the terminal is free at once, whether the run was begun here or taken over."""
+    for taken_over in ("0", "4"):
+        process = processes.start("leave", "--seconds", "600")
+        assert said(process, "RECOVERED") == taken_over
+        said(process, "LEFT")
+        assert process.wait(10) == 0
+    assert len(unfinished(processes.state)) == 4
+    last = processes.start("recover")
+    assert said(last, "RESULT") == str(HOSTS * STEPS)
+
+
 def unfinished(state: Path) -> dict[str, str]:
     client = DbosClient(state)
     try:

@@ -245,3 +245,19 @@ def test_it_is_quiet(makes: Makes, capfd: pytest.CaptureFixture[str]) -> None:
         engine.start("work", "w1", None).result(WAIT)
     engine.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_looking_imports_nothing_slow(makes: Makes) -> None:
+    makes().close()
+    program = (
+        "import sys; from pathlib import Path; from mainstay.runner.engine.adapters.dbos_client import DbosClient\n"
+        "print(DbosClient(Path(sys.argv[1])).unfinished(), sorted({'dbos', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    argv = [sys.executable, "-c", program, str(makes.directory)]
+    assert subprocess.run(argv, capture_output=True, text=True).stdout == "{} []\n"
+
+
+def test_a_client_of_a_state_that_has_run_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "engine.db").touch()
+    with pytest.raises(EngineUnusable, match="empty or not there"):
+        DbosClient(tmp_path)

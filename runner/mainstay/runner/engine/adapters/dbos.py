@@ -23,18 +23,9 @@ from sqlalchemy.exc import DBAPIError
 from ulid import ULID
 
 from mainstay.inventory.value import Json
+from mainstay.runner.engine.adapters.dbos_client import EXECUTORS, TAKEN_OVER, UNFINISHED, owner
 from mainstay.runner.engine.adapters.dbos_context import WAKE, DbosContext, Left
-from mainstay.runner.engine.adapters.dbos_store import (
-    EXECUTORS,
-    TAKEN_OVER,
-    UNFINISHED,
-    JsonSerializer,
-    log,
-    owner,
-    prepare,
-    quiet,
-    unusable,
-)
+from mainstay.runner.engine.adapters.dbos_store import JsonSerializer, log, prepare, quiet, unusable
 from mainstay.runner.engine.answers import describe, plain, read_workflow
 from mainstay.runner.engine.contract import (
     Context,
@@ -79,6 +70,7 @@ class DbosEngine:
         self._launched = False
         self._takes_over = False
         self._abandoned = False
+        self._thread = threading.local()
         self.waiting: set[tuple[str, str]] = set()
         self.closing = threading.Event()
 
@@ -125,10 +117,31 @@ class DbosEngine:
         def run(envelope: Json) -> Json:
             id = DBOS.workflow_id
             assert id is not None, "DBOS calls this inside a workflow"
-            return self._run(id, body, envelope)
+            if getattr(self._thread, "ours", False):
+                return self._run(id, body, envelope)
+            return self._beside(id, lambda: self._run(id, body, envelope))
 
         # Without a limit on recoveries: a run that was interrupted a hundred times is still to be brought to its end.
         return DBOS.workflow(name=name, max_recovery_attempts=None)(run)
+
+    def _beside(self, id: str, run: Callable[[], Json]) -> Json:
+        """Run on a thread that the process's end does not wait for. Workflows that are taken over come on one of DBOS's
+        pool, which Python waits for at its end, however long their step takes."""
+        future, context = Future[Json](), contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                future.set_result(context.run(run))
+            except BaseException as error:  # told to the thread that waits
+                future.set_exception(error)
+            self._left()
+
+        threading.Thread(target=work, name=f"workflow-{id}", daemon=True).start()
+        with self._changed:
+            self._changed.wait_for(lambda: future.done() or self._abandoned)
+        if not future.done():
+            raise Left(stopped(id))
+        return future.result()
 
     def _run(self, id: str, body: Body, envelope: Json) -> Json:
         """A workflow's body between DBOS and ours. What leaves as an exception is not recorded: it stays unfinished."""
@@ -212,6 +225,7 @@ class DbosEngine:
     def _here(self, workflow: str, id: str, envelope: Json) -> Json:
         if self._status(id) is not None:
             return self.follow(id, None)
+        self._thread.ours = True
         with SetWorkflowID(id):
             return self._functions[workflow](envelope)
 
@@ -253,10 +267,10 @@ class DbosEngine:
             raise WorkflowFailed(f"{id}: there is no such workflow") from error
 
     def unfinished(self) -> dict[str, str]:
-        return {row.workflow_id: owner(row) for row in self._unfinished()}
+        return {row.workflow_id: _owner(row) for row in self._unfinished()}
 
     def _unfinished(self, **only: Any) -> list[WorkflowStatus]:
-        return outside(lambda: DBOS.list_workflows(status=UNFINISHED, load_input=False, load_output=False, **only))
+        return outside(lambda: DBOS.list_workflows(status=[*UNFINISHED], load_input=False, load_output=False, **only))
 
     def alive(self, executor: str) -> bool:
         return self._liveness.alive(executor)
@@ -264,7 +278,7 @@ class DbosEngine:
     def recover(self) -> list[str]:
         with self._liveness.recovering():
             rows = self._unfinished(app_version=VERSION)
-            lost = [row for row in rows if row.name in self._bodies and not self.alive(owner(row))]
+            lost = [row for row in rows if row.name in self._bodies and not self.alive(_owner(row))]
             queue = TAKEN_OVER + self._executor
             if lost and not self._takes_over:
                 DBOS.register_queue(queue, polling_interval_sec=POLL, on_conflict="always_update")
@@ -277,7 +291,7 @@ class DbosEngine:
 
     def _sweep(self) -> None:
         """Forget the dead: their lock files, and the queues through which they had taken over."""
-        owners = {owner(row) for row in self._unfinished()}
+        owners = {_owner(row) for row in self._unfinished()}
         for executor in self._liveness.seen():
             if executor not in owners and not self.alive(executor):
                 self._liveness.forget(executor)
@@ -345,6 +359,10 @@ def stopped(id: str) -> EngineStopped:
     return EngineStopped(
         f"{id}: this process no longer works on it; it is unfinished", hint="`mainstay runs resume` takes it up again."
     )
+
+
+def _owner(row: WorkflowStatus) -> str:
+    return owner(row.status, row.queue_name, row.executor_id)
 
 
 def outside(call: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""`engine.db` as DBOS keeps it: the file, the format of what goes in, who owns what, and a look from outside."""
+"""`engine.db` as DBOS keeps it: the file, and the format of what goes in."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import json
 import logging
 import os
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOSClient, Serializer, WorkflowStatus
-from dbos import error as dbos_errors
+from dbos import Serializer
 from sqlalchemy.exc import DBAPIError
 
-from mainstay.runner.engine.contract import EngineUnusable, JsonValue, WorkflowFailed
-from mainstay.runner.engine.liveness import Liveness
+from mainstay.runner.engine.adapters.dbos_client import FILE, DbosClient, check_library, url
+from mainstay.runner.engine.contract import EngineUnusable, JsonValue
 
-FILE = "engine.db"
-EXECUTORS = "executors"
-UNFINISHED = ["PENDING", "ENQUEUED", "DELAYED"]
-TAKEN_OVER = "taken-over-by-"
-"""Prefix of the queue that a takeover goes through; the rest is the id of the executor that takes over."""
+__all__ = ["FILE", "DbosClient", "JsonSerializer", "check_library", "log", "prepare", "quiet", "unusable"]
 
 log = logging.getLogger("mainstay.runner.engine")
 log.addHandler(logging.NullHandler())
@@ -64,18 +58,8 @@ def quiet() -> None:
     theirs.setLevel(logging.WARNING)
 
 
-def check_library() -> None:
-    """DBOS picks its time function by Python's version where SQLite's matters: 3.12 with SQLite before 3.42 fails."""
-    if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42):
-        raise EngineUnusable(
-            f"the engine needs SQLite 3.42 or newer under Python {sys.version_info.major}.{sys.version_info.minor}; "
-            f"this one brings {sqlite3.sqlite_version}",
-            hint="Run mainstay with Python 3.11, or with a Python built against a newer SQLite.",
-        )
-
-
 def prepare(directory: Path) -> str:
-    """Make `engine.db` (0600, write-ahead log) in the folder where it is not; returns its URL."""
+    """Make `engine.db` (0600, write-ahead log) in the folder where it is not; returns its URL. Raises EngineUnusable."""
     check_library()
     path = directory / FILE
     try:
@@ -100,45 +84,3 @@ def unusable(directory: Path, error: DBAPIError) -> EngineUnusable:
     if "locked" in str(error.orig):
         hint = "Another process holds it for writing; is one stopped, or in a debugger?"
     return EngineUnusable(f"{directory / FILE}: {error.orig}", hint=hint)
-
-
-def url(directory: Path) -> str:
-    return f"sqlite:///{(directory / FILE).absolute()}"
-
-
-def owner(status: WorkflowStatus) -> str:
-    """The executor that a workflow belongs to; one that waits to be taken over belongs to whoever takes it over."""
-    queue = status.queue_name or ""
-    if status.status != "PENDING" and queue.startswith(TAKEN_OVER):
-        return queue.removeprefix(TAKEN_OVER)
-    return status.executor_id or ""
-
-
-class DbosClient:
-    """A look at the engine from a process that runs nothing: never launches, recovers nothing, makes no file."""
-
-    def __init__(self, directory: Path) -> None:
-        quiet()
-        if not (directory / FILE).exists():
-            raise EngineUnusable(f"{directory / FILE} is not there", hint="Nothing has been run with this state yet.")
-        self._liveness = Liveness(directory / EXECUTORS)
-        self._client = DBOSClient(
-            system_database_url=url(directory), serializer=JsonSerializer(), application_name="mainstay"
-        )
-
-    def unfinished(self) -> dict[str, str]:
-        """id → executor id of every workflow that has not ended."""
-        rows = self._client.list_workflows(status=UNFINISHED, load_input=False, load_output=False)
-        return {row.workflow_id: owner(row) for row in rows}
-
-    def alive(self, executor: str) -> bool:
-        return self._liveness.alive(executor)
-
-    def signal(self, id: str, topic: str, message: JsonValue) -> None:
-        try:
-            self._client.send(id, message, topic)
-        except dbos_errors.DBOSNonExistentWorkflowError as error:
-            raise WorkflowFailed(f"{id}: there is no such workflow") from error
-
-    def close(self) -> None:
-        self._client.destroy()
