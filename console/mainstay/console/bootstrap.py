@@ -18,7 +18,7 @@ from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.secrets import Secrets
 from mainstay.inventory.selectors import parse, pick
-from mainstay.inventory.site import Site, find_site
+from mainstay.inventory.site import MAIN, Site, find_site
 from mainstay.inventory.stamp import stamp
 from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Json
@@ -59,7 +59,10 @@ def site_folder(given: Path | None) -> Path:
     folder = given.expanduser()
     if not folder.is_dir():
         raise UsageError(f"{given} is no folder", hint="--site takes a site's folder; mainstay init DIR makes one.")
-    return find_site(folder)
+    if find_site(folder) != folder.resolve():
+        # Named on purpose: the site of a folder above it is another one than was meant.
+        raise UsageError(f"no {MAIN} in {folder}", hint="--site takes a site's folder; mainstay init DIR makes one.")
+    return folder.resolve()
 
 
 def load(given: Path | None) -> Application:
@@ -248,7 +251,7 @@ class Application:
     def upkeep(self) -> Upkeep:
         from mainstay.runner.host_upkeep import HostUpkeep
 
-        return HostUpkeep()
+        return HostUpkeep(root=self.site.root)
 
     @cached_property
     def operations(self) -> Mapping[str, OperationFactory]:

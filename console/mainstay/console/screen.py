@@ -77,7 +77,7 @@ class Screen:
     @property
     def live(self) -> bool:
         """Whether a table may be drawn over itself on stderr."""
-        return _terminal(sys.stderr)
+        return _terminal(sys.stderr) and shutil.get_terminal_size((100, 24)).columns >= NARROWEST
 
     def colour(self, stream: TextIO) -> bool:
         return _terminal(stream) and not os.environ.get("NO_COLOR")

@@ -77,7 +77,8 @@ class VerbGroup(click.Group):
         self.params = [*self.params, *common_options()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if self.default and not {"--help", "-h"} & set(args):
+        # While a shell completes, the word that is being typed may become one of ours.
+        if self.default and not ctx.resilient_parsing and not {"--help", "-h"} & set(args):
             word = _first_word(args)
             if word is None or word not in self.commands:
                 args = [self.default, *args]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from mainstay.console.render import progress, record
 from mainstay.console.render.table import wrap
 from mainstay.console.screen import Screen
+from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
-from mainstay.runner.verdict import EXIT_CODES
+from mainstay.runner.verdict import EXIT_CODES, Verdict
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -39,12 +40,13 @@ def execute_quietly(screen: Screen, app: Application, run: str) -> None:
 
 
 def _follow(screen: Screen, app: Application, run: str) -> None:
+    watch = Watch(app, run)
     execution = _Execution(lambda: app.runs.execute(run))
     with _ctrl_c() as pressed, _display(screen) as show:
         execution.start()
         asked = False
         while not execution.ended.wait(EVERY):
-            show(moment(app, run), app.clock.now())
+            show(watch.now(), app.clock.now())
             if pressed.times and not asked:
                 asked = True
                 app.state.wish(run, "cancel", by=app.requested_by, reason="Ctrl-C")
@@ -55,7 +57,7 @@ def _follow(screen: Screen, app: Application, run: str) -> None:
             if pressed.times > 1:
                 show.close()
                 _let_go(screen, run)
-        show(moment(app, run), app.clock.now(), last=True)
+        show(watch.now(), app.clock.now(), last=True)
     if execution.error is not None:
         raise execution.error
 
@@ -67,30 +69,45 @@ def finished(screen: Screen, app: Application, run: str) -> int:
     return EXIT_CODES[sealed.summary.verdict]
 
 
-def moment(app: Application, run: str) -> progress.Moment:
-    """The run as the state tells it now."""
-    row = app.state.run(run)
-    assert row is not None, "a run that is followed has a row"
-    request = RunRequest.from_json(row.request)
-    parts = {part.host: part for part in app.state.parts(run)}
-    waves = app.waves.of.get(run)
-    outcomes = {**app.state.outcomes(run), **{host: part.verdict for host, part in parts.items()}}
-    return progress.Moment(
-        run=run,
-        plan=row.plan,
-        state=row.state,
-        hosts=[host.name for host in request.hosts],
-        started_at=row.started_at,
-        wave=row.wave,
-        waves=len(waves) if waves else None,
-        parallel=request.careful.parallel,
-        tolerated=request.careful.budget.of(sum(len(wave) for wave in waves) if waves else len(request.hosts)),
-        outcomes=outcomes,
-        notes=app.state.notes(run),
-        reasons={host: part.reason for host, part in parts.items()},
-        took={host: record.elapsed(part) for host, part in parts.items()},
-        wish=row.wish,
-    )
+class Watch:
+    """Looks at a run in the state, again and again; what can't have changed since is not read again."""
+
+    def __init__(self, app: Application, run: str) -> None:
+        row = app.state.run(run)
+        assert row is not None, "a run that is followed has a row"
+        request = RunRequest.from_json(row.request)
+        self._app = app
+        self._run = run
+        self._hosts = [host.name for host in request.hosts]
+        self._careful = request.careful
+        self._outcomes: dict[str, Verdict] = {}
+        self._parts: dict[str, HostPart] = {}
+
+    def now(self) -> progress.Moment:
+        state, run = self._app.state, self._run
+        row = state.run(run)
+        assert row is not None, "a run that is followed has a row"
+        outcomes = state.outcomes(run)
+        if outcomes != self._outcomes or row.state == "ended" or len(self._parts) < len(outcomes):
+            self._outcomes = outcomes
+            self._parts = {part.host: part for part in state.parts(run)}
+        waves = self._app.waves.of.get(run)
+        return progress.Moment(
+            run=run,
+            plan=row.plan,
+            state=row.state,
+            hosts=self._hosts,
+            started_at=row.started_at,
+            wave=row.wave,
+            waves=len(waves) if waves else None,
+            parallel=self._careful.parallel,
+            tolerated=self._careful.budget.of(sum(len(wave) for wave in waves) if waves else len(self._hosts)),
+            outcomes={**outcomes, **{host: part.verdict for host, part in self._parts.items()}},
+            notes=state.notes(run),
+            reasons={host: part.reason for host, part in self._parts.items()},
+            took={host: record.elapsed(part) for host, part in self._parts.items()},
+            wish=row.wish,
+        )
 
 
 class _Execution:

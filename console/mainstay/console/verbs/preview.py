@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
 
 
 @verb(help="What a run of PLAN would do, per host: updates, the way back, reboots, what is left out and why.")
-@click.argument("plan")
+@click.argument("plan", shell_complete=completing.plans)
 @click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of the plan's hosts that this picks.")
 @click.option("--all", "everything", is_flag=True, help="Every package and everything that is left out.")
 def command(screen: Screen, plan: str, selector: str | None, everything: bool) -> int:

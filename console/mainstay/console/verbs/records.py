@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import VerbGroup, with_screen
 
@@ -36,7 +37,7 @@ def list_records(screen: Screen, last: int) -> int:
 
 
 @command.command(help="One record, whole. ID: a run's id, its beginning or end, or the record's number.")
-@click.argument("id")
+@click.argument("id", shell_complete=completing.runs)
 @click.option("--host", "hosts", multiple=True, metavar="HOST", help="Only this host's part; may be given again.")
 @click.option("--full", is_flag=True, help="With everything that each step printed on the host.")
 @with_screen
@@ -100,7 +101,7 @@ def export(screen: Screen, as_csv: bool) -> int:
 
 
 @command.command(help="Note that somebody has looked at a record. Not available yet.")
-@click.argument("id")
+@click.argument("id", shell_complete=completing.runs)
 @click.option("--reason", required=True, metavar="TEXT", help="Why it is settled.")
 @with_screen
 def ack(screen: Screen, id: str, reason: str) -> int:

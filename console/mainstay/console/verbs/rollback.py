@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
 
@@ -14,7 +15,7 @@ from mainstay.console.verb import verb
         "first. Safe to call twice: what has gone back already is left alone."
     )
 )
-@click.argument("run")
+@click.argument("run", shell_complete=completing.runs)
 @click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of the run's hosts that this picks.")
 @click.option("--force", is_flag=True, help="Although a later run changed the same packages.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the record.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
 
@@ -14,7 +15,7 @@ from mainstay.console.verb import verb
         "terminal, never of the hosts. The exit code is the run's verdict."
     )
 )
-@click.argument("plan")
+@click.argument("plan", shell_complete=completing.plans)
 @click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of the plan's hosts that this picks.")
 @click.option(
     "--break-glass", default="", metavar="REASON", help="Pass window, freeze and approval; loud in the record."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import VerbGroup, with_screen
 
@@ -34,7 +35,7 @@ def list_runs(screen: Screen) -> int:
 
 
 @command.command(help="Ask a run to start nothing new until it is resumed. Acts between hosts.")
-@click.argument("run")
+@click.argument("run", shell_complete=completing.runs_in_flight)
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the record.")
 @with_screen
 def pause(screen: Screen, run: str, reason: str) -> int:
@@ -42,7 +43,7 @@ def pause(screen: Screen, run: str, reason: str) -> int:
 
 
 @command.command(help="Ask a run to stop between hosts: what is in hand is brought to its end, nothing new starts.")
-@click.argument("run")
+@click.argument("run", shell_complete=completing.runs_in_flight)
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the record.")
 @with_screen
 def cancel(screen: Screen, run: str, reason: str) -> int:
@@ -50,7 +51,7 @@ def cancel(screen: Screen, run: str, reason: str) -> int:
 
 
 @command.command(help="Let a paused run go on; take up a run whose process is gone, and follow it.")
-@click.argument("run")
+@click.argument("run", shell_complete=completing.runs_in_flight)
 @click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the record.")
 @with_screen
 def resume(screen: Screen, run: str, reason: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
 
@@ -11,7 +12,7 @@ from mainstay.console.verb import verb
 @verb(
     help="Why HOST (or one PACKAGE on it) is not fully patched: what each plan would do there and what it leaves out."
 )
-@click.argument("host")
+@click.argument("host", shell_complete=completing.hosts)
 @click.argument("package", required=False)
 def command(screen: Screen, host: str, package: str | None) -> int:
     from mainstay.console import bootstrap
