@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from mainstay.inventory.errors import Refused
 from mainstay.runner.operation import HostWork, Outcome
@@ -24,9 +25,13 @@ INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"
 """What a hook on the controller sees of mainstay's own environment: nothing that may hold a secret by reference."""
 
 
-def run_hook(hook: Hook, work: HostWork, *, environ: Mapping[str, str] | None = None) -> Outcome:
-    """Run one hook to its end. A host's hook carries the fence. Raises Refused for a playbook, and what Shell raises
-    (except for a hook that ran out of time: that is an outcome)."""
+def run_hook(
+    hook: Hook, work: HostWork, *, environ: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Outcome:
+    """Run one hook to its end. A host's hook carries the fence. folder: where one on the controller runs.
+
+    Raises Refused for a playbook, and what Shell raises (except for a hook that ran out of time: that is an outcome).
+    """
     told = {"MAINSTAY_RUN": work.run, "MAINSTAY_HOST": work.host.name, "MAINSTAY_ADDRESS": work.host.address}
     if hook.playbook is not None:
         raise Refused(
@@ -36,7 +41,8 @@ def run_hook(hook: Hook, work: HostWork, *, environ: Mapping[str, str] | None = 
     if hook.controller is not None:
         source = os.environ if environ is None else environ
         inherited = {name: source[name] for name in INHERITED if name in source}
-        return run_here(hook.controller, {**inherited, **told}, deadline=hook.timeout, output=work.output)
+        env = {**inherited, **told}
+        return run_here(hook.controller, env, deadline=hook.timeout, output=work.output, folder=folder)
     return _on_host(hook, work, told)
 
 
@@ -74,7 +80,12 @@ def _ended(name: str, output: Output) -> Outcome:
 
 
 def run_here(
-    argv: tuple[str, ...], env: Mapping[str, str], *, deadline: float, output: Callable[[bytes], None]
+    argv: tuple[str, ...],
+    env: Mapping[str, str],
+    *,
+    deadline: float,
+    output: Callable[[bytes], None],
+    folder: Path | None = None,
 ) -> Outcome:
     """A command on this machine: no shell, its own process group, ended as a whole when its time is up."""
     try:
@@ -85,6 +96,7 @@ def run_here(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=folder,
         )
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
@@ -29,6 +30,8 @@ class HostUpkeep:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     come_back: float = COME_BACK
+    root: Path | None = None
+    """The site's folder: hooks on the controller run there. None: where mainstay was started."""
 
     def probe(self, shell: Shell) -> Facts:
         return probing.gather(shell)
@@ -67,7 +70,7 @@ class HostUpkeep:
         return f"was up before and is not now: {', '.join(gone)}" if gone else ""
 
     def hook(self, work: HostWork, hook: Hook) -> Outcome:
-        return run_hook(hook, work)
+        return run_hook(hook, work, folder=self.root)
 
     def fence_updaters(self, work: HostWork, seconds: float, wait: float) -> tuple[str, ...]:
         return updaters.fence_on(

@@ -104,6 +104,17 @@ def test_a_hook_here_sees_the_run_and_the_host_and_no_secret() -> None:
     assert told == {"HOME": "/h", "MAINSTAY_RUN": "run1", "MAINSTAY_HOST": "web1", "MAINSTAY_ADDRESS": "web1.test"}
 
 
+def test_a_hook_here_runs_in_the_sites_folder(tmp_path: Path) -> None:
+    (tmp_path / "hooks").mkdir()
+    script = tmp_path / "hooks" / "drain"
+    script.write_text("#!/bin/sh\npwd\n")
+    script.chmod(0o755)
+    said: list[bytes] = []
+
+    assert run_hook(Hook(controller=("hooks/drain",)), work(FakeHost("web1"), said), folder=tmp_path).ok
+    assert b"".join(said).decode().strip() == str(tmp_path)
+
+
 def test_a_hook_on_the_host_carries_the_fence_its_user_and_its_time() -> None:
     host = FakeHost("web1").answer("drain", "drained\n")
     run_hook(Hook(command=("drain",), timeout="7s"), work(host))
