@@ -266,11 +266,13 @@ class ShellSuite:
         assert held.poll("once", done.offset) == JobState(JobStatus.EXITED, 3, b"", done.offset)
 
     def test_a_job_goes_on_without_us_and_is_found_again(self, rig: Rig, held: Shell) -> None:
-        held.launch(Job("long", "echo begun; sleep 2; echo ended; exit 0"), MINE)
+        go = f"{rig.scratch}/go"
+        held.launch(Job("long", 'echo begun; until [ -e "$1" ]; do sleep 0.1; done; echo ended', (go,)), MINE)
         assert held.poll("long").status is JobStatus.RUNNING
         rig.break_contact()
         again = rig.shells.open(rig.host)
         assert again.poll("long").status is JobStatus.RUNNING
+        again.put(b"", go, fence=MINE)
         assert until_it_ends(again, "long").output == b"begun\nended\n"
         again.close()
 
