@@ -14,6 +14,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
+from sqlalchemy import event
 
 from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_store import DbosClient, JsonSerializer
@@ -245,6 +247,44 @@ def test_it_is_quiet(makes: Makes, capfd: pytest.CaptureFixture[str]) -> None:
         engine.start("work", "w1", None).result(WAIT)
     engine.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_disk_leaves_the_run_unfinished_and_it_goes_on_when_there_is_room(makes: Makes) -> None:
+    done = Deeds()
+
+    def child(ctx: Context, argument: JsonValue) -> JsonValue:
+        return len([ctx.step(f"s{number}", lambda number=number: done.do(number)) for number in range(40)])  # type: ignore[misc]
+
+    def parent(ctx: Context, argument: JsonValue) -> JsonValue:
+        return ctx.enqueue("child", f"{ctx.id}/c", None, queue="q", parallel=1).result()
+
+    makes(child=child, parent=parent).close()
+    pages = (makes.directory / "engine.db").stat().st_size // 4096
+
+    def small(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages + 40}")
+
+    event.listen(sqlalchemy.Engine, "connect", small)
+    try:
+        first = makes(child=child, parent=parent)
+        with pytest.raises(EngineStopped, match="disk is full"):
+            first.start("parent", "p1", None).result(WAIT)
+        assert sorted(first.unfinished()) == ["p1", "p1/c"]
+        first.close()
+    finally:
+        event.remove(sqlalchemy.Engine, "connect", small)
+    before = len(done)
+    assert 0 < before < 40
+    second = makes(child=child, parent=parent)
+    assert sorted(second.recover()) == ["p1", "p1/c"]
+    assert second.start("parent", "p1", None).result(WAIT) == 40
+    assert done == [*range(before), *range(before - 1, 40)]  # only the step whose end could not be kept was done again
+
+
+class Deeds(list[int]):
+    def do(self, number: int) -> str:
+        self.append(number)
+        return "x" * 8000
 
 
 def test_looking_imports_nothing_slow(makes: Makes) -> None:

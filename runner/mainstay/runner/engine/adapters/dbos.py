@@ -346,7 +346,7 @@ class DbosHandle:
         except TimeoutError as error:
             raise TimeoutError(f"{self._id} has not ended yet") from error
         except Left as left:
-            raise stopped(self._id) from left.cause
+            raise stopped(self._id, left.cause) from left.cause
         return read_workflow(self._id, recorded)
 
     def done(self) -> bool:
@@ -355,10 +355,13 @@ class DbosHandle:
         return self._engine.recorded(self._id) is not None
 
 
-def stopped(id: str) -> EngineStopped:
-    return EngineStopped(
-        f"{id}: this process no longer works on it; it is unfinished", hint="`mainstay runs resume` takes it up again."
-    )
+def stopped(id: str, cause: BaseException | None = None) -> EngineStopped:
+    why = "this process no longer works on it"
+    if isinstance(cause, DBAPIError):
+        why = f"the engine's store failed: {cause.orig}"
+    elif isinstance(cause, EngineStopped):
+        why = cause.message
+    return EngineStopped(f"{id} is unfinished: {why}", hint="`mainstay runs resume` takes it up again.")
 
 
 def _owner(row: WorkflowStatus) -> str:
