@@ -327,11 +327,9 @@ class Application:
 
     def left_behind(self, runs: Collection[str]) -> set[str]:
         """Those of the runs in flight that no living process works on. Starts nothing."""
-        from mainstay.runner.engine.adapters.dbos_store import DbosClient
+        from mainstay.runner.engine.adapters.dbos_client import DbosClient
         from mainstay.runner.engine.contract import EngineUnusable
 
-        if not runs:
-            return set()
         try:
             client = DbosClient(self.stores.directory)
         except EngineUnusable:
