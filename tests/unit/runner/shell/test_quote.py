@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.runner.shell import quote as exported
@@ -18,6 +18,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @pytest.mark.parametrize("shell", [name for name in ("sh", "bash", "busybox", "zsh") if shutil.which(name)])
 def test_every_argument_arrives_as_it_is(shell: str) -> None:
+    @settings(deadline=None)  # starting a process takes as long as the machine lets it
     @given(st.lists(WORDS, min_size=1, max_size=4))
     def arrives(words: list[str]) -> None:
         argv = [shell, *(["sh"] if shell == "busybox" else []), "-c", quote(["printf", "%s\\0", *words])]
