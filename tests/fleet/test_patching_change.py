@@ -44,7 +44,7 @@ def test_the_real_security_updates_go_in_and_come_back_exactly(fleet: Fleet, hos
         assert (done.outcome.ok, done.wrong) == (True, ())
         assert host.installed() == {**before, **fleet.repository.updates()}
         assert host.exec(["apt-mark", "showauto"]) == marks
-        assert op.readiness(done.undo) == (done.forecast.count, done.forecast.count)
+        assert op.readiness(done.undo) == (len(done.change.items), len(done.change.items))
         assert set(one.artifacts.hashes("package")) == {item.sha256 for item in done.change.items}
         assert done.before["packages_digest"] != done.after["packages_digest"]
 
@@ -118,11 +118,11 @@ def test_a_held_lock_names_its_holder(one: Bench) -> None:
     wait_until(lambda: "held" in one.machine.exec(["ls", "/run"]), "the lock is held", deadline=30)
     with (
         one.working() as work,
-        pytest.raises(Refused, match=r"busy: python3 .*\(pid \d+\) holds /var/lib/dpkg/lock-front"),
+        pytest.raises(Refused, match=r"busy: \S*python3 .*\(pid \d+\) holds /var/lib/dpkg/lock-front"),
     ):
         operation().prepare(work, wait=1)
 
-    assert any("waiting: python3" in line for line in one.said)
+    assert any("python3" in line and line.startswith("waiting: ") for line in one.said)
 
 
 def test_a_dead_mirror_refuses_before_anything_changes(fleet: Fleet, one: Bench) -> None:
@@ -212,6 +212,7 @@ def test_untested_is_marked_or_left_out(fleet: Fleet, one: Bench) -> None:
     forecast, nothing = one.preview(operation(updates=WEB)), {"version": 1, "packages": {}}
 
     with one.working() as work:
+        operation().prepare(work, wait=5)
         taken = operation(updates=WEB).resolve(work, forecast, nothing)
         left = operation(updates=WEB, untested="refuse").resolve(work, forecast, nothing)
 
@@ -259,7 +260,7 @@ def test_what_somebody_changes_between_the_set_and_the_apply_stops_it(fleet: Fle
         outcome, _ = one.apply(work, op, change)
 
     assert not outcome.ok and "nothing was installed" in outcome.detail
-    assert one.machine.installed()["demo-web"] == "1.0"
+    assert one.machine.exec(["dpkg-query", "-W", "demo-web"]) == "demo-web\t1.0\n"
 
 
 def test_changes_of_others_are_seen_and_ours_are_not(fleet: Fleet, one: Bench) -> None:

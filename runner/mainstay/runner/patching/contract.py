@@ -172,8 +172,9 @@ class PackageManager(Protocol):
     def simulate_each(self, shell: Shell, wants: Sequence[Want], rights: Rights, *, real: bool) -> list[Simulation]:
         """As many simulations as wants, in one round trip: which of them brings what along."""
 
-    def inspect(self, shell: Shell) -> tuple[dict[str, Installed], tuple[str, ...]]:
-        """(everything installed by name, what the package manager's own audit complains about)."""
+    def inspect(self, shell: Shell, *, real: bool) -> tuple[dict[str, Installed], tuple[str, ...]]:
+        """(everything installed by name, what is not well). real: as root, with the package manager's own audit; a login
+        without rights sees the packages' states alone."""
 
     def unlock(self, work: HostWork, wait: float) -> None:
         """Wait until nobody else holds the package manager. Raises Refused naming the holder."""

@@ -108,7 +108,7 @@ class PatchOperation:
         return foreign(self.manager.log_since(work.shell, mark), change)
 
     def snapshot(self, work: HostWork, change: Change) -> Json:
-        installed, _ = self.manager.inspect(work.shell)
+        installed, _ = self.manager.inspect(work.shell, real=True)
         here = {name: one for name, one in installed.items() if one.state == "installed"}
         lines = sorted(f"{one.name.split(':')[0]}:{one.arch}={one.version}" for one in here.values())
         named = sorted(item.name for item in change.items if item.name in here)
@@ -130,7 +130,7 @@ class PatchOperation:
         return self.manager.kept(output)
 
     def verify(self, work: HostWork, change: Change) -> tuple[str, ...]:
-        installed, complaints = self.manager.inspect(work.shell)
+        installed, complaints = self.manager.inspect(work.shell, real=True)
         wrong = []
         for item in change.items:
             here = installed.get(item.name)

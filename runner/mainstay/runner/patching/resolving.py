@@ -36,7 +36,7 @@ def resolve(
     expected = Change.from_json(forecast.change)
     if tested is not None:
         expected = _as_tested(expected, tested, plan.untested)
-    installed, complaints = manager.inspect(work.shell)
+    installed, complaints = manager.inspect(work.shell, real=True)
     meant = against(expected, installed, manager.compare)
     names = {item.name for item in meant.items}
     sick = sorted(name for name, one in installed.items() if one.state != "installed")

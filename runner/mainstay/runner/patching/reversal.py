@@ -117,7 +117,7 @@ class ReversalOperation(PatchOperation):
         undo = self.undos.get(look.host.name)
         if undo is None:
             return refused("nothing to go back to was captured here", self.manager)
-        installed, _ = self.manager.inspect(look.shell)
+        installed, _ = self.manager.inspect(look.shell, real=False)
         found = back(undo, installed, force=self.force)
         change = self._change(found)
         lost = self._lost(look, change)
@@ -144,7 +144,7 @@ class ReversalOperation(PatchOperation):
         undo = self.undos.get(work.host.name)
         if undo is None:
             raise Refused("nothing to go back to was captured here")
-        installed, complaints = self.manager.inspect(work.shell)
+        installed, complaints = self.manager.inspect(work.shell, real=True)
         found = back(undo, installed, force=self.force)
         if why := self._refusal(found, {}):
             raise Refused(why, hint="--force goes back all the same")

@@ -89,6 +89,8 @@ def _one(
     if package.candidate is None or compare(package.candidate, package.installed) <= 0:
         return None, [left("pinned", "the host's own preferences keep it at " + (package.candidate or "nothing newer"))]
     offers = [offer for offer in package.offers if compare(offer.version, package.candidate) <= 0]
+    if not offers:
+        return None, [left("pinned", f"the host's own preferences allow nothing above {package.candidate}")]
     return _offered(package, offers, updates, sightings, now, compare, left)
 
 

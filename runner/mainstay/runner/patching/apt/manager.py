@@ -70,9 +70,9 @@ class Apt:
         statuses = [text for name, text in cut(answer.text, mark) if name == "status"]
         return [reading.simulation(text, status) for text, status in zip(texts, statuses, strict=True)]
 
-    def inspect(self, shell: Shell) -> tuple[dict[str, Installed], tuple[str, ...]]:
-        found = self._read(shell, "inspect")
-        return parse.installed(found["installed"], found["native"].strip()), _complaints(found)
+    def inspect(self, shell: Shell, *, real: bool) -> tuple[dict[str, Installed], tuple[str, ...]]:
+        found = self._read(shell, "inspect", sudo=real)
+        return parse.installed(found["installed"], found["native"].strip()), _complaints(found, audited=real)
 
     def _simulate(
         self, shell: Shell, wants: Sequence[Want], rights: Rights, real: bool, how: str
@@ -115,7 +115,7 @@ class Apt:
             work.progress(f"waiting: {holder}")
 
     def repair(self, work: HostWork) -> list[str]:
-        installed, complaints = self.inspect(work.shell)
+        installed, complaints = self.inspect(work.shell, real=True)
         if not complaints:
             return []
         broken = _unwell(installed)
@@ -233,10 +233,15 @@ def _lists(found: dict[str, str], real: bool) -> str:
     return f"not every repository answers: {problem}" if problem else ""
 
 
-def _complaints(found: dict[str, str]) -> tuple[str, ...]:
+def _complaints(found: dict[str, str], *, audited: bool = True) -> tuple[str, ...]:
     lines = [" ".join(line.split()) for line in found["audit"].splitlines() if line.startswith(" ")]
+    if audited and "dpkg: error" in found["audit"]:
+        lines.append(" ".join(found["audit"].split())[:200])
+    known = " ".join(lines)
+    installed = parse.installed(found["installed"], found["native"].strip())
+    states = [f"{name} is {installed[name].state}" for name in sorted(_unwell(installed)) if name not in known]
     journal = [f"interrupted: /var/lib/dpkg/updates/{name}" for name in found["updates"].split()]
-    return tuple(lines + journal)
+    return tuple(lines + states + journal)
 
 
 def _unwell(installed: dict[str, Installed]) -> set[str]:

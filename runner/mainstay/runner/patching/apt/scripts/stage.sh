@@ -4,7 +4,7 @@ options=$1
 [ "$options" = - ] && options=
 input=$(cat)
 wants=$(printf '%s\n' "$input" | sed '/^$/,$d')
-names=$(printf '%s\n' "$input" | sed '1,/^$/d')
+names=$(printf '%s\n' "$input" | awk 'past {print} /^$/ {past = 1}')
 section download
 [ -z "$wants" ] || apt-get -y -q -o DPkg::Lock::Timeout=120 $options --download-only install $wants 2>&1 </dev/null
 status=$?
