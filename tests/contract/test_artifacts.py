@@ -108,6 +108,17 @@ def test_pruning_takes_the_old_then_the_oldest_above_the_cap_and_never_what_is_k
     assert store.read(other) == b"another kind"
 
 
+def test_pruning_takes_what_a_killed_process_left_half_written(tmp_path: Path) -> None:
+    store = FileArtifacts(tmp_path / "artifacts")
+    store.put(b"x", kind="package")
+    old, new = (tmp_path / "artifacts" / "package" / name for name in ("new-old", "new-new"))
+    for path, age in ((old, 90_000), (new, 0)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    assert store.prune(kind="package", older_than=1e9, keep=frozenset(), cap=10**9) == []
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_pruning_with_room_and_youth_takes_nothing(store: Artifacts) -> None:
     name = store.put(b"x", kind="package")
     assert store.prune(kind="package", older_than=60, keep=frozenset(), cap=100) == []

@@ -24,6 +24,9 @@ KINDS = ("output", "package", "json")
 PLAIN = frozenset({"package"})
 """Kinds that lie as they are, so that their file can be handed to a host."""
 
+ABANDONED = 86400.0
+"""Seconds after which an unfinished file belongs to nobody any more."""
+
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HEADER = 65  # a hash and a newline
 
@@ -86,6 +89,9 @@ class FileArtifacts:
 
     def prune(self, *, kind: str, older_than: float, keep: frozenset[str], cap: int) -> list[str]:
         now = time.time()
+        for left in self._kind(kind).glob("new-*"):  # a process that was killed while it wrote
+            if now - left.stat().st_mtime > ABANDONED:
+                left.unlink(missing_ok=True)
         found = [(place, place.stat()) for place in self._places(kind)]
         size = sum(of.st_size for _, of in found)
         gone: list[str] = []
