@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.fleet.system import wait_until
 
 CONFIG = """\
-ListenAddress 127.0.0.1
+ListenAddress {address}
 Port {port}
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/id.pub
@@ -57,7 +57,7 @@ class Sshd:
 
 
 @contextmanager
-def sshd(folder: Path, *, more: str = "") -> Iterator[Sshd]:
+def sshd(folder: Path, *, more: str = "", address: str = "127.0.0.1") -> Iterator[Sshd]:
     """Started and answering. Needs the Debian package openssh-server, and root, as sshd itself does."""
     program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
     assert program, "sshd is missing: install the Debian package openssh-server"
@@ -67,7 +67,7 @@ def sshd(folder: Path, *, more: str = "") -> Iterator[Sshd]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    (folder / "sshd_config").write_text(CONFIG.format(port=port, folder=folder) + more)
+    (folder / "sshd_config").write_text(CONFIG.format(port=port, folder=folder, address=address) + more)
     argv = [program, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "log")]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     try:

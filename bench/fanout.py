@@ -1,0 +1,93 @@
+"""Fan-out: what it costs to ask many hosts for facts.
+
+    scripts/bench fanout [--hosts 100] [--rounds 3]
+
+One real sshd on loopback plays all hosts, each by an address of its own: the hosts' work is done by the same cores.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.measure import Cost, Failed, alternate, measure
+from bench.options import options
+from bench.peers import MAINSTAY, THERE, Target, ansible_folder, mainstay_folder, pyinfra_folder
+from bench.table import COSTS, Part, costs
+from tests.contract.sshd import Sshd, sshd
+
+PARALLEL = "20"
+"""What `mainstay doctor` asks at once; the others are told to do the same."""
+
+OURS = "mainstay doctor (all facts, judged)"
+CLONE_NEWNET = 0x40000000  # <linux/sched.h>
+
+
+def own_network() -> None:
+    """From here on this process has nothing but a loopback of its own: every 127.x.y.z is free, and nobody can reach it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "a network of its own needs root")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def cases(folder: Path, server: Sshd, hosts: int) -> dict[str, Callable[[], Cost]]:
+    targets = [Target(f"h{n}", f"127.0.0.{n}", server.port, "root") for n in range(1, hosts + 1)]
+    public = (server.folder / "host_key.pub").read_text()
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text("".join(f"[{t.address}]:{t.port} {public}" for t in targets))
+    ours = mainstay_folder(folder / "mainstay", targets, server.key, known_hosts)
+    ansible = ansible_folder(folder / "ansible", targets, server.key, known_hosts)
+    pyinfra = pyinfra_folder(folder / "pyinfra", targets, server.key, known_hosts)
+    adhoc = [THERE / "ansible", "all", "-f", PARALLEL]
+    facts = [THERE / "pyinfra", "inventory.py", "--parallel", PARALLEL]
+    tuned = {"ANSIBLE_PIPELINING": "1"}
+
+    def doctor() -> Cost:
+        cost = measure([MAINSTAY, "doctor", "--json"], cwd=ours)
+        asked = {one["subject"]: one["topic"] for one in json.loads((ours / "out").read_text())["findings"]}
+        answered = {name for name, topic in asked.items() if topic not in ("reach", "host key")}
+        if missing := {target.name for target in targets} - answered:
+            raise Failed(f"mainstay doctor got no answer from {', '.join(sorted(missing))}")
+        return cost
+
+    return {
+        OURS: doctor,
+        "ansible -m command -a true": lambda: measure([*adhoc, "-m", "command", "-a", "true"], cwd=ansible),
+        "the same, pipelining on": lambda: measure([*adhoc, "-m", "command", "-a", "true"], cwd=ansible, env=tuned),
+        "ansible -m setup (all facts)": lambda: measure([*adhoc, "-m", "setup"], cwd=ansible),
+        "pyinfra fact (one fact)": lambda: measure([*facts, "fact", "server.LinuxDistribution"], cwd=pyinfra),
+    }
+
+
+def main() -> None:
+    chosen = options(__doc__, hosts=100, rounds=3, quick={"hosts": 10, "rounds": 1})
+    own_network()
+    with tempfile.TemporaryDirectory(prefix="mainstay-bench-") as name:
+        folder = Path(name)
+        (folder / "sshd").mkdir()
+        with sshd(folder / "sshd", address="0.0.0.0") as server:
+            found = alternate(cases(folder, server, chosen.hosts), chosen.rounds)
+    part = Part(
+        title=f"Facts of {chosen.hosts} hosts, {PARALLEL} at once",
+        repeat=f"scripts/bench fanout --hosts {chosen.hosts} --rounds {chosen.rounds}",
+        head=COSTS,
+        rows=costs(found, OURS),
+        notes=(
+            "Whole programs from start to end, medians; ratios: how many times mainstay's.",
+            "One sshd on loopback is all hosts, so that their share (logins, probes, ansible's modules) is in the wall "
+            "clock of everybody; controller CPU is without it.",
+            "ansible with its own defaults (ControlPersist 60 s, pipelining off) but for -f and pinned host keys; each "
+            "round starts without open connections. Its ssh masters are part of its CPU.",
+            "Peak memory is that of the largest single process; ansible has some twenty of them at a time, plus ssh's.",
+        ),
+    )
+    print(part.to_json())
+
+
+if __name__ == "__main__":
+    main()
