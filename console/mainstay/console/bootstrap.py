@@ -205,13 +205,24 @@ class Application:
     def run_row(self, text: str) -> RunRow:
         return self.history.run(text)
 
-    def known(self, host: Host) -> Known:
+    def known(self, hosts: Sequence[Host]) -> list[Known]:
+        """What the controller knows of these hosts without asking them."""
         from mainstay.console.render.hosts import Known
 
-        run, part = self.state.last_part(host.name) or ("", None)
-        pins = tuple(key.fingerprint for key in self.pins.keys(host))
-        row = self.state.run(run) if run else None
-        return Known(host=host, pins=pins, run=run, part=part, run_ended=row.ended_at if row else None)
+        newest = {host.name: self.state.last_part(host.name) or ("", None) for host in hosts}
+        worked = self.history.worked({name: part for name, (_, part) in newest.items()})
+        ended = {run: row.ended_at for run in {run for run, _ in newest.values()} if (row := self.state.run(run))}
+        return [
+            Known(
+                host=host,
+                pins=tuple(key.fingerprint for key in self.pins.keys(host)),
+                run=newest[host.name][0],
+                part=newest[host.name][1],
+                run_ended=ended.get(newest[host.name][0]),
+                worked=worked.get(host.name),
+            )
+            for host in hosts
+        ]
 
     # The hosts
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 from mainstay.console.render.record import elapsed, touched
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.ledger.contract import Entry, Ledger
-from mainstay.runner.record import MaintenanceRecord, Summary
+from mainstay.runner.record import HostPart, MaintenanceRecord, Summary
 from mainstay.runner.state.contract import RunRow, State
 from mainstay.runner.waves import PlannedWave
 
 SHORTEST = 4
 """Characters of a run's id that are enough to name it, if no other has them."""
+
+
+FARTHEST = 200
+"""Runs that are looked through for the last work on a host."""
 
 
 class History:
@@ -59,9 +63,25 @@ class History:
         return row
 
     def _row(self, text: str) -> RunRow | None:
+        exact = self.state.run(text.strip().upper())
+        if exact is not None:
+            return exact
         rows = {row.id: row for row in self.state.runs()}
         named = _named(text, rows)
         return rows[named] if named else None
+
+    def worked(self, newest: Mapping[str, HostPart | None]) -> dict[str, HostPart]:
+        """For hosts whose newest part is one in which nothing was done there: the newest one in which something was."""
+        missing = {host for host, part in newest.items() if part is not None and not touched(part)}
+        found: dict[str, HostPart] = {}
+        for row in reversed(self.state.runs()[-FARTHEST:]):
+            if not missing:
+                break
+            for part in self.state.parts(row.id):
+                if part.host in missing and touched(part):
+                    found[part.host] = part
+                    missing.discard(part.host)
+        return found
 
     def estimate(self, plan: str, waves: Sequence[PlannedWave], parallel: int) -> float | None:
         """Seconds that such a run would take, from the newest record of this plan in which hosts were worked on."""

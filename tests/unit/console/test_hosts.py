@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.console.conftest import Mainstay
-from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal
+from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal, untouched
 
 from mainstay.runner.shell.contract import Unreachable
 from mainstay.runner.shell.pins import HostKey
@@ -146,6 +146,25 @@ def test_nagios(app: FakeApplication, mainstay: Mainstay, verdicts: list[Verdict
     assert result.out.startswith(f"MAINSTAY {word} - ")
     assert result.out.count("|") == 1
     assert result.out.count("\n") == 1
+
+
+def test_a_run_that_did_nothing_on_a_host_hides_nothing(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(
+        app, RUN, [part("web1", Verdict.DEGRADED, "old code runs in dbus", measures={"stale": ["dbus"]}), part("web2")]
+    )
+    nothing = untouched("web1", Verdict.SUCCEEDED, "nothing to do")
+    seal(app, RUN[:-1] + "8", [nothing, untouched("web2", Verdict.REFUSED, "not started: 1 unreachable")])
+    told = {one["host"]: one for one in mainstay("status", "web1 or web2", "--json").json}
+    assert told["web1"]["verdict"] == "succeeded"
+    assert told["web1"]["reason"] == "nothing to do; before that degraded: old code runs in dbus"
+    assert told["web1"]["stale"] == ["dbus"]
+    assert told["web2"]["reason"] == "not started: 1 unreachable"
+    assert mainstay("status", "web1", "--nagios").code == 1
+    rebooted = nothing.model_copy(update={"after": {"boot_id": "b2"}})
+    seal(app, RUN[:-1] + "9", [rebooted])
+    told = {one["host"]: one for one in mainstay("status", "web1", "--json").json}
+    assert (told["web1"]["reason"], told["web1"]["stale"]) == ("nothing to do", [])
+    assert mainstay("status", "web1", "--nagios").code == 0
 
 
 def test_nagios_says_unknown_where_it_cannot_tell(mainstay: Mainstay, tmp_path: Path) -> None:

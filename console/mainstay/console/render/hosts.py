@@ -17,19 +17,28 @@ from mainstay.runner.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A host and what the controller knows of it without asking. pins: fingerprints; () where no key is pinned.
-    run_ended: when the run of its newest part ended, RFC 3339; None while it has not."""
+    """A host and what the controller knows of it without asking.
+
+    pins: fingerprints; () where no key is pinned. run, part: the newest. run_ended: when that run ended, RFC 3339; None
+    while it has not. worked: the newest part in which something was done on the host, where that is an older one.
+    """
 
     host: Host
     pins: tuple[str, ...] = ()
     run: str = ""
     part: HostPart | None = None
     run_ended: str | None = None
+    worked: HostPart | None = None
 
     @property
     def verdict(self) -> str:
         """Of its newest part; a host that was never contacted is unknown, never green."""
         return str(self.part.verdict) if self.part else str(Verdict.UNKNOWN)
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Those that count: of the newest part, and of the older one that it says nothing newer about."""
+        return (self.verdict, str(self._before.verdict)) if self._before else (self.verdict,)
 
     @property
     def at(self) -> str | None:
@@ -39,22 +48,48 @@ class Known:
         return max(step.finished_at for step in self.part.steps)
 
     @property
+    def _before(self) -> HostPart | None:
+        """The older part, unless it went well, or left only what a reboot since has settled."""
+        if self.worked is None or self.worked.verdict is Verdict.SUCCEEDED:
+            return None
+        return None if self.worked.verdict is Verdict.DEGRADED and self._rebooted else self.worked
+
+    @property
+    def _rebooted(self) -> bool:
+        """Since the older part."""
+        if self.part is None or self.worked is None:
+            return False
+        then = self.worked.after.get("boot_id") or self.worked.before.get("boot_id")
+        now = self.part.after.get("boot_id") or self.part.before.get("boot_id")
+        return bool(then and now and then != now)
+
+    @property
+    def _state(self) -> HostPart | None:
+        """The part that tells what still runs old code and whether a reboot is pending."""
+        if self.worked is None:
+            return self.part
+        return None if self._rebooted else self.worked
+
+    @property
     def stale(self) -> tuple[str, ...]:
-        found = self.part.after.get("stale") or self.part.measures.get("stale") if self.part else None
+        part = self._state
+        found = part.after.get("stale") or part.measures.get("stale") if part else None
         return tuple(str(entry) for entry in found) if isinstance(found, (list, tuple)) else ()
 
     @property
     def reboot_pending(self) -> bool:
-        return bool(self.part and self.part.measures.get("reboot_pending"))
+        return bool(self._state and self._state.measures.get("reboot_pending"))
 
     @property
     def reason(self) -> str:
         if self.part is None:
             return "never worked on by this state"
         told = [self.part.reason] if self.part.reason else []
+        if self._before is not None:
+            told.append(f"before that {self._before.verdict}: {self._before.reason}")
         if self.reboot_pending:
             told.append("a reboot is pending")
-        if self.stale and not any(unit in self.part.reason for unit in self.stale):
+        if self.stale and not any(unit in " ".join(told) for unit in self.stale):
             told.append("still runs old code: " + ", ".join(self.stale))
         return "; ".join(told)
 
@@ -118,20 +153,23 @@ def status_json(one: Known) -> Json:
 NAGIOS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _LEVEL = {"succeeded": 0, "failed": 2, "rolled-back": 2, "unknown": 3}
 _WORST = (2, 3, 1, 0)
+NAMED = 5
+"""Hosts that the line of `--nagios` names."""
 
 
 def nagios(known: Sequence[Known]) -> tuple[int, str]:
     """(exit code, the one line that monitoring plugins print). Critical before unknown before warning."""
-    levels = [_LEVEL.get(one.verdict, 1) for one in known] or [3]
-    worst = min(levels, key=_WORST.index)
-    bad = [one for one, level in zip(known, levels, strict=False) if level]
-    bad.sort(key=lambda one: _WORST.index(_LEVEL.get(one.verdict, 1)))
-    told = "; ".join(f"{one.host.name} {one.verdict}: {one.reason}".rstrip(": ") for one in bad[:5])
-    more = f"; {len(bad) - 5} more" if len(bad) > 5 else ""
+    levels = [(_level(one), one) for one in known]
+    worst = min((level for level, _ in levels), key=_WORST.index, default=3)
+    bad = sorted((entry for entry in levels if entry[0]), key=lambda entry: _WORST.index(entry[0]))
+    told = "; ".join(f"{one.host.name} {one.verdict}: {one.reason}".rstrip(": ") for _, one in bad[:NAMED])
+    more = f"; {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     well = len(known) - len(bad)
-    text = f"MAINSTAY {NAGIOS[worst]} - {well} of {times.counted(len(known), 'host')} well" + (
-        f"; {told}{more}" if told else ""
-    )
+    text = f"MAINSTAY {NAGIOS[worst]} - {well} of {times.counted(len(known), 'host')} well"
     # `|` parts the text from the measured values in this protocol, so no text of ours may hold one.
-    text = span(text).text.replace("|", "/")
+    text = span(f"{text}; {told}{more}" if told else text).text.replace("|", "/")
     return worst, f"{text} | well={well} not_well={len(bad)}"
+
+
+def _level(one: Known) -> int:
+    return min((_LEVEL.get(word, 1) for word in one.verdicts), key=_WORST.index)

@@ -115,7 +115,7 @@ def events(before: Moment | None, now: Moment) -> list[str]:
                 told.append(_sentence(host, str(now.outcomes[host]), now.reasons.get(host, "")))
             continue
         note, old = now.notes.get(host), old_notes.get(host)
-        if note and (old is None or old.get("step") != note.get("step")):
+        if note and not _only_asked(now, note) and (old is None or old.get("step") != note.get("step")):
             moved.append(_sentence(host, str(note.get("step", "")), str(note.get("detail", ""))))
     # What ended belongs to the wave before; what moves on, to the new one.
     if now.wave is not None and now.wave != (before.wave if before else None):

@@ -30,7 +30,7 @@ def list_hosts(screen: Screen, selector: str | None) -> int:
     from mainstay.console.render.spans import line
 
     with bootstrap.load(screen.site_dir) as app:
-        known = [app.known(host) for host in app.select(selector)]
+        known = app.known(app.select(selector))
         now = app.clock.now()
     empty = [line("No host is declared. Add some in inventory/hosts.yml.")]
     screen.show(

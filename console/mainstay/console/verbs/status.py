@@ -19,7 +19,7 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
 
     try:
         with bootstrap.load(screen.site_dir) as app:
-            known = [app.known(host) for host in app.select(selector)]
+            known = app.known(app.select(selector))
             now = app.clock.now()
     except MainstayError as error:
         if not nagios:

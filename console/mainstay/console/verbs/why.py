@@ -32,7 +32,7 @@ def command(screen: Screen, host: str, package: str | None) -> int:
         answers = [
             render.Answer(plan.name, ask(app, patch_request(plan, [found], app.asking()))[found.name]) for plan in plans
         ]
-        known, zone = app.known(found), app.zone
+        known, zone = app.known([found])[0], app.zone
     screen.show(
         lambda: render.to_json(known, answers, package),
         lambda: render.screen(known, answers, package, zone, screen.columns),
