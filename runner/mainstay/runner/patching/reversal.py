@@ -134,7 +134,7 @@ class ReversalOperation(PatchOperation):
             reboot="likely" if self.never_automatic(change) else "no",
             notes=self._notes(found, installed),
             limits=limits(undo, found, old),
-            refused=self._refusal(found, lost),
+            refused=self._refusal(found),
         )
 
     def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> Change:
@@ -146,7 +146,7 @@ class ReversalOperation(PatchOperation):
             raise Refused("nothing to go back to was captured here")
         installed, complaints = self.manager.inspect(work.shell, real=True)
         found = back(undo, installed, force=self.force)
-        if why := self._refusal(found, {}):
+        if why := self._refusal(found):
             raise Refused(why, hint="--force goes back all the same")
         change = self._change(found)
         unwell = {name for name, one in installed.items() if one.state != "installed"}
@@ -174,7 +174,8 @@ class ReversalOperation(PatchOperation):
         return Change(manager=self.manager.name, items=items, left_out=left, back=True, held=found.held)
 
     def _lost(self, look: Look, change: Change) -> dict[str, str]:
-        """Old versions that the repositories no longer have, and that nobody kept."""
+        """Old versions that the repositories no longer have, and that nobody kept. Whether the host's cache still has them
+        is found when it is resolved."""
         asked = [item for item in change.items if item.after and not item.pushed and item.before != item.after]
         if not asked:
             return {}
@@ -185,15 +186,15 @@ class ReversalOperation(PatchOperation):
         version = {item.name: item.after or "" for item in asked}
         kept = {item.name for item in asked if item.sha256}
         return {
-            name: f"{version[name]} is in no repository any more and was not captured"
+            name: f"{version[name]} is in no repository any more; at best the host's own cache has it"
             for name in simulation.missing
             if name in version and name not in kept and self.captured(name, version[name], arch[name]) is None
         }
 
-    def _refusal(self, found: Back, lost: Mapping[str, str]) -> str:
-        if found.later and not self.force:
-            return f"changed since by somebody else: {'; '.join(found.later)} (--force goes back all the same)"
-        return f"can't go back: {'; '.join(lost.values())}" if lost else ""
+    def _refusal(self, found: Back) -> str:
+        if not found.later or self.force:
+            return ""
+        return f"changed since by somebody else: {'; '.join(found.later)} (--force goes back all the same)"
 
     def _notes(self, found: Back, installed: Mapping[str, Installed]) -> tuple[str, ...]:
         notes = [f"{found.already} packages are back already"] if found.already else []
