@@ -42,7 +42,7 @@ def main() -> int:
 
 def act(asked: argparse.Namespace) -> int:
     if asked.verb == "up":
-        fleet = Fleet.open(asked.dir) if asked.dir.exists() else Fleet.create(asked.dir)
+        fleet = Fleet.open(asked.dir) if (asked.dir / "fleet.json").exists() else Fleet.create(asked.dir)
         new = fleet.add(asked.count)
         for host in new if asked.web else []:
             host.install("demo-web", "1.0")

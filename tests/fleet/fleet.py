@@ -38,9 +38,11 @@ class Fleet:
 
     @classmethod
     def create(cls, path: Path) -> Fleet:
-        """A fleet of no hosts yet, in a folder that must not exist. `destroy` removes all of it."""
+        """A fleet of no hosts yet, in a new or empty folder. `destroy` removes all of it. Raises FleetError."""
         made_of = base()
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise FleetError(f"{path}: not empty, and all of it would go away with the fleet")
         _layerable(path, made_of)
         network = Network.claim()
         fleet = cls(path, made_of, network)

@@ -228,6 +228,15 @@ def traces(fleet: Fleet) -> list[str]:
     return found + [str(path) for path in [fleet.path] if path.exists()]
 
 
+def test_a_folder_that_holds_something_is_no_place_for_a_fleet(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+
+    with pytest.raises(FleetError, match="not empty"):
+        Fleet.create(tmp_path)
+
+    assert (tmp_path / "mine").exists()
+
+
 def test_two_fleets_at_once_share_nothing_and_leave_nothing(fleet: Fleet) -> None:
     (mine,) = fleet.pristine(1)
     with temporary() as other:
