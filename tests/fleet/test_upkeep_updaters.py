@@ -80,13 +80,13 @@ def test_it_is_quiet_over_a_reboot_and_works_again_when_it_is_let_go(fleet: Flee
 
 def test_a_fence_that_nobody_takes_away_ends_by_itself_and_leaves_nothing(updating: Hold) -> None:
     host = updating.machine
-    updaters.fence_on(updating.shell, updating.work.fence, ["apt-daily-upgrade.service"], 6, wait=5)
+    updaters.fence_on(updating.shell, updating.work.fence, ["apt-daily-upgrade.service"], 12, wait=5)
     run_updater(host)
     assert not updated(host)
     # the host is off when the time comes; what takes the files away runs at its next boot
     host.power_cut()
-    ends = time.monotonic() + 6
-    wait_until(lambda: time.monotonic() > ends, "the fence's end", deadline=20)
+    ends = time.monotonic() + 12
+    wait_until(lambda: time.monotonic() > ends, "the fence's end", deadline=40)
     host.boot()
 
     wait_until(lambda: our_files(host) == "", "the fence's files are gone", deadline=30)
@@ -97,7 +97,7 @@ def test_a_fence_that_nobody_takes_away_ends_by_itself_and_leaves_nothing(updati
 
 def test_past_its_end_a_fence_has_no_effect_even_where_its_files_stay(updating: Hold) -> None:
     host = updating.machine
-    updaters.fence_on(updating.shell, updating.work.fence, ["apt-daily-upgrade.service"], 3, wait=5)
+    updaters.fence_on(updating.shell, updating.work.fence, ["apt-daily-upgrade.service"], 12, wait=5)
     host.exec(["systemctl", "stop", "mainstay-fence-expiry.timer"])
     run_updater(host)
     assert not updated(host)
@@ -106,7 +106,7 @@ def test_past_its_end_a_fence_has_no_effect_even_where_its_files_stay(updating: 
         run_updater(host)
         return updated(host)
 
-    wait_until(works, "the updater works again", deadline=20)
+    wait_until(works, "the updater works again", deadline=40)
 
     left = updaters.fence_left(updating.shell)
     assert "/etc/systemd/system/apt-daily-upgrade.service.d/90-mainstay-fence.conf" in left
@@ -115,16 +115,19 @@ def test_past_its_end_a_fence_has_no_effect_even_where_its_files_stay(updating: 
 
 def test_one_that_is_at_work_is_waited_for_and_a_host_that_stays_busy_is_refused(updating: Hold) -> None:
     host = updating.machine
-    updating.unit("apt-daily-upgrade.service", "[Service]", "Type=oneshot", "ExecStart=/bin/sleep 4")
+    busy = "ExecStart=/bin/sh -c 'until [ -e /run/let-go ]; do sleep 0.1; done'"
+    updating.unit("apt-daily-upgrade.service", "[Service]", "Type=oneshot", busy)
     host.exec(["systemctl", "start", "--no-block", "apt-daily-upgrade"])
 
     with pytest.raises(Refused, match=r"apt-daily-upgrade\.service is still installing updates"):
         updaters.fence_on(updating.shell, updating.work.fence, ["apt-daily-upgrade.service"], 60, wait=0)
     assert our_files(host) == "", "who is refused leaves no trace"
 
-    updaters.fence_on(
-        updating.shell, updating.work.fence, ["apt-daily-upgrade.service"], 60, wait=30, progress=updating.said.append
-    )
+    def seen(line: str) -> None:
+        updating.said.append(line)
+        host.exec(["touch", "/run/let-go"])
+
+    updaters.fence_on(updating.shell, updating.work.fence, ["apt-daily-upgrade.service"], 60, wait=60, progress=seen)
     assert "waiting for apt-daily-upgrade.service" in updating.said
     assert updaters.fence_off(updating.shell, updating.work.fence) == ()
 
