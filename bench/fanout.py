@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.measure import Cost, Failed, alternate, measure
 from bench.options import options
 from bench.peers import MAINSTAY, THERE, Target, ansible_folder, mainstay_folder, pyinfra_folder
-from bench.table import COSTS, Part, costs
+from bench.table import COSTS, Part, costs, dump
 from tests.contract.sshd import Sshd, sshd
 
 PARALLEL = "20"
@@ -43,8 +43,8 @@ def cases(folder: Path, server: Sshd, hosts: int) -> dict[str, Callable[[], Cost
     ours = mainstay_folder(folder / "mainstay", targets, server.key, known_hosts)
     ansible = ansible_folder(folder / "ansible", targets, server.key, known_hosts)
     pyinfra = pyinfra_folder(folder / "pyinfra", targets, server.key, known_hosts)
-    adhoc = [THERE / "ansible", "all", "-f", PARALLEL]
-    facts = [THERE / "pyinfra", "inventory.py", "--parallel", PARALLEL]
+    adhoc: list[str | Path] = [THERE / "ansible", "all", "-f", PARALLEL]
+    facts: list[str | Path] = [THERE / "pyinfra", "inventory.py", "--parallel", PARALLEL]
     tuned = {"ANSIBLE_PIPELINING": "1"}
 
     def doctor() -> Cost:
@@ -86,7 +86,7 @@ def main() -> None:
             "Peak memory is that of the largest single process; ansible has some twenty of them at a time, plus ssh's.",
         ),
     )
-    print(part.to_json())
+    print(dump([part]))
 
 
 if __name__ == "__main__":

@@ -25,11 +25,13 @@ PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """wall, cpu (user and system time of all its processes): seconds. peak: MB, of its largest single process."""
+    """wall, cpu (user and system time of all its processes): seconds. peak: MB, of its largest single process.
+    began: Unix seconds."""
 
     wall: float
     cpu: float
     peak: float
+    began: float = 0.0
     status: int = 0
 
 
@@ -83,7 +85,7 @@ def middle(costs: Sequence[Cost]) -> Cost:
 def main(result: str, *argv: str) -> None:
     # What the command leaves behind (ansible's ssh masters) comes back to this process, and its time is counted too.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    began = time.monotonic()
+    at, began = time.time(), time.monotonic()
     status = subprocess.run(argv, check=False).returncode
     wall = time.monotonic() - began
     for left in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
@@ -94,8 +96,8 @@ def main(result: str, *argv: str) -> None:
     except ChildProcessError:
         pass
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cost = {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss / 1024, "status": status}
-    Path(result).write_text(json.dumps(cost))
+    cost = {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss / 1024}
+    Path(result).write_text(json.dumps({**cost, "began": at, "status": status}))
 
 
 if __name__ == "__main__":

@@ -38,9 +38,7 @@ def ansible_folder(folder: Path, targets: Sequence[Target], key: Path, known_hos
     folder.mkdir(parents=True)
     (folder / "ansible.cfg").write_text(ANSIBLE)
     common = f"ansible_ssh_private_key_file={key} ansible_ssh_common_args='-o UserKnownHostsFile={known_hosts}'"
-    lines = [
-        f"{t.name} ansible_host={t.address} ansible_port={t.port} ansible_user={t.user} {common}" for t in targets
-    ]
+    lines = [f"{t.name} ansible_host={t.address} ansible_port={t.port} ansible_user={t.user} {common}" for t in targets]
     (folder / "inventory.ini").write_text("\n".join(lines) + "\n")
     return folder
 

@@ -19,14 +19,20 @@ class Part:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
     def markdown(self) -> str:
         lines = [f"## {self.title}", "", _row(self.head), _row(["---"] + ["---:"] * (len(self.head) - 1))]
         lines += [_row(cells) for cells in self.rows]
         lines += ["", *(f"- {note}" for note in self.notes), f"- Again: `{self.repeat}`", ""]
         return "\n".join(lines)
+
+
+def dump(parts: Sequence[Part]) -> str:
+    """What a part's process prints."""
+    return json.dumps([asdict(part) for part in parts])
+
+
+def load(printed: str) -> list[Part]:
+    return [Part(**part) for part in json.loads(printed)]
 
 
 COSTS = ("", "wall", "ratio", "controller CPU", "ratio", "peak memory")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.fleet.system import wait_until
 
+# SHLVL: or bash takes itself for a login and reads the developer's ~/.bashrc, whatever that prints and costs
 CONFIG = """\
 ListenAddress {address}
 Port {port}
@@ -26,7 +27,7 @@ PermitRootLogin yes
 MaxStartups 200
 MaxSessions 200
 AllowTcpForwarding yes
-SetEnv ENV= BASH_ENV=
+SetEnv ENV= BASH_ENV= SHLVL=1
 """
 
 
