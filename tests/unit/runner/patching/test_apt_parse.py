@@ -159,12 +159,25 @@ def test_a_release_file_is_found_by_the_line_of_its_package_file() -> None:
 def test_heads_of_files_date_them_unless_they_are_no_answer() -> None:
     heads = (
         "HTTP/1.1 301 Moved\r\nLast-Modified: Mon, 01 Jan 2001 00:00:00 GMT\r\n\r\n"
-        "HTTP/1.1 200 OK\r\nLast-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n\r\n@ http://m.test/a_1_all.deb\n"
-        "HTTP/1.1 404 Not Found\r\nLast-Modified: Sat, 21 Nov 2020 10:00:00 GMT\r\n\r\n@ http://m.test/b_1_all.deb\n"
+        "HTTP/1.1 200 OK\r\nLast-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n\r\n= http://m.test/a_1_all.deb\n"
+        "HTTP/1.1 404 Not Found\r\nLast-Modified: Sat, 21 Nov 2020 10:00:00 GMT\r\n\r\n= http://m.test/b_1_all.deb\n"
     ).replace("\r", "")
     uris = "http://m.test/a_1_all.deb a_1_all.deb\nhttp://m.test/b_1_all.deb b_1_all.deb\n"
 
     assert parse.modified(heads, uris) == {"a_1_all.deb": "2026-11-21T10:00:00Z"}
+
+
+def test_the_earliest_date_counts_and_says_whose_it_is() -> None:
+    line = "http://m.test/debian stable/main amd64 Packages"
+    version = parse.Version("1:2.0", 500, None, (line,))
+    release = {"m.test_debian_dists_stable": "2026-11-20T00:00:00Z"}
+
+    both = survey.Dates(release, {"web_1%3a2.0_all.deb": "2026-11-10T00:00:00Z"}).of("web", version, "amd64")
+    one = survey.Dates(release, {}).of("web", version, "amd64")
+
+    assert both == ("2026-11-10T00:00:00Z", "Last-Modified in the repository")
+    assert one == ("2026-11-20T00:00:00Z", "dated by the signed Release of stable")
+    assert survey.Dates({}, {}).of("web", version, "amd64") == (None, "")
 
 
 def test_a_half_configured_package_is_seen_and_complained_about() -> None:

@@ -192,20 +192,22 @@ def rfc2822(text: str) -> str | None:
 
 
 def modified(heads: str, uris: str) -> dict[str, str]:
-    """curl's heads and the lines `URI file` → RFC 3339 UTC by file name. An answer that is no 200 says nothing."""
+    """curl's heads, each answer ended by a line `= URL`, and the lines `URI file` that it was asked, in the same order →
+    RFC 3339 UTC by file name. An answer that is no 200 says nothing."""
+    names = [line.split(" ", 1)[1] for line in uris.splitlines() if " " in line]
     dates: dict[str, str] = {}
-    status, stamp = "", None
+    status, stamp, answered = "", None, 0
     for line in heads.splitlines():
         if line.startswith("HTTP/"):
             status, stamp = line.split(" ")[1] if " " in line else "", None
         elif line.lower().startswith("last-modified:"):
             stamp = rfc2822(line.split(":", 1)[1])
-        elif line.startswith("@ "):
-            if status == "200" and stamp:
-                dates[line[2:].strip()] = stamp
-            status, stamp = "", None
-    files = (line.split(" ", 1) for line in uris.splitlines() if " " in line)
-    return {name: dates[uri] for uri, name in files if uri in dates}
+        elif line.startswith("= "):
+            # By order: the URL is another one where the mirror has sent us on
+            if status == "200" and stamp and answered < len(names):
+                dates[names[answered]] = stamp
+            status, stamp, answered = "", None, answered + 1
+    return dates
 
 
 def described(text: str) -> dict[tuple[str, str, str], tuple[str | None, int | None]]:

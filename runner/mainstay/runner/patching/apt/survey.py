@@ -26,11 +26,8 @@ class Dates:
             if stamp := self.releases.get(file):
                 found.append((stamp, f"dated by the signed Release of {file.rsplit('_dists_', 1)[-1]}"))
         for file_arch in (arch, "all"):
-            # in the file's name the epoch is left away or quoted
-            epochless = version.version.split(":", 1)[-1]
-            for text in (version.version, epochless):
-                if stamp := self.files.get(parse.archive_name(name, text, file_arch).replace("%3a", ":")):
-                    found.append((stamp, "Last-Modified in the repository"))
+            if stamp := self.files.get(parse.archive_name(name, version.version, file_arch)):
+                found.append((stamp, "Last-Modified in the repository"))
         return min(found, default=(None, ""))
 
 

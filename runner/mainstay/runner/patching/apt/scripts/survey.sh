@@ -25,7 +25,7 @@ if [ "$dates" = 1 ] && command -v curl >/dev/null; then
   # The version stands in the file's name; one curl asks for all of them, over one connection for each mirror.
   [ -z "$names" ] || aptget --print-uris download $names 2>/dev/null |
     sed -n "s/^'\(http[^']*\)' \([^ ]*\) .*/\1 \2/p" >"$work/uris"
-  [ ! -s "$work/uris" ] || timeout 30 curl -sIL --max-time 25 -w '@ %{url_effective}\n' \
+  [ ! -s "$work/uris" ] || timeout 30 curl -sIL --max-time 25 -w '= %{url_effective}\n' \
     $(cut -d ' ' -f 1 "$work/uris") 2>/dev/null | tr -d '\r'
   section uris
   cat "$work/uris" 2>/dev/null
