@@ -56,6 +56,8 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 root = LazyGroup(
     name="mainstay",
+    context_settings={"max_content_width": 110},
+    subcommand_metavar="VERB …",
     help="Keeps a fleet of machines maintained over SSH, and can prove it.",
     epilog=(
         "Exit codes: 0 succeeded · 1 failed, rolled-back or cancelled · 2 usage or configuration · 3 degraded · "

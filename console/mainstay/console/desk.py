@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from mainstay.console import clean
 from mainstay.console.screen import Screen
@@ -110,6 +111,6 @@ def _problem(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _usage_hint(error: click.ClickException) -> str | None:
-    if isinstance(error, click.UsageError) and error.ctx is not None:
+    if isinstance(error, click.UsageError) and error.ctx is not None and not isinstance(error, NoArgsIsHelpError):
         return f"See {error.ctx.command_path} --help."
     return None

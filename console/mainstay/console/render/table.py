@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -40,12 +39,20 @@ def _widths(rows: Sequence[Sequence[Span]], room: int, widest: int) -> list[int]
     widths = [min(width, widest) for width in first]
     words = [max(_longest_word(row[index].text) for row in rows) for index in range(len(widths))]
     over = sum(widths) - (room - min(last, NARROWEST))
-    for _ in range(max(0, over)):
-        slack = [width - max(word, NARROWEST) for width, word in zip(widths, words, strict=True)]
+    over = _give_way(widths, [max(word, NARROWEST) for word in words], over)
+    _give_way(widths, [NARROWEST] * len(words), over)  # broken words are better than a broken screen
+    return [*widths, min(last, max(NARROWEST, room - sum(widths)))]
+
+
+def _give_way(widths: list[int], least: list[int], over: int) -> int:
+    """Take `over` columns off, the widest first, none below its least. Returns what could not be taken."""
+    while over > 0:
+        slack = [width - floor for width, floor in zip(widths, least, strict=True)]
         if max(slack, default=0) <= 0:
             break
         widths[slack.index(max(slack))] -= 1
-    return [*widths, min(last, max(NARROWEST, room - sum(widths)))]
+        over -= 1
+    return over
 
 
 def _longest_word(text: str) -> int:
@@ -77,12 +84,33 @@ def _cell(value: Cell) -> Span:
 
 
 def _wrap(text: str, columns: int) -> list[str]:
+    """By columns of a terminal (textwrap counts characters); a word that is wider than a line is broken."""
     if clean.width(text) <= columns:
         return [text]
-    return textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
+    rows: list[str] = []
+    row = ""
+    for word in (piece for whole in text.split() for piece in _pieces(whole, columns)):
+        wanted = f"{row} {word}" if row else word
+        if clean.width(wanted) <= columns:
+            row = wanted
+            continue
+        rows.append(row)
+        row = word
+    return [*rows, row]
+
+
+def _pieces(word: str, columns: int) -> list[str]:
+    if clean.width(word) <= columns:
+        return [word]
+    pieces, piece = [], ""
+    for char in word:
+        if piece and clean.width(piece + char) > columns:
+            pieces.append(piece)
+            piece = ""
+        piece += char
+    return [*pieces, piece]
 
 
 def wrap(text: str, *, indent: str = "  ", columns: int = 100) -> list[Line]:
     """A paragraph; further lines under the first."""
-    rows = textwrap.wrap(clean.line(text), max(NARROWEST, columns - len(indent)), break_on_hyphens=False) or [""]
-    return [(Span(indent + row),) for row in rows]
+    return [(Span(indent + row),) for row in _wrap(clean.line(text), max(NARROWEST, columns - len(indent)))]

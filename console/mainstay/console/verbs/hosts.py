@@ -13,6 +13,7 @@ from mainstay.console.verb import VerbGroup, with_screen
 @click.group(
     cls=VerbGroup,
     default="list",
+    subcommand_metavar="[SELECTOR | trust … | adopt …]",
     help=(
         "The inventory: `mainstay hosts [SELECTOR]`. A selector picks hosts: a name, a group, a glob, or "
         "`role=web and env!=prod`.\n\n`hosts trust SELECTOR` pins host keys, `hosts adopt SELECTOR` takes hosts over."
