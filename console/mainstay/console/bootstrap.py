@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mainstay.runner.artifacts.contract import Artifacts
     from mainstay.runner.engine.contract import Engine
     from mainstay.runner.ledger.contract import Ledger
+    from mainstay.runner.patching.contract import PackageManager
     from mainstay.runner.patching.operation import PatchOperation
     from mainstay.runner.runs import Runs
     from mainstay.runner.shell.adapters.fabric import FabricShells
@@ -273,12 +274,18 @@ class Application:
             "rollback": lambda request: ReversalOperation.of(request.operation, self._patch),
         }
 
-    def _patch(self, plan: Json) -> PatchOperation:
+    @cached_property
+    def packages(self) -> PackageManager:
+        """What asks hosts for their packages, and changes them."""
         from mainstay.runner.patching.apt.manager import Apt
+
+        return Apt()
+
+    def _patch(self, plan: Json) -> PatchOperation:
         from mainstay.runner.patching.operation import PatchOperation
 
         found = PatchPlan.from_json(plan)
-        return PatchOperation(found, Apt(), never=self.site.never_automatic, captured=self._captured)
+        return PatchOperation(found, self.packages, never=self.site.never_automatic, captured=self._captured)
 
     def _captured(self, name: str, version: str, arch: str) -> str | None:
         return self._captures.get((name, version, arch))

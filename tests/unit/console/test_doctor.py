@@ -12,12 +12,15 @@ from tests.unit.console.fakes import HOSTILE, FakeApplication
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
+from mainstay.runner.patching.contract import Survey
 from mainstay.runner.shell import hostlock
 from mainstay.runner.shell.contract import Command, Fence, HostKeyRefused, Output, SudoRefused, Unreachable
 from mainstay.runner.shell.hostlock import Holding
 from mainstay.runner.upkeep import Judgement
 
-FACTS = Facts(os_id="debian", os_version="12", arch="amd64", kernel="6.1.0-30", clock_skew=0.01, root=True)
+FACTS = Facts(
+    os_id="debian", os_version="12", arch="amd64", kernel="6.1.0-30", package_manager="apt", clock_skew=0.01, root=True
+)
 
 
 class PlayedShell:
@@ -49,7 +52,13 @@ def fleet(app: FakeApplication, monkeypatch: pytest.MonkeyPatch) -> dict[str, Fa
     def open(host: Host, *, write: bool = True) -> Any:
         return PlayedShell(host, facts.get(host.name, FACTS), write)
 
+    def survey(shell: PlayedShell) -> Survey:
+        return (
+            Survey(problem="not every repository answers", hint="look there") if shell.host.name == "db1" else Survey()
+        )
+
     monkeypatch.setattr(FakeApplication, "shells", SimpleNamespace(open=open))
+    monkeypatch.setattr(FakeApplication, "packages", SimpleNamespace(name="apt", survey=survey))
     return facts
 
 
@@ -85,9 +94,10 @@ def test_what_is_wrong_with_hosts_and_what_to_do(
     db1 = findings(result, "db1")
     assert (db1["lock"]["health"], db1["clock"]["health"], db1["fit"]["health"]) == ("look", "unknown", "look")
     assert db1["sudo"]["health"] == "well"
+    assert (db1["repositories"]["health"], db1["repositories"]["hint"]) == ("wrong", "look there")
     out = mainstay("doctor").out
     assert "\x1b" not in out and "\r" not in out and "\u202e" not in out
-    assert out.splitlines()[-1].startswith("6 wrong, ")
+    assert out.splitlines()[-1].startswith("7 wrong, ")
 
 
 def test_when_all_clocks_differ_it_is_this_one(

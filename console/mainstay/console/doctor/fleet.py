@@ -1,4 +1,4 @@
-"""The hosts, asked in parallel: reachable, pinned, clock, owner, lock, fit to be patched, and (asked for) sudo."""
+"""The hosts, asked in parallel: reachable, pinned, repositories, clock, owner, lock, fit, and (asked for) sudo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.runner.plan import Carefulness
-from mainstay.runner.shell.contract import Command, HostKeyRefused, Unreachable
+from mainstay.runner.shell.contract import Command, HostKeyRefused, Shell, Unreachable
 from mainstay.runner.shell.parallel import for_each
 
 PARALLEL = 20
@@ -29,10 +29,10 @@ def examine(app: Application, hosts: Sequence[Host], *, sudo: bool) -> Iterator[
         if isinstance(answer, MainstayError):
             yield _unreached(host, answer)
             continue
-        facts, about_sudo = answer
+        facts, tried = answer
         if facts.clock_skew is not None:
             skews.append(facts.clock_skew)
-        found = [*about_sudo, *_clock(host, facts), *_owner(host, facts, ours, in_flight), *_fit(app, host, facts)]
+        found = [*tried, *_clock(host, facts), *_owner(host, facts, ours, in_flight), *_fit(app, host, facts)]
         if all(one.health == "well" for one in found):
             told = f"{facts.os_id} {facts.os_version} {facts.arch}, kernel {facts.kernel}".strip()
             yield _finding(host, "host", "well", told)
@@ -58,9 +58,23 @@ def _look(app: Application, host: Host, *, sudo: bool) -> tuple[Facts, list[Find
     shell = app.shells.open(host, write=False)
     try:
         facts = app.upkeep.probe(shell)
+        found = list(_repositories(app, host, shell, facts))
     finally:
         shell.close()
-    return facts, [_sudo(app, host)] if sudo else []
+    return facts, [*found, _sudo(app, host)] if sudo else found
+
+
+def _repositories(app: Application, host: Host, shell: Shell, facts: Facts) -> Iterator[Finding]:
+    """Fresh lists, read into a temporary folder there: a mirror that is dead now would stop a run."""
+    if facts.package_manager != app.packages.name:
+        return
+    try:
+        survey = app.packages.survey(shell)
+    except MainstayError as error:
+        yield _finding(host, "repositories", "unknown", getattr(error, "plain", error.message), error.hint)
+        return
+    if survey.problem:
+        yield _finding(host, "repositories", "wrong", survey.problem, survey.hint or None)
 
 
 def _sudo(app: Application, host: Host) -> Finding:
