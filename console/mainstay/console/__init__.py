@@ -7,8 +7,14 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """The `mainstay` program."""
+    import os
     import sys
 
     from mainstay.console.cli import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == 130:
+        # At once: an orderly end would wait for the threads that are still talking to hosts.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from mainstay.console.interruptible import interruptible
 from mainstay.console.render.preview import Look, Preview
 from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
@@ -22,17 +24,18 @@ PARALLEL = 20
 
 def ask(app: Application, request: RunRequest) -> dict[str, HostForecast]:
     """Read every host of the request, in parallel."""
-    operation = app.operations[request.kind](request)
-    return forecast(
+    work = partial(
+        forecast,
         request.hosts,
         request.careful,
-        operation,
+        app.operations[request.kind](request),
         app.shells,
         app.upkeep,
         app.state,
         app.clock,
         parallel=max(PARALLEL, request.careful.parallel),
     )
+    return interruptible(work)
 
 
 def preview_plan(app: Application, plan: PatchPlan, hosts: Sequence[Host]) -> Preview:

@@ -344,6 +344,18 @@ def test_rollback_with_no_input_is_a_usage_error(app: FakeApplication, mainstay:
     assert app.runs.requests == []
 
 
+def test_rollback_of_what_is_back_already_or_cannot_go_back(app: FakeApplication, mainstay: Mainstay) -> None:
+    run_to_undo(app)
+    for host in app.select("web1 or web2"):
+        app.forecasts[host.name] = forecast(host, 0)
+    result = mainstay("rollback", RUN, "--no-input")
+    assert result.code == 0
+    assert "back already" in result.err
+    app.forecasts["web1"] = forecast(app.select("web1")[0], 1, refused="changed since by somebody else")
+    assert mainstay("rollback", RUN, "--no-input", "--json").code == 4
+    assert app.runs.requests == []
+
+
 def test_preview(app: FakeApplication, mainstay: Mainstay) -> None:
     held = left_out("nginx", "held", "held by apt-mark")
     young = [left_out(f"p{number}", "too-young", "2 d old, plan asks 3 d") for number in range(3)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +102,31 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
         assert done.returncode == 0
         assert done.stderr == ""
+
+
+def test_ctrl_c_lets_go_of_hosts_that_do_not_answer(tmp_path: Path) -> None:
+    # The program as it is installed, with a site whose host hangs: it takes the connection and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        site = tmp_path / "site"
+        (site / "inventory").mkdir(parents=True)
+        (site / "mainstay.yml").write_text("site: acme\nssh: {connect_timeout: 60s}\n")
+        host = f"{{address: 127.0.0.1, port: {port}, controller: false}}"
+        (site / "inventory/hosts.yml").write_text(f"hosts:\n  mute: {host}\n")
+        program = Path(sys.executable).with_name("mainstay")
+        running = subprocess.Popen(
+            [program, "--site", site, "hosts", "trust", "mute"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        mute.settimeout(30)
+        connection, _ = mute.accept()
+        with connection:
+            running.send_signal(signal.SIGINT)
+            _, told = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert told.strip() == "Interrupted."
 
 
 def test_an_ascii_terminal_gets_something_readable() -> None:

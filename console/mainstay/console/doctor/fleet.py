@@ -7,6 +7,7 @@ from statistics import median
 
 from mainstay.console.bootstrap import Application
 from mainstay.console.doctor.finding import Finding, Health
+from mainstay.console.interruptible import interruptible
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
@@ -22,7 +23,7 @@ SKEW = 5.0
 def examine(app: Application, hosts: Sequence[Host], *, sudo: bool) -> Iterator[Finding]:
     """sudo: also try `sudo -n true`; it is the only thing here that asks for root's rights."""
     ours, in_flight = _state(app)
-    answers = for_each(hosts, lambda host: _look(app, host, sudo=sudo), parallel=PARALLEL)
+    answers = interruptible(lambda: for_each(hosts, lambda host: _look(app, host, sudo=sudo), parallel=PARALLEL))
     skews: list[float] = []
     for host in hosts:
         answer = answers[host.name]

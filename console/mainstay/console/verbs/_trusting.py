@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mainstay.console.interruptible import interruptible
 from mainstay.console.render.spans import Span, line, span
 from mainstay.console.render.table import Cell, table
 from mainstay.console.screen import Screen
@@ -73,7 +74,7 @@ def _find(app: Application, pins: Pins, selector: str, source: Path | None) -> l
         return [
             Finding(host, pinned[host.name], found[host.name], None if found[host.name] else missing) for host in hosts
         ]
-    answers = for_each(hosts, app.scan, parallel=PARALLEL)
+    answers = interruptible(lambda: for_each(hosts, app.scan, parallel=PARALLEL))
     findings = []
     for host in hosts:
         answer = answers[host.name]

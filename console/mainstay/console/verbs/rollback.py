@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
+
+if TYPE_CHECKING:
+    from mainstay.console.render.preview import Preview
 
 
 @verb(
@@ -39,9 +44,23 @@ def command(screen: Screen, run: str, selector: str | None, force: bool, reason:
             screen.show(lambda: render.to_json(way, view, later), lambda: lines)
             return 0
         screen.answer(lines)
+        if not view.waves:
+            return _nothing(screen, view, row.id)
         if not screen.confirm("Go on?"):
             screen.say("Nothing was changed.")
             return 1
         from mainstay.console.verbs._following import execute_and_follow
 
         return execute_and_follow(screen, app, app.runs.submit(request))
+
+
+def _nothing(screen: Screen, view: Preview, run: str) -> int:
+    """No host would be touched. Raises Refused, unless that is because all of it is back already."""
+    from mainstay.inventory.errors import Refused
+
+    if any(look.forecast is None or look.forecast.refused for look in view.looks):
+        raise Refused(f"Nothing of run {run} can be taken back now. Nothing was touched.")
+    screen.say(f"All of run {run} is back already. Nothing to do.")
+    if screen.json:
+        screen.data({"undoes": run, "hosts": []})
+    return 0
