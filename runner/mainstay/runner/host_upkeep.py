@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.runner import preflight, probing, reboot, updaters
@@ -16,7 +17,7 @@ from mainstay.runner.hooks import run_hook
 from mainstay.runner.operation import HostWork, Outcome
 from mainstay.runner.plan import Carefulness, Check, Hook
 from mainstay.runner.services import finding, restarting
-from mainstay.runner.shell.contract import Shell, Shells
+from mainstay.runner.shell.contract import Command, Shell, Shells
 from mainstay.runner.upkeep import Judgement, RebootNeed, Restarted, Wellness
 
 COME_BACK = 30.0
@@ -49,9 +50,14 @@ class HostUpkeep:
         checked = _wellness(results)
         # A host that is not well by its own checks need not be waited for: what is gone is named as it is now.
         missing = self._missing(work, before, self.come_back if checked.ok else 0.0)
-        if missing:
-            return Wellness(ok=False, detail="; ".join([checked.detail, missing] if checked.detail else [missing]))
-        return checked
+        if checked.ok and not missing:
+            return checked
+        services = [
+            check.service for check, result in zip(checks, results, strict=True) if check.service and not result.ok
+        ]
+        said = last_words(work, services) if services else ""
+        detail = "; ".join(part for part in (checked.detail if not checked.ok else "", missing, said) if part)
+        return Wellness(ok=False, detail=detail)
 
     def _missing(self, work: HostWork, before: Facts, patience: float) -> str:
         """Services that were up before and are not within `patience` seconds; empty where all are there."""
@@ -110,6 +116,28 @@ class HostUpkeep:
             return probing.gather(shell)
         finally:
             shell.close()
+
+
+_LAST_WORDS = r"""
+for unit in "$@"; do
+  # its own words since it was last started, without systemd's about it
+  id=$(systemctl show -p InvocationID --value -- "$unit")
+  journalctl -q --no-pager -o cat -n 1 "_SYSTEMD_INVOCATION_ID=${id:-none}" 2>/dev/null | cut -c 1-200
+done
+"""
+
+
+def last_words(work: HostWork, services: Sequence[str]) -> str:
+    """What services that are down printed last: the reason is often there. Empty where nothing can be had."""
+    units = [service if "." in service else f"{service}.service" for service in services]
+    command = Command(("sh", "-c", _LAST_WORDS, "mainstay", *units), sudo=True, deadline=20.0, limit=4096)
+    try:
+        output = work.shell.run(command)
+    except MainstayError:
+        return ""  # the failure itself is known; this would only have explained it
+    work.output(output.stdout)
+    lines = [line.strip() for line in output.text.splitlines() if line.strip()]
+    return "; ".join(f'it said: "{line}"' for line in lines)
 
 
 def _wellness(results: Sequence[CheckResult]) -> Wellness:

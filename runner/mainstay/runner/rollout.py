@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.value import Json
@@ -65,8 +66,22 @@ class Rollout:
             if stop:
                 return stop
             if wave is not waves[-1] and self.request.careful.soak:
-                self.context.sleep(self.request.careful.soak)
+                self._soak(wave)
         return ""
+
+    def _soak(self, wave: PlannedWave) -> None:
+        """Wait between waves. A step and not the engine's sleep, so that a run that is cancelled meanwhile ends at once;
+        the moment it lasts until is checkpointed, and is the same after a restart."""
+        tools, until = self.tools, self.context.now() + timedelta(seconds=self.request.careful.soak)
+
+        def wait() -> None:
+            while tools.clock.now() < until:
+                row = tools.state.run(self.request.id)
+                if row is not None and row.wish == "cancel":
+                    return
+                tools.sleep(1.0)
+
+        self.context.step(f"wave-{wave.number}.soak", wait)
 
     def _permit(self) -> Json:
         permission = self.tools.gate(self.request).permit(self.request.id, None, "run", None)

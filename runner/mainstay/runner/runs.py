@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from mainstay.inventory.errors import UsageError
-from mainstay.runner.engine.contract import Engine, Handle
+from mainstay.runner.engine.contract import Engine, EngineStopped, Handle, WorkflowFailed
 from mainstay.runner.host_run import host_workflow, undo_workflow
 from mainstay.runner.ports import Listener, Quiet
 from mainstay.runner.record import HostPart, MaintenanceRecord, Step, Summary
 from mainstay.runner.request import RunRequest
 from mainstay.runner.rollout import HOST_WORKFLOW, ROLLOUT_WORKFLOW, UNDO_WORKFLOW, rollout_workflow
+from mainstay.runner.sealing import seal
 from mainstay.runner.state.contract import RunRow, State
 from mainstay.runner.toolbox import Toolbox
 
@@ -46,8 +47,16 @@ class Runs:
         return self.engine.start(ROLLOUT_WORKFLOW, run, {"run": run})
 
     def execute(self, run: str) -> MaintenanceRecord:
-        """Start and wait for the end."""
-        self.start(run).result()
+        """Start and wait for the end. A run whose workflow could not end in a record (its last step failed, say on a full
+        disk) is sealed here, with what is known of its hosts."""
+        try:
+            self.start(run).result()
+        except EngineStopped:
+            raise
+        except WorkflowFailed as error:
+            row = self.tools.state.run(run)
+            assert row is not None, "a run's row is written before it starts"
+            seal(self.tools, RunRequest.from_json(row.request), f"internal error: {error.message}", {})
         return record(self.tools, run)
 
     def resume(self) -> list[str]:

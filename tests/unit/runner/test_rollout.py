@@ -4,6 +4,7 @@ import pytest
 from tests.unit.runner.world import World, steps, verdicts
 
 from mainstay.inventory.host import Ssh
+from mainstay.runner.ledger.contract import Entry
 from mainstay.runner.ports import Permission
 from mainstay.runner.record import HostPart
 
@@ -308,6 +309,37 @@ def test_soak_waits_between_waves() -> None:
     before = world.clock.now()
     world.run()
     assert (world.clock.now() - before).total_seconds() >= 24 * 3600
+
+
+def test_a_soaking_run_that_is_cancelled_ends_at_once() -> None:
+    world = World("w1 w2", waves=[1, 1], soak="24h")
+    request = world.request()
+    world.while_asleep = lambda: world.state.wish(request.id, "cancel", by="anna", reason="found a bug")
+    runs = world.runs()
+    runs.submit(request)
+    before = world.clock.now()
+    assert verdicts(runs.execute(request.id)) == {"w1": "succeeded", "w2": "cancelled"}
+    assert (world.clock.now() - before).total_seconds() < 60
+
+
+def test_a_run_whose_sealing_failed_is_sealed_by_whoever_comes_next() -> None:
+    """The disk is full at the very end: the engine has a failed workflow, and the ledger has nothing."""
+    world = World("w1")
+    request = world.request()
+    runs = world.runs()
+    runs.submit(request)
+    whole, world.ledger.seal = world.ledger.seal, _full  # type: ignore[method-assign]  # until there is room again
+    with pytest.raises(OSError, match="no space"):
+        runs.execute(request.id)
+    world.ledger.seal = whole  # type: ignore[method-assign]  # there is room
+    assert [row.id for row in world.state.runs(in_flight=True)] == [request.id]
+    record = runs.execute(request.id)
+    assert verdicts(record) == {"w1": "succeeded"} and "no space" in record.summary.reason
+    assert world.state.runs(in_flight=True) == []
+
+
+def _full(id: str, body: object) -> Entry:
+    raise OSError("no space left on device")
 
 
 def test_a_closed_gate_refuses_the_run_and_nothing_is_asked() -> None:
