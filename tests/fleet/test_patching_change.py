@@ -228,9 +228,12 @@ def test_an_old_version_that_is_nowhere_is_rebuilt_and_goes_back(fleet: Fleet, o
     op = operation(updates=WEB)
 
     done = one.change(op)
+    one.machine.exec(["tee", "/etc/demo-web/demo-web.conf"], stdin=b"greeting = mine\n")
     back = one.back(op, done.undo)
 
     assert [item.where for item in done.undo.items] == ["rebuilt"]
+    assert one.machine.exec(["cat", "/etc/demo-web/demo-web.conf"]) == "greeting = mine\n"
+    assert "/etc/demo-web/demo-web.conf" in one.machine.exec(["dpkg-query", "-W", "-f", "${Conffiles}", "demo-web"])
     assert (back.outcome.ok, back.wrong) == (True, ())
     assert one.machine.installed()["demo-web"] == "1.0"
     assert one.machine.exec(["sha256sum", "/usr/lib/demo-web/serve"]) == before

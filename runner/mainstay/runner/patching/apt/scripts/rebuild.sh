@@ -41,12 +41,12 @@ build() {
   done <"$work/listed"
   tar -C / --no-recursion --verbatim-files-from -T "$work/take" -cf "$work/data.tar" || return 1
   tar -C "$work/tree" -xpf "$work/data.tar" --same-owner --numeric-owner || return 1
-  if [ -f "$work/tree/DEBIAN/conffiles" ]; then
+  # dpkg keeps the list of configuration files in its status alone. Without it they would be overwritten like any file.
+  dpkg-query -W -f '${Conffiles}\n' "$package" | sed -n 's/^ \(\/.*\) [0-9a-f]\{32\}$/\1/p' |
     while IFS= read -r path; do
       [ -e "$work/tree$path" ] && printf '%s\n' "$path"
-    done <"$work/tree/DEBIAN/conffiles" >"$work/conffiles"
-    if [ -s "$work/conffiles" ]; then cp "$work/conffiles" "$work/tree/DEBIAN/conffiles"; else rm "$work/tree/DEBIAN/conffiles"; fi
-  fi
+    done >"$work/conffiles"
+  [ ! -s "$work/conffiles" ] || cp "$work/conffiles" "$work/tree/DEBIAN/conffiles"
   chmod 755 "$work/tree" "$work/tree/DEBIAN"
   dpkg-deb -Zgzip -z1 --build "$work/tree" "$work/rebuilt.deb"
 }
