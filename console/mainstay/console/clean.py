@@ -81,6 +81,16 @@ def shorten(text: str, columns: int) -> str:
     return "".join(kept) + "…"
 
 
+def json_text(text: str) -> str:
+    """A JSON document with every character escaped that could steer a terminal; it says the same as before."""
+    return _SUSPECT.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
 def csv_cell(value: object) -> str:
     """A cell that a spreadsheet shows and does not run: `=`, `+`, `-`, `@` at its start get an apostrophe before them."""
     text = line("" if value is None else value)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mainstay.console import clean
 from mainstay.inventory.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Screen:
         """One JSON document, indented, to stdout."""
         import json
 
-        self._write(sys.stdout, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        self._write(sys.stdout, clean.json_text(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
     def answer(self, lines: Iterable[Line]) -> None:
         """Text that was asked for: stdout, or stderr where stdout holds JSON."""

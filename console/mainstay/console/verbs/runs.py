@@ -8,6 +8,8 @@ from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import VerbGroup, with_screen
 
+NO_REASON = "no reason given"
+
 
 @click.group(
     cls=VerbGroup,
@@ -36,7 +38,7 @@ def list_runs(screen: Screen) -> int:
 
 @command.command(help="Ask a run to start nothing new until it is resumed. Acts between hosts.")
 @click.argument("run", shell_complete=completing.runs_in_flight)
-@click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the record.")
+@click.option("--reason", default=NO_REASON, metavar="TEXT", help="Why; it stands in the record.")
 @with_screen
 def pause(screen: Screen, run: str, reason: str) -> int:
     return _wish(screen, run, "pause", reason)
@@ -44,7 +46,7 @@ def pause(screen: Screen, run: str, reason: str) -> int:
 
 @command.command(help="Ask a run to stop between hosts: what is in hand is brought to its end, nothing new starts.")
 @click.argument("run", shell_complete=completing.runs_in_flight)
-@click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the record.")
+@click.option("--reason", default=NO_REASON, metavar="TEXT", help="Why; it stands in the record.")
 @with_screen
 def cancel(screen: Screen, run: str, reason: str) -> int:
     return _wish(screen, run, "cancel", reason)
