@@ -238,6 +238,8 @@ def test_an_old_version_that_is_nowhere_is_rebuilt_and_goes_back(fleet: Fleet, o
     assert one.machine.installed()["demo-web"] == "1.0"
     assert one.machine.exec(["sha256sum", "/usr/lib/demo-web/serve"]) == before
     assert one.machine.exec(["systemctl", "is-active", "demo-web"]) == "active\n"
+    with one.working() as work:
+        assert op.manager.rebuild(work, "demo-web"), "what was rebuilt once can be rebuilt again"
 
 
 def test_an_old_version_that_only_the_host_has_is_captured(fleet: Fleet, one: Bench) -> None:

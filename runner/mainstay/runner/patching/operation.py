@@ -49,6 +49,7 @@ class PatchOperation:
         self.plan = plan
         self.manager = manager
         self.captured = captured
+        self._fresh: set[tuple[str, str]] = set()
         self.never = (*shipped_never_automatic(), *never)
 
     @property
@@ -69,7 +70,10 @@ class PatchOperation:
             found = self.manager.repair(work)
         except Broken as broken:
             found = [broken.message]
-        self.manager.refresh(work, wait)
+        # Once for each run and host: the way back of a run must not hang on a mirror that has died since.
+        if (work.run, work.host.name) not in self._fresh:
+            self.manager.refresh(work, wait)
+            self._fresh.add((work.run, work.host.name))
         return found
 
     def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> Change:

@@ -266,6 +266,16 @@ def test_the_lock_and_room_come_first(world: World) -> None:
         world.operation().prepare(world.work(), wait=0)
 
 
+def test_a_mirror_that_dies_in_mid_run_does_not_bar_the_way_back(world: World) -> None:
+    op = world.operation()
+    op.prepare(world.work(), wait=0)
+    world.packages.dead_mirror = True
+
+    assert op.prepare(world.work(), wait=0) == []
+    with pytest.raises(Refused, match="not every repository answers"):
+        world.operation().prepare(world.work(), wait=0)
+
+
 def test_a_kernel_needs_room_in_boot(world: World) -> None:
     world.packages.has("linux-image-1", "1").offers("linux-image-1", "2", security=True).offers("linux-image-1", "1")
     op = world.operation()

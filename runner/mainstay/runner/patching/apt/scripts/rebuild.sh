@@ -9,7 +9,7 @@ section output
 exec 3>&1
 build() {
   dpkg-query -s "$package" | awk '
-    /^[^ ]/ {skip = /^(Status|Conffiles|Config-Version|Triggers-Pending|Triggers-Awaited):/}
+    /^[^ ]/ {skip = /^(Status|Conffiles|Config-Version|Triggers-Pending|Triggers-Awaited|Rebuilt-From):/}
     !skip {print}
     END {print "Rebuilt-From: installed files"}' | grep -v '^$' >"$work/tree/DEBIAN/control" || return 1
   for part in $(dpkg-query --control-list "$package"); do
