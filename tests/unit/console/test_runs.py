@@ -283,7 +283,7 @@ def undo(app: FakeApplication, host: str) -> None:
             run=RUN,
             host=host,
             operation="patch",
-            undo={},
+            undo={"items": [{"name": "libssl3", "where": "repository"}, {"name": "openssl", "where": "captured"}]},
             made_at="2026-12-11T01:00:00Z",
             keep_until="2027-01-10T01:00:00Z",
         )
@@ -317,7 +317,7 @@ def test_rollback_shows_its_limits_and_asks(
     result = mainstay("rollback", RUN)
     assert result.code == 1
     assert f"Undoes run {RUN} (patch-web, Fri 2026-12-11 02:00 CET, 2 hosts changed)" in result.out
-    assert "2 of 2 hosts, 3 of 4 packages" in result.out
+    assert "2 of 2 hosts, 3 of 4 packages (2 from the repository, 2 captured)" in result.out
     assert "web1: perl: nowhere to be had" in result.out
     assert "web1: conffiles changed by hand" in result.out
     assert "Go on? [y/N]" in result.err

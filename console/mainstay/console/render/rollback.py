@@ -11,7 +11,16 @@ from mainstay.console.render.spans import Line, Span, line, span
 from mainstay.console.render.table import Cell, table
 from mainstay.inventory.value import Json
 from mainstay.recovery.rollback import WayBack
+from mainstay.runner.operation import Forecast
 from mainstay.runner.request import RunRequest
+
+ORIGINS = {
+    "repository": "from the repository",
+    "captured": "captured",
+    "rebuilt": "rebuilt from the installed files",
+    "none": "new then, to be removed",
+}
+"""Where an old version is to be had, as the way back was kept."""
 
 
 def screen(
@@ -27,11 +36,10 @@ def screen(
     back = sum(one.reversible for one in forecasts.values())
     count = sum(one.count for one in forecasts.values())
     ready = [look for look in view.looks if look.forecast and not look.forecast.refused]
+    from_where = _origins(request, forecasts)
+    packages = f"{back} of {times.counted(count, 'package')}" + (f" ({from_where})" if from_where else "")
     rows: list[list[Cell]] = [
-        [
-            "can go back",
-            f"{len(ready)} of {times.counted(len(view.looks), 'host')}, {back} of {times.counted(count, 'package')}",
-        ]
+        ["can go back", f"{len(ready)} of {times.counted(len(view.looks), 'host')}, {packages}"],
     ]
     rows += _cant(view, way)
     rows += [[Span("careful", "warn"), f"{host} was changed since, by {_runs(runs)}"] for host, runs in later.items()]
@@ -44,6 +52,17 @@ def screen(
     waves = " · ".join(str(size) for size in view.waves)
     foot = [line(f"In {times.counted(len(view.waves), 'wave')} ({waves}).")] if view.waves else []
     return [line(head), line(), *table(rows, columns=columns), line(), *foot]
+
+
+def _origins(request: RunRequest, forecasts: Mapping[str, Forecast]) -> str:
+    """Where the old versions come from: `142 from the repository, 18 captured`."""
+    counts: dict[str, int] = {}
+    for host, undo in request.operation.get("undo", {}).items():
+        meant = {name for name, _, _ in forecasts[host].items} if host in forecasts else set()
+        for item in undo.get("items", ()):
+            if item["name"] in meant:
+                counts[item["where"]] = counts.get(item["where"], 0) + 1
+    return ", ".join(f"{counts[where]} {words}" for where, words in ORIGINS.items() if where in counts)
 
 
 def _cant(view: Preview, way: WayBack) -> list[list[Cell]]:
