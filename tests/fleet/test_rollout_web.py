@@ -77,6 +77,7 @@ def test_a_service_that_does_not_come_up_is_put_back_and_no_other_host_is_touche
     ran = site("run", "web-update", "--yes", "--json")
     assert ran.status == 1
     assert list(ran.verdicts().values()) == ["rolled-back", "cancelled", "cancelled"]
+    assert "demo-web.conf" in ran.host(web[0].name)["reason"], "the service's own words"
     assert versions(web) == ["1.0"] * 3
     assert web[0].exec(["systemctl", "is-active", "demo-web"]).strip() == "active"
     assert web[1].exec(["sh", "-c", "ls /var/lib/mainstay 2>/dev/null | wc -l"]).strip() == "0"
@@ -159,7 +160,7 @@ def test_a_controller_killed_in_mid_run_is_taken_over_and_nothing_is_done_twice(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     (run,) = [row["id"] for row in site.in_flight()]
-    resumed = site("runs", "resume")
+    resumed = site("runs", "resume", run)
     assert resumed.status == 0, resumed.told
     record = site("records", "show", run, "--json")
     assert record.json["verdict"] == "succeeded"
