@@ -8,22 +8,23 @@ One real sshd on loopback plays all hosts, each by an address of its own: the ho
 from __future__ import annotations
 
 import ctypes
-import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.measure import Cost, Failed, alternate, measure
+from bench.measure import Cost, alternate, measure
 from bench.options import options
-from bench.peers import MAINSTAY, THERE, Target, ansible_folder, mainstay_folder, pyinfra_folder
+from bench.peers import THERE, Target, ansible_folder, mainstay_folder, pyinfra_folder
 from bench.table import COSTS, Part, costs, dump
 from tests.contract.sshd import Sshd, sshd
 
 PARALLEL = "20"
-"""What `mainstay doctor` asks at once; the others are told to do the same."""
+"""Hosts that every tool asks at once."""
 
-OURS = "mainstay doctor (all facts, judged)"
+OURS = "mainstay (all facts)"
+PROBE_ALL = Path(__file__).with_name("probe_all.py")
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 
 
@@ -47,16 +48,8 @@ def cases(folder: Path, server: Sshd, hosts: int) -> dict[str, Callable[[], Cost
     facts: list[str | Path] = [THERE / "pyinfra", "inventory.py", "--parallel", PARALLEL]
     tuned = {"ANSIBLE_PIPELINING": "1"}
 
-    def doctor() -> Cost:
-        cost = measure([MAINSTAY, "doctor", "--json"], cwd=ours)
-        asked = {one["subject"]: one["topic"] for one in json.loads((ours / "out").read_text())["findings"]}
-        answered = {name for name, topic in asked.items() if topic not in ("reach", "host key")}
-        if missing := {target.name for target in targets} - answered:
-            raise Failed(f"mainstay doctor got no answer from {', '.join(sorted(missing))}")
-        return cost
-
     return {
-        OURS: doctor,
+        OURS: lambda: measure([sys.executable, PROBE_ALL, ours, PARALLEL], cwd=ours),
         "ansible -m command -a true": lambda: measure([*adhoc, "-m", "command", "-a", "true"], cwd=ansible),
         "the same, pipelining on": lambda: measure([*adhoc, "-m", "command", "-a", "true"], cwd=ansible, env=tuned),
         "ansible -m setup (all facts)": lambda: measure([*adhoc, "-m", "setup"], cwd=ansible),
@@ -78,6 +71,7 @@ def main() -> None:
         head=COSTS,
         rows=costs(found, OURS),
         notes=(
+            "mainstay is bench/probe_all.py: it loads the site, and asks each host as `doctor`, `preview` and `run` do.",
             "Whole programs from start to end, medians; ratios: how many times mainstay's.",
             "One sshd on loopback is all hosts, so that their share (logins, probes, ansible's modules) is in the wall "
             "clock of everybody; controller CPU is without it.",
