@@ -1,0 +1,100 @@
+"""records: listed, shown, verified, exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from tests.unit.console.conftest import Mainstay
+from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal, step
+from tests.unit.console.test_runs import RECORD_KEYS, RUN
+
+from mainstay.runner.verdict import Verdict
+
+
+def test_records_are_listed_newest_first(app: FakeApplication, mainstay: Mainstay) -> None:
+    assert mainstay("records").out == "No record yet.\n"
+    seal(app, RUN, [part("web1"), part("web2")])
+    seal(app, "01KYB0000000000000000000K9", [part("web1", Verdict.FAILED)], undoes=RUN)
+    listed = mainstay("records", "list", "--json").json
+    assert [one["seq"] for one in listed] == [2, 1]
+    assert all("hosts" not in one for one in listed)
+    assert (RECORD_KEYS - {"hosts"}) <= listed[0].keys()
+    lines = mainstay("records").out.splitlines()
+    assert lines[1].split()[:5] == ["2", "Fri", "2026-12-11", "02:00", "rollback"]
+    assert lines[1].endswith("0 of 1   7 min   anna@ops1, undoes 1")
+    assert "2 of 2" in lines[2]
+    assert mainstay("records", "list", "--last", "1", "--json").json == listed[:1]
+
+
+@pytest.mark.parametrize("name", [RUN, RUN.lower(), RUN[:8], RUN[-4:], "1"])
+def test_a_record_has_several_names(app: FakeApplication, mainstay: Mainstay, name: str) -> None:
+    seal(app, RUN, [part("web1")])
+    assert mainstay("records", "show", name, "--json").json["id"] == RUN
+
+
+def test_an_ambiguous_name_is_an_error(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1")])
+    seal(app, RUN[:-1] + "8", [part("web1")])
+    result = mainstay("records", "show", RUN[:10])
+    assert result.code == 2
+    assert "names 2 runs" in result.err
+
+
+def test_show_one_host_in_full(app: FakeApplication, mainstay: Mainstay) -> None:
+    output = app.artifacts.put(b"Setting up demo\n" + HOSTILE.encode() + b"\xff\n", kind="output")
+    gone = step("health", 20, output="0" * 64)
+    ending = part("web1", steps=(step("apply", 10, detail=HOSTILE, output=output), gone))
+    seal(app, RUN, [ending, part("web2")])
+    result = mainstay("records", "show", RUN, "--host", "web1", "--full")
+    assert result.code == 0
+    assert "    Setting up demo\n" in result.out
+    assert "no longer kept" in result.out
+    assert "web2" not in result.out
+    assert "\x1b" not in result.out and "\u202e" not in result.out
+    body = mainstay("records", "show", RUN, "--host", "web1", "--full", "--json").json
+    assert body["hosts"][0]["steps"][0]["output_text"].startswith("Setting up demo\n")
+    assert body["hosts"][0]["steps"][1]["output_text"] is None
+    missing = mainstay("records", "show", RUN, "--host", "web3")
+    assert (missing.code, "web3" in missing.err) == (2, True)
+
+
+def test_show_tells_what_changed(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1", measures={"reboots": 1, "notes": ["kept: /etc/demo.conf"]})])
+    out = mainstay("records", "show", RUN).out
+    assert "openssl  3.0.20-1  →  3.0.22-1" in out
+    assert "/etc/demo.conf" in out
+    assert "started    Fri 2026-12-11 02:00 CET" in out
+    assert "anna@ops1 (by hand)" in out
+
+
+def test_verify(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1")])
+    sound = mainstay("records", "verify", "--json")
+    assert (sound.code, sound.json["ok"], sound.json["records"]) == (0, True, 1)
+    entry = app._ledger.rows[0]
+    app._ledger.rows[0] = entry.model_copy(update={"body": {**entry.body, "requested_by": "nobody"}})
+    broken = mainstay("records", "verify", "--json")
+    assert (broken.code, broken.json["ok"]) == (1, False)
+    assert broken.json["findings"]
+    assert mainstay("records", "verify").code == 1
+
+
+def test_export(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1", reason='=cmd|"/C calc"!A0'), part("web2", reason="line\r\nbreak")])
+    sheet = list(csv.DictReader(io.StringIO(mainstay("records", "export", "--csv").out)))
+    assert [row["host"] for row in sheet] == ["web1", "web2"]
+    assert sheet[0]["reason"].startswith("'=cmd")
+    assert sheet[1]["reason"] == "line\\nbreak"
+    assert sheet[0]["packages"] == "openssl 3.0.20-1 → 3.0.22-1"
+    whole = mainstay("records", "export", "--json").json
+    assert [one["id"] for one in whole] == [RUN]
+    assert len(whole[0]["hosts"]) == 2
+
+
+def test_ack_says_that_it_does_nothing_yet(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, RUN, [part("web1")])
+    result = mainstay("records", "ack", RUN, "--reason", "seen")
+    assert result.code == 2
+    assert "Nothing was written" in result.err
