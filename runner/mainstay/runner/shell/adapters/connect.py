@@ -32,6 +32,13 @@ _TCP_USER_TIMEOUT = 30_000
 CONFIG = fabric.Config(ssh_config=paramiko.SSHConfig(), lazy=True, overrides={"load_ssh_configs": False})
 
 
+class Connection(fabric.Connection):  # type: ignore[misc]  # fabric ships no types
+    """With every attribute a real one. fabric writes any other into the configuration that all connections share and
+    merges it anew, and another thread that reads it just then finds it empty."""
+
+    inline_ssh_env = None
+
+
 class Deadline:
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -165,7 +172,7 @@ def connect(
     }
     if gateway is None:
         kwargs["sock"] = dial(host, deadline)
-    connection = fabric.Connection(
+    connection = Connection(
         host.address,
         user=user,
         port=host.ssh.port,
