@@ -42,6 +42,7 @@ plans:
 PLAYBOOK = Path(__file__).with_name("rollout.yml")
 R = TypeVar("R")
 OURS, THEIRS = "mainstay run", "ansible-playbook"
+INSTALL = ["sh", "-c", 'apt-get -q update && apt-get -q -y install "$@"', "sh"]
 SIMULATE = ["apt-get", "-s", "-q", "dist-upgrade"]
 
 
@@ -81,7 +82,8 @@ class Rollouts:
     def _patched(self, name: str, patch: Callable[[Sequence[Target]], Cost]) -> Cost:
         """Hosts made new, patched, and asked themselves. Raises Failed."""
         hosts = self.fleet.pristine(self.hosts)
-        each(hosts, lambda host: host.install("demo-web", "1.0"))
+        self.fleet.repository.fetch("python3-apt")  # what ansible's apt module needs on a host
+        each(hosts, lambda host: host.exec([*INSTALL, "demo-web=1.0", "python3-apt"]))
         self.updates = len(pending(hosts[0]))
         if not self.updates:
             raise Failed("no security update is pending on the base: there is nothing to measure")
