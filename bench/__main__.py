@@ -14,7 +14,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.peers import versions
+from bench.peers import THERE, versions
 from bench.table import Part, load
 
 HERE = Path(__file__).resolve().parent.parent
@@ -55,6 +55,9 @@ def machine() -> str:
 
 
 def main(argv: list[str]) -> int:
+    if not THERE.is_dir():
+        print("bench: the other programs are not installed yet; scripts/bench does that", file=sys.stderr)
+        return 2
     # Installed packages are compiled when they are installed; ours runs from its folders.
     for room in ROOMS:
         compileall.compile_dir(HERE / room, quiet=2)

@@ -9,6 +9,7 @@ asked: nothing may be left to install, the web service has to answer, and whethe
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -69,6 +70,7 @@ class Rollouts:
         # degraded (3) is done as well: a note for a human
         cost = measure([MAINSTAY, "run", "patch", "--yes", "--json"], cwd=site, ends=lambda status: status in (0, 3))
         self.spent.append(spent(json.loads((site / "out").read_text()), cost.wall, cost.began))
+        print(f"own share {self.spent[-1].own:.1%}, no host in any step {self.spent[-1].idle:.1%}", file=sys.stderr)
         return cost
 
     def _ansible(self, targets: Sequence[Target]) -> Cost:
@@ -142,7 +144,8 @@ def main() -> None:
                 f"Both with {PARALLEL} hosts at once; the playbook is bench/rollout.yml. Only mainstay looks at every "
                 "host beforehand, captures what the way back needs, fixes the tested set and seals a record.",
                 f"Hosts rebooted in each round: {rebooted}. Afterwards each host was asked itself: nothing pending, well.",
-                "The hosts share the controller's cores, so that their work is in the wall clock of both.",
+                "The hosts share the controller's cores, so that their work is in the wall clock of both, and all of them are "
+                "surveyed at once on them; their disks don't wait for writes.",
             ),
         ),
         Part(
