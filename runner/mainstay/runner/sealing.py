@@ -52,8 +52,6 @@ def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
     verdict = verdicts.of_run(of_hosts)
     row = tools.state.run(request.id)
     assert row is not None
-    if row.wish == "cancel" and verdict in (Verdict.SUCCEEDED, Verdict.DEGRADED, Verdict.REFUSED):
-        verdict = Verdict.CANCELLED
     if reason.startswith("internal error") and verdict in (Verdict.SUCCEEDED, Verdict.DEGRADED, Verdict.REFUSED):
         verdict = Verdict.FAILED
     now = tools.clock.now()

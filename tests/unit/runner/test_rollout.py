@@ -284,6 +284,16 @@ def test_cancel_finishes_the_host_in_hand_and_starts_no_other() -> None:
     assert record.summary.verdict == "cancelled" and "cancelled by anna: wrong plan" in record.summary.reason
 
 
+def test_a_cancel_that_comes_when_all_is_done_changes_nothing() -> None:
+    world = World("w1")
+    request = world.request()
+    world["w1"].meanwhile = lambda: world.state.wish(request.id, "cancel", by="anna", reason="too late")
+    runs = world.runs()
+    runs.submit(request)
+    record = runs.execute(request.id)
+    assert verdicts(record) == {"w1": "succeeded"} and record.summary.verdict == "succeeded"
+
+
 def test_a_paused_run_starts_no_host_until_it_goes_on() -> None:
     world = World("w1 w2", waves=[1, 1])
     request = world.request()
