@@ -51,12 +51,13 @@ def digest_of(name: str, version: str) -> str:
 
 @dataclass
 class FakePackages:
-    """The packages of one host. available: versions in its repositories; needs: (name, version) → what comes along."""
+    """The packages of one host. available: versions in its repositories; needs: (name, version) →
+    what comes along (None: what goes)."""
 
     there: FakeHost
     installed: dict[str, Installed] = field(default_factory=dict)
     available: dict[str, dict[str, Offer]] = field(default_factory=dict)
-    needs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    needs: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
     auto: set[str] = field(default_factory=set)
     log: list[LogEntry] = field(default_factory=list)

@@ -149,10 +149,12 @@ def exact(
     for one in planned:
         item = meant.pop(one.name, None)
         if item is None:
-            also_tested = known.get(one.name, {}).get("version") == one.after
-            if one.after is None and matches(one.name, plan.updates.allow_remove):
-                also_tested = True
-            if not also_tested:
+            allowed = (
+                matches(one.name, plan.updates.allow_remove)
+                if one.after is None
+                else known.get(one.name, {}).get("version") == one.after
+            )
+            if not allowed:
                 does = f"would bring {one.name} {one.after}" if one.after else f"would remove {one.name}"
                 raise Refused(f"the set is not the one that was forecast: it {does}", hint="a new run looks again")
             item = PackageChange(name=one.name, before=one.before, after=one.after, dependency=True)

@@ -141,6 +141,17 @@ def test_a_set_that_has_grown_is_refused(world: World) -> None:
         op.resolve(world.work(), forecast, None)
 
 
+@pytest.mark.parametrize("tested", [False, True])
+def test_a_removal_that_nobody_allowed_is_refused(world: World, tested: bool) -> None:
+    op = world.operation(updates={"allow_remove": ["old-*"]})
+    forecast = op.preview(world.look())
+    world.packages.has("database", "1").needs["ssl", "2"] = {"database": None}
+    frozen = op.freeze([Change.from_json(forecast.change)]) if tested else None
+
+    with pytest.raises(Refused, match="it would remove database"):
+        op.resolve(world.work(), forecast, frozen)
+
+
 def test_a_dependency_that_was_tested_is_no_surprise(world: World) -> None:
     op, forecast = world.operation(), world.operation().preview(world.look())
     world.packages.needs["ssl", "2"] = {"dep": "1"}
