@@ -16,7 +16,7 @@ import pytest
 
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.adapters.sql import SqlLedger
-from mainstay.runner.ledger.contract import Ledger, LedgerBehind, SealConflict
+from mainstay.runner.ledger.contract import Ledger, LedgerBehind, RecordDamaged, SealConflict
 from mainstay.runner.ledger.memory import MemoryLedger
 from mainstay.runner.ledger.seals import Anchor, make_key
 from mainstay.runner.record import HostPart, hosts_digest
@@ -166,6 +166,50 @@ def test_an_edited_record_is_found(real: Real) -> None:
     ledger = filled(real.open())
     real.raw("UPDATE maintenance_record SET body = json_set(body, '$.plan', 'q') WHERE seq = 3")
     assert kinds(ledger) == [("edited", 3)]
+
+
+@pytest.mark.parametrize("seq", [0, -5])
+def test_a_record_put_before_the_first_one_is_found(real: Real, seq: int) -> None:
+    ledger = filled(real.open())
+    real.raw(f"INSERT INTO maintenance_record VALUES ({seq}, 'forged', '', 'h', '{{}}')")
+    assert kinds(ledger) == [("forged", seq)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "body = 'x'",
+        "body = '[]'",
+        "body = '{\"n\": NaN}'",
+        "body = x'ff'",
+        "body = CAST(x'ff' AS TEXT)",
+        "body = printf('%.*c', 100000, '[')",
+        'body = \'{"plan":"other",\' || substr(body, 2)',  # the last one of two counts for us, not for every reader
+        "body = body || ' '",
+        "hash = 'ü'",
+        "hash = x'ff'",
+        "id = x'ff'",
+        "prev = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_record_that_nobody_can_read_any_more_is_a_finding_like_others(real: Real, change: str) -> None:
+    ledger = filled(real.open())
+    real.raw(
+        f"UPDATE maintenance_record SET {change} WHERE seq = 3",
+        "UPDATE maintenance_record SET body = '{}' WHERE seq = 5",
+    )
+    found = [finding for finding in ledger.verify() if finding.seq in (3, 5)]
+    assert [finding.seq for finding in found] == [3, 5]
+    assert {finding.kind for finding in found} <= {"edited", "forged"}
+
+
+def test_reading_a_damaged_record_says_which_and_what_to_do(real: Real) -> None:
+    ledger = filled(real.open())
+    real.raw("UPDATE maintenance_record SET body = 'x' WHERE seq = 3")
+    with pytest.raises(RecordDamaged, match="record 3"):
+        ledger.get("r3")
+    with pytest.raises(RecordDamaged, match="record 3"):
+        list(ledger.entries())
 
 
 def test_a_renamed_record_is_found(real: Real) -> None:

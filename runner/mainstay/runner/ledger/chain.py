@@ -42,9 +42,13 @@ def examine(entries: Iterable[Entry], key: bytes, anchor: Mapping[int, str], hos
     broken: list[Entry] = []
     expected, prev, sound_before = 1, "", True
     for entry in entries:
+        if entry.seq < 1:
+            found.append(_forged(entry, "nothing is sealed before the first entry"))
+            continue
         if entry.seq != expected:
             found += [_missing(expected, entry.seq - 1)]
-        sound = hmac.compare_digest(entry_hash(key, entry.seq, entry.id, entry.prev, entry.body), entry.hash)
+        made = entry_hash(key, entry.seq, entry.id, entry.prev, entry.body)
+        sound = hmac.compare_digest(made.encode(), entry.hash.encode())  # as bytes: what lies there may be any text
         anchored = anchor.get(entry.seq, entry.hash)
         if not sound:
             broken.append(entry)

@@ -52,6 +52,12 @@ class SealConflict(MainstayError):
     kind = "ledger"
 
 
+class RecordDamaged(MainstayError):
+    """A record can't be read any more."""
+
+    kind = "ledger"
+
+
 class LedgerBehind(MainstayError):
     """The ledger is behind its anchor, or one of the stores is missing: starting work would hide a loss."""
 

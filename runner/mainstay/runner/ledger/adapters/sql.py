@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from mainstay.inventory.value import Json, canonical
 from mainstay.runner.ledger.chain import Hosts, examine, make_entry
-from mainstay.runner.ledger.contract import Entry, Finding, LedgerBehind, SealConflict
+from mainstay.runner.ledger.contract import Entry, Finding, LedgerBehind, RecordDamaged, SealConflict
 from mainstay.runner.ledger.seals import Anchor, missing, read_key
 from mainstay.runner.state.adapters.database import Database
 
@@ -103,11 +103,21 @@ class SqlLedger:
 
     def verify(self) -> list[Finding]:
         anchor = {seal.seq: seal.hash for seal in self._anchor.seals()}
-        found = examine(self.entries(), self._key, anchor, self._hosts)
+        found = examine(self._rows(), self._key, anchor, self._hosts)
         if not self._anchor.exists() or (not anchor and self.head()[0] > 0):
             text = f"the anchor is missing or empty: {self._anchor.path}"
             found.append(Finding(kind="anchor-missing", message=text))
         return found + self._triggers()
+
+    def _rows(self) -> Iterator[Entry]:
+        """Every row as it lies there, also what no writer of ours would have left."""
+        texts = [
+            sa.cast(column, sa.LargeBinary).label(column.name) for column in record.c if column is not record.c.seq
+        ]
+        with self._database.read() as of:
+            query = sa.select(record.c.seq, *texts).order_by(record.c.seq)
+            for row in of.execution_options(yield_per=500).execute(query).mappings():
+                yield _as_it_lies(row)
 
     def _triggers(self) -> list[Finding]:
         with self._database.read() as of:
@@ -140,4 +150,25 @@ class SqlLedger:
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(seq=row["seq"], id=row["id"], prev=row["prev"], hash=row["hash"], body=json.loads(row["body"]))
+    """Raises RecordDamaged."""
+    try:
+        return Entry(seq=row["seq"], id=row["id"], prev=row["prev"], hash=row["hash"], body=json.loads(row["body"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecordDamaged(
+            f"record {row['seq']} can't be read: it is not what was sealed",
+            hint="`mainstay records verify` says what is wrong; bring the state back from its backup.",
+        ) from error
+
+
+def _as_it_lies(row: Any) -> Entry:
+    """A body that can't be read, or is spelled in another way than `canonical`, becomes one that nobody has sealed."""
+    id, prev, hash = (row[name].decode("utf-8", "backslashreplace") for name in ("id", "prev", "hash"))
+    raw: bytes = row["body"]
+    try:
+        body = json.loads(raw)
+        if not isinstance(body, dict) or canonical(body) != raw:
+            body = None
+    except (ValueError, RecursionError):
+        body = None
+    unread = {"unread": raw.decode("utf-8", "backslashreplace")}
+    return Entry(seq=row["seq"], id=id, prev=prev, hash=hash, body=unread if body is None else body)

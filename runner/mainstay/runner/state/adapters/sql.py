@@ -118,10 +118,11 @@ class SqlState:
     def hosts_digest(self, run: str) -> str:
         """`record.hosts_digest` of the run's parts, taken from what is written without reading it: fast, and strict."""
         table = tables.host_part
-        query = sa.select(table.c.host, table.c.body).where(table.c.run == run)
+        bytes_of = (sa.cast(column, sa.LargeBinary).label(column.name) for column in (table.c.host, table.c.body))
         with self._database.read() as of:
-            rows = of.execute(query).all()
-        return digest(sorted([row.host, hashlib.sha256(row.body.encode()).hexdigest()] for row in rows))
+            rows = of.execute(sa.select(*bytes_of).where(table.c.run == run)).all()
+        parts = [[row.host.decode("utf-8", "backslashreplace"), hashlib.sha256(row.body).hexdigest()] for row in rows]
+        return digest(sorted(parts))
 
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         table = tables.host_part
