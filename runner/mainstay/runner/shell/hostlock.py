@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mainstay.runner.shell.contract import Command, Fence, Shell, ShellError
@@ -15,7 +16,7 @@ WAIT = 45
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a host says of who holds it. Empty strings where nobody does."""
+    """What a host says of who holds it. Empty strings where nobody does. fence: of at most 15 digits."""
 
     site: str = ""
     state: str = ""
@@ -37,7 +38,7 @@ def read(shell: Shell) -> Holding:
         state=found.get("owner.state", ""),
         last_run=found.get("owner.run", ""),
         lock_run=found.get("lock.run", ""),
-        fence=int(found.get("fence", "0")) if found.get("fence", "0").isdecimal() else 0,
+        fence=_number(found.get("fence", "0")),
     )
 
 
@@ -88,4 +89,10 @@ def _change(shell: Shell, action: str, fence: Fence, stale: list[str] | None = N
         said = printable(output.stderr) or printable(output.stdout) or "nothing"
         raise ShellError(name, f"the lock on the host could not be changed; it said: {said}")
     site, state, run, lock_run, number = fields
-    return Holding(site, state, run, lock_run, int(number))
+    return Holding(site, state, run, lock_run, _number(number))
+
+
+def _number(text: str) -> int:
+    """What a host says it has seen; 0 where that can't be. No controller counts beyond 15 digits, and a host that says so
+    is not followed: our own count would run over, and one host would have stopped the work on all others."""
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else 0

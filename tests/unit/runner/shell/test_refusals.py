@@ -47,3 +47,13 @@ def test_words_that_would_break_the_hosts_files_are_refused_here() -> None:
     with pytest.raises(ValueError, match="line"):
         hostlock.acquire(FakeShells([there]).open(there.host()), Fence(1, "s", "r\nstate=other"))
     assert there.contacts == 0
+
+
+@pytest.mark.parametrize("number", ["9223372036854775807", "1" + "0" * 15, "9" * 5000, "-1", "٣"])
+def test_a_host_cannot_drive_the_count_of_all_hosts_over_its_end(number: str) -> None:
+    there = FakeHost("web1")
+    shell = FakeShells([there]).open(there.host())
+    shell.run = lambda command: Output(0, f"fence {number}\n".encode())  # type: ignore[method-assign]  # as it may lie
+    assert hostlock.read(shell).fence == 0
+    shell.run = lambda command: Output(0, f"mainstay-lock ok\n\t\t\t\t{number}\n".encode())  # type: ignore[method-assign]  # the same
+    assert hostlock.acquire(shell, Fence(1, "s", "r")).fence == 0
