@@ -18,9 +18,8 @@ from mainstay.runner.verdict import Verdict
 RUN = "01KYB0000000000000000000K7"
 
 
-def key(seed: str) -> HostKey:
-    kind = b"ssh-ed25519"
-    return HostKey("ssh-ed25519", len(kind).to_bytes(4, "big") + kind + seed.encode())
+def key(seed: str, kind: str = "ssh-ed25519") -> HostKey:
+    return HostKey(kind, len(kind).to_bytes(4, "big") + kind.encode() + seed.encode())
 
 
 def test_the_inventory_with_what_is_known(app: FakeApplication, mainstay: Mainstay) -> None:
@@ -89,6 +88,17 @@ def test_a_changed_key_needs_replace(app: FakeApplication, mainstay: Mainstay) -
     assert app.pins.keys(web1) == (key("old"),)
     assert mainstay("hosts", "trust", "web1", "--yes", "--replace").code == 0
     assert app.pins.keys(web1) == (key("new"),)
+
+
+def test_a_host_that_has_keys_of_further_kinds_has_not_changed(app: FakeApplication, mainstay: Mainstay) -> None:
+    web1, rsa = app.select("web1")[0], key("r", "ssh-rsa")
+    app.pins.pin(web1, [key("a")])
+    app.scans = {"web1": (key("a"), rsa)}
+    result = mainstay("hosts", "trust", "web1", "--no-input", "--json")
+    assert (result.code, result.json[0]["state"]) == (0, "pinned")
+    assert app.pins.keys(web1) == (key("a"),)
+    app.scans = {"web1": (key("b"), rsa)}
+    assert mainstay("hosts", "trust", "web1", "--no-input").code == 4
 
 
 def test_trust_from_an_existing_file_asks_no_host(app: FakeApplication, mainstay: Mainstay, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.shell.parallel import for_each
-from mainstay.runner.shell.pins import HostKey, Pins
+from mainstay.runner.shell.pins import HostKey, Pins, compare
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -35,9 +35,7 @@ class Finding:
     def state(self) -> str:
         if self.error is not None:
             return "failed"
-        if not set(self.offered) - set(self.pinned):
-            return "pinned"
-        return "changed" if self.pinned else "new"
+        return compare(self.pinned, self.offered)
 
 
 def trust_hosts(screen: Screen, selector: str, source: Path | None, *, replace: bool) -> int:
