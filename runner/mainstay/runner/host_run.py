@@ -28,6 +28,7 @@ def host_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
     except StepFailed as error:
         # A fault of ours, not of the host: what it did until then is in the steps, how it stands is not known.
         verdict = Verdict.UNKNOWN if track.recorder.touched else Verdict.FAILED
+        into_service(track, well=False)
         part, kind = track.part(verdict, f"internal error in {error.step}: {error.error_type}: {error}"), "failed"
     finally:
         track.close()
@@ -69,10 +70,12 @@ def _change(track: Track) -> tuple[HostPart, str]:
     except Stopped as stop:
         kind = stop.kind
         if stop.verdict is Verdict.UNKNOWN:
+            into_service(track, well=False)
             return track.part(Verdict.UNKNOWN, f"{stop.step}: {stop.reason}"), kind
         why, against = f"{stop.step}: {stop.reason}", may_go_back(track)
         verdict, reason = (Verdict.FAILED, f"{why} ({against})") if against else go_back(track, why)
         if verdict is Verdict.UNKNOWN:
+            into_service(track, well=False)
             return track.part(verdict, reason), kind
     if verdict is Verdict.SUCCEEDED and track.request.links.undoes:
         undone = track.request.links.undoes
@@ -154,7 +157,9 @@ def undo_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
 
 def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:
     tools, operation = track.tools, track.operation
-    rows = [row for row in tools.state.undos(run=track.request.id, host=track.host.name) if row.undone_by is None]
+    # Noted as undone by this very run: before a restart of ours, that now goes the same way again.
+    ours = (None, track.request.id)
+    rows = [row for row in tools.state.undos(run=track.request.id, host=track.host.name) if row.undone_by in ours]
     if not rows:
         return track.part(Verdict.FAILED, "nothing to go back to was captured")
     track.change = operation.read_change(get_json(tools.artifacts, argument["done"]["change"]))

@@ -14,7 +14,7 @@ from datetime import timedelta
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.value import Json
 from mainstay.runner.budget import room, stop_reason
-from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
+from mainstay.runner.engine.contract import Context, JsonValue, StepFailed, WorkflowFailed
 from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.housekeeping import tidy
 from mainstay.runner.record import HostPart
@@ -42,6 +42,8 @@ class Rollout:
     tested: dict[str, str] = field(default_factory=dict)
     """cohort → artifact with its tested set."""
     unreachable: int = 0
+    failed: bool = False
+    """A gate has stopped the rollout for how its hosts ended; a cancel alone is no failure."""
 
     def go(self) -> str:
         """Returns why it stopped early; empty where it went to its end."""
@@ -170,7 +172,7 @@ class Rollout:
                 queue = queue[len(now) :]
                 self._hand_out(now, wave, forecasts, surveyed, width)
         decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave))
-        self.unreachable = decision["unreachable"]
+        self.unreachable, self.failed = decision["unreachable"], decision["failed"]
         if not decision["stop"]:
             self._freeze(wave)
         return str(decision["stop"])
@@ -202,15 +204,20 @@ class Rollout:
                 "keep": cohort not in self.tested,
             }
             handles.append(self.context.enqueue(HOST_WORKFLOW, f"{run}/{name}", argument, queue=run, parallel=width))
+        fault: WorkflowFailed | None = None
         for name, handle in zip(hosts, handles, strict=True):
-            self.results[name] = handle.result()
+            try:
+                self.results[name] = handle.result()
+            except WorkflowFailed as error:
+                # The record is not sealed while others are still at work.
+                fault = fault or error
+        if fault is not None:
+            raise fault
 
     def _gate(self, wave: PlannedWave) -> Json:
         """What must hold before the next wave."""
         row = self.tools.state.run(self.request.id)
         away = sum(result["kind"] == "unreachable" for result in self.results.values())
-        if row is not None and row.wish == "cancel":
-            return {"stop": f"cancelled by {row.wish_by}: {row.wish_reason}", "unreachable": away}
         outcomes = {name: Verdict(result["verdict"]) for name, result in self.results.items()}
         stop = stop_reason(
             self.request.careful,
@@ -220,7 +227,10 @@ class Rollout:
             wave_over=True,
             unreachable=away,
         )
-        return {"stop": stop, "unreachable": away}
+        failed = bool(stop)
+        if row is not None and row.wish == "cancel":
+            stop = f"cancelled by {row.wish_by}: {row.wish_reason}"
+        return {"stop": stop, "unreachable": away, "failed": failed}
 
     def _freeze(self, wave: PlannedWave) -> None:
         """The tested set of each cohort whose first hosts were in this wave. Pure, from the children's results."""
@@ -257,6 +267,8 @@ class Rollout:
             handle = self.context.enqueue(
                 UNDO_WORKFLOW, f"{run}/{name}/undo", argument, queue=run, parallel=self.request.careful.parallel
             )
+            # Until that has ended nobody knows how the host is, whatever it was before.
+            del self.results[name]
             self.results[name] = {**result, **handle.result()}
 
 
@@ -268,7 +280,7 @@ def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> J
     rollout = Rollout(tools, context, request)
     try:
         reason = rollout.go()
-        if reason and request.on_failure == "rollback-all" and rollout.results:
+        if rollout.failed and request.on_failure == "rollback-all":
             rollout.take_all_back()
     except (StepFailed, MainstayError) as error:
         reason = f"internal error: {error}"

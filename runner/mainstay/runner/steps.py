@@ -52,10 +52,10 @@ class HostFailed(MainstayError):
     kind = "failed"
 
 
-def classify(error: BaseException, *, touched: bool) -> tuple[Verdict, str]:
-    """An error of a step → (verdict, kind). touched: something on the host has been changed by then, so that a lost
-    host is unknown and a refusal is no longer one."""
-    if isinstance(error, ContactLost) or (touched and isinstance(error, Unreachable)):
+def classify(error: BaseException, *, touched: bool, sent: bool = False) -> tuple[Verdict, str]:
+    """An error of a step → (verdict, kind). touched: something on the host has been changed by then, so that a refusal
+    is no longer one. sent: the host has got something of ours (its lock), so that one that is lost is unknown."""
+    if isinstance(error, ContactLost) or ((touched or sent) and isinstance(error, Unreachable)):
         return Verdict.UNKNOWN, "contact-lost"
     if isinstance(error, Unreachable) and not isinstance(error, HostKeyRefused):
         return Verdict.REFUSED, "unreachable"
@@ -78,6 +78,8 @@ class Recorder:
     notes: list[str] = field(default_factory=list)
     touched: bool = False
     """Set by the host's work once it has begun to change things."""
+    sent: bool = False
+    """Set by the host's work once it has locked the host."""
 
     def __call__(self, name: str, work: Callable[[StepIO], Any]) -> Any:
         """Run `work` once, whatever happens to this process; return its value (plain JSON). Raises Stopped."""
@@ -102,7 +104,7 @@ class Recorder:
             value = work(io)
             verdict, detail = io.verdict, io.detail
         except MainstayError as error:
-            verdict, kind = classify(error, touched=self.touched)
+            verdict, kind = classify(error, touched=self.touched, sent=self.sent)
             detail = getattr(error, "plain", error.message) + (f" ({error.hint})" if error.hint else "")
         output = self.artifacts.put(b"".join(chunks), kind="output") if chunks else None
         finished = rfc3339(self.clock.now())

@@ -37,7 +37,7 @@ class Track:
     tested: Json | None = None
     keep: bool = False
     concerns: list[str] = field(default_factory=list)
-    """What makes a host that is otherwise well degraded."""
+    """What makes a host that is otherwise well degraded; named whatever the verdict."""
     measures: dict[str, Any] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
     change: Value | None = None
@@ -116,8 +116,8 @@ class Track:
         return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.request.id}-{self.host.name}-{step}")
 
     def part(self, verdict: Verdict, reason: str) -> HostPart:
-        if verdict is Verdict.SUCCEEDED and self.concerns:
-            verdict = Verdict.DEGRADED
+        if self.concerns:
+            verdict = Verdict.DEGRADED if verdict is Verdict.SUCCEEDED else verdict
             reason = "; ".join([reason, *self.concerns] if reason else self.concerns)
         measures = {**self.measures, "notes": list(dict.fromkeys(self.recorder.notes))}
         return HostPart(

@@ -79,3 +79,27 @@ def test_who_takes_over_claims_the_hosts_with_a_higher_number() -> None:
     assert held, "it died while it held a host"
     go_on(world, runs, request.id)
     assert all(world[name].there.lock.fence > number for name, number in held.items())
+
+
+def test_taking_all_back_ends_well_whichever_checkpoint_it_dies_at() -> None:
+    """What was noted as undone before the crash is still ours to bring to its end."""
+
+    def all_back() -> World:
+        world = World("w1 w2", waves=[1, 1], on_failure="rollback-all", after={"command": "undrain"})
+        world["w2"].wrong = {"health"}
+        return world
+
+    whole = all_back()
+    whole.run()
+    for number in range(1, whole.store.checkpoints + 1):
+        world = all_back()
+        request = world.request()
+        runs = world.runs(crash=(number, "after"))
+        runs.submit(request)
+        with pytest.raises(Crash):
+            runs.start(request.id)
+        sealed = go_on(world, runs, request.id)
+        where = f"crash after checkpoint {number}"
+        assert verdicts(sealed) == {"w1": "rolled-back", "w2": "rolled-back"}, where
+        assert all(machine.there.lock.run == "" for machine in world.machines.values()), where
+        assert all(machine.log.count("back") == 1 for machine in world.machines.values()), where

@@ -31,7 +31,8 @@ from mainstay.runner.upkeep import Judgement, RebootNeed, Restarted, Wellness
 @dataclass
 class Machine:
     """One host's insides. `wrong`: what shall go wrong, once each: apply, verify, health, before, after, prepare,
-    baseline, capture, reboot, undo.apply, stale, release; health breaks with the new version and mends with the old."""
+    prepare-lost, fence-lost, baseline, capture, reboot, undo.apply, stale, release; health breaks with the
+    new version and mends with the old."""
 
     name: str
     there: FakeHost
@@ -89,8 +90,12 @@ class ScriptedOperation:
         )
 
     def prepare(self, work: HostWork, *, wait: float) -> list[str]:
-        if "prepare" in self._machine(work.host.name).wrong:
+        machine = self._machine(work.host.name)
+        if "prepare" in machine.wrong:
             raise Refused("dpkg's lock is held by apt (pid 7)")
+        if "prepare-lost" in machine.wrong:
+            machine.there.unreachable = "timed out"
+            machine.there.reach()
         return []
 
     def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> Moves:
@@ -221,7 +226,10 @@ class CalmUpkeep:
         return Outcome(ok=word not in machine.wrong, detail=f"{word} exited 1" if word in machine.wrong else "")
 
     def fence_updaters(self, work: HostWork, seconds: float, wait: float) -> tuple[str, ...]:
-        self._reach(work.shell).fenced = True
+        machine = self._reach(work.shell)
+        machine.fenced = True
+        if "fence-lost" in machine.wrong:
+            raise ContactLost(work.host.name, "the connection broke")
         return ("apt-daily.service",)
 
     def release_updaters(self, work: HostWork) -> tuple[str, ...]:

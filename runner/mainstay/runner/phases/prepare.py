@@ -70,10 +70,12 @@ def _admission(track: Track, total: int, io: StepIO) -> Json | None:
 def prepare(track: Track) -> bool:
     """Lock, probe, preflight, resolve, stage, capture. False: there is nothing to do here. Raises Stopped."""
     plan, operation = track.request.careful, track.operation
-    track.held = track.step("lock", lambda io: _lock(track, io))
+    track.held = track.recorder.sent = track.step("lock", lambda io: _lock(track, io))
     track.facts = Facts.from_json(track.step("probe", lambda io: _probe(track, io)))
     track.log_mark = track.step("preflight", lambda io: _preflight(track, io))
     if plan.other_updaters == "fence":
+        # Until it is known to have gone well it may be there, and is to be taken away.
+        track.updaters_fenced = True
         track.updaters_fenced = track.step("fence-updaters", lambda io: _fence_updaters(track, io))
     resolved = track.step("resolve", lambda io: _resolve(track, io))
     track.change = operation.read_change(resolved["change"])

@@ -1,0 +1,75 @@
+"""How a host's work and a run end when something goes wrong on the way: nothing left behind without a word."""
+
+import threading
+
+from tests.unit.runner.test_rollout import part, reason
+from tests.unit.runner.world import World, verdicts
+
+from mainstay.inventory.value import Json
+from mainstay.runner.ledger.contract import Entry
+from mainstay.runner.verdict import Verdict
+
+
+def test_a_cancel_is_no_failure_and_takes_nothing_back() -> None:
+    world = World("w1 w2", waves=[1, 1], on_failure="rollback-all")
+    request = world.request()
+    world["w1"].meanwhile = lambda: world.state.wish(request.id, "cancel", by="anna", reason="enough for today")
+    runs = world.runs()
+    runs.submit(request)
+    record = runs.execute(request.id)
+    assert verdicts(record) == {"w1": "succeeded", "w2": "cancelled"}
+    assert world["w1"].installed["openssl"] == "2"
+
+
+def test_what_was_not_given_back_is_named_whatever_the_verdict() -> None:
+    world = World("w1", on_failure="rollback-host", after={"command": "undrain"})
+    world["w1"].wrong = {"health", "undrain"}
+    record = world.run()
+    assert verdicts(record) == {"w1": "rolled-back"}
+    assert "not put back into service: undrain exited 1" in reason(record, "w1")
+
+
+def test_a_host_that_goes_away_once_it_is_locked_is_unknown() -> None:
+    world = World("w1 w2", waves=[1, 1], unreachable="100%")
+    world["w1"].wrong = {"prepare-lost"}
+    record = world.run()
+    assert verdicts(record) == {"w1": "unknown", "w2": "cancelled"}
+    assert "the host's lock was not given back" in reason(record, "w1")
+
+
+def test_a_fence_that_may_be_there_is_taken_away() -> None:
+    world = World("w1", other_updaters="fence")
+    world["w1"].wrong = {"fence-lost"}
+    assert verdicts(world.run()) == {"w1": "unknown"}
+    assert not world["w1"].fenced and world["w1"].there.lock.run == ""
+
+
+def test_a_host_that_is_lost_out_of_service_is_named_so() -> None:
+    world = World("w1", before={"command": "drain"}, reboot="always")
+    world["w1"].wrong = {"reboot"}
+    record = world.run()
+    assert verdicts(record) == {"w1": "unknown"} and part(record, "w1").measures["drained"] is True
+
+
+def test_the_record_is_not_sealed_while_a_host_is_still_at_work() -> None:
+    world = World("w1 w2", waves=["100%"], parallel=2)
+    request, sealed, note = world.request(), threading.Event(), world.state.note_outcome
+    seal = world.ledger.seal
+
+    def noted(run: str, host: str, verdict: Verdict) -> None:
+        if host == "w1":
+            raise ZeroDivisionError("a fault of ours, at the very end of a host")
+        note(run, host, verdict)
+
+    def told(id: str, body: Json) -> Entry:
+        sealed.set()
+        return seal(id, body)
+
+    world.state.note_outcome = noted  # type: ignore[method-assign]  # a fault where none is foreseen
+    world.ledger.seal = told  # type: ignore[method-assign]  # to see when it happens
+    # Either the record is sealed before this host has ended, or it waits for it.
+    world["w2"].meanwhile = lambda: sealed.wait(0.5)
+    runs = world.runs(threads=True)
+    runs.submit(request)
+    assert verdicts(runs.execute(request.id)) == {"w1": "unknown", "w2": "succeeded"}
+    runs.engine.close()
