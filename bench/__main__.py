@@ -1,21 +1,24 @@
 """Measures mainstay against what a user would pick instead, and writes the page.
 
-scripts/bench                          everything; writes docs/reference/measured.md
-scripts/bench PART [its options]       one part; prints its tables
-scripts/bench --quick                  small, prints all tables: shows that it works, measures nothing
+scripts/bench                            everything; writes docs/reference/measured.md
+scripts/bench PART [--write] [options]   one part; prints its tables; --write: and puts them into the page
+scripts/bench --quick                    small, prints all tables: shows that it works, measures nothing
 """
 
 from __future__ import annotations
 
 import compileall
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.peers import THERE, versions
-from bench.table import Part, load
+from bench.table import load
 
 HERE = Path(__file__).resolve().parent.parent
 PAGE = HERE / "docs" / "reference" / "measured.md"
@@ -25,22 +28,34 @@ ROOMS = ("inventory", "runner", "recovery", "schedules", "console")
 HEAD = """\
 # Measured
 
-Written by `scripts/bench` on {date}, on this machine alone: {machine}, load average {load} before the first part.
-{versions}.
+Written by `scripts/bench`, on this machine alone: {machine}. {versions}.
 
 What counts is the ratio: in each round everybody runs once, one after the other, on the same hosts; the figures are the
 medians of the rounds. CPU is user and system time of the program's whole process tree on the controller. Peak memory is
 that of the largest single process.
 
 """
+SECTION = re.compile(r"<!-- (\w+) -->\n(.*?)(?=<!-- |\Z)", re.DOTALL)
 
 
-def run(part: str, options: list[str]) -> list[Part]:
-    """One part, in a process of its own; its progress goes to stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"bench.{part}", *options], cwd=HERE, stdout=subprocess.PIPE, check=True
+def run(part: str, options: list[str]) -> str:
+    """The tables of one part, run in a process of its own; its progress goes to stderr."""
+    began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, load average {os.getloadavg()[0]:.1f} when it began"
+    program = [sys.executable, "-m", f"bench.{part}", *options]
+    done = subprocess.run(program, cwd=HERE, stdout=subprocess.PIPE, check=True)
+    return "".join(
+        replace(one, notes=(*one.notes, f"Measured {began}.")).markdown() + "\n" for one in load(done.stdout.decode())
     )
-    return load(done.stdout.decode())
+
+
+def write(tables: Mapping[str, str]) -> None:
+    """Put the tables of those parts into the page; the others stay as they are."""
+    sections = dict(SECTION.findall(PAGE.read_text())) if PAGE.exists() else {}
+    sections |= tables
+    told = ", ".join(f"{name} {version}" for name, version in versions().items())
+    body = "".join(f"<!-- {part} -->\n{sections[part]}" for part in PARTS if part in sections)
+    PAGE.write_text(HEAD.format(machine=machine(), versions=told) + body.rstrip() + "\n")
+    print(f"written: {PAGE.relative_to(HERE)}", file=sys.stderr)
 
 
 def machine() -> str:
@@ -61,20 +76,13 @@ def main(argv: list[str]) -> int:
     # Installed packages are compiled when they are installed; ours runs from its folders.
     for room in ROOMS:
         compileall.compile_dir(HERE / room, quiet=2)
-    everything = not argv or argv[0] not in PARTS
-    head = HEAD.format(
-        date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        machine=machine(),
-        load=f"{os.getloadavg()[0]:.1f}",
-        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
-    )
-    parts = [found for part in PARTS for found in run(part, argv)] if everything else run(argv[0], argv[1:])
-    text = "\n".join(part.markdown() for part in parts)
-    if everything and not argv:
-        PAGE.write_text(head + text)
-        print(f"written: {PAGE.relative_to(HERE)}", file=sys.stderr)
-    else:
-        print(text)
+    part = argv.pop(0) if argv and argv[0] in PARTS else None
+    keep = not argv if part is None else "--write" in argv
+    options = [word for word in argv if word != "--write"]
+    tables = {name: run(name, options) for name in ([part] if part else PARTS)}
+    print("".join(tables.values()))
+    if keep:
+        write(tables)
     return 0
 
 

@@ -25,6 +25,9 @@ PARALLEL = "20"
 
 OURS = "mainstay (all facts)"
 PROBE_ALL = Path(__file__).with_name("probe_all.py")
+SEVEN = [
+    f"server.{name}" for name in ("LinuxDistribution", "Kernel", "KernelVersion", "Arch", "Hostname", "Date", "Mounts")
+]
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 
 
@@ -44,16 +47,19 @@ def cases(folder: Path, server: Sshd, hosts: int) -> dict[str, Callable[[], Cost
     ours = mainstay_folder(folder / "mainstay", targets, server.key, known_hosts)
     ansible = ansible_folder(folder / "ansible", targets, server.key, known_hosts)
     pyinfra = pyinfra_folder(folder / "pyinfra", targets, server.key, known_hosts)
+    probe: list[str | Path] = [sys.executable, PROBE_ALL, ours, PARALLEL]
     adhoc: list[str | Path] = [THERE / "ansible", "all", "-f", PARALLEL]
     facts: list[str | Path] = [THERE / "pyinfra", "inventory.py", "--parallel", PARALLEL]
     tuned = {"ANSIBLE_PIPELINING": "1"}
 
     return {
-        OURS: lambda: measure([sys.executable, PROBE_ALL, ours, PARALLEL], cwd=ours),
+        OURS: lambda: measure(probe, cwd=ours),
+        "mainstay (one fact)": lambda: measure([*probe, "cat", "/etc/os-release"], cwd=ours),
         "ansible -m command -a true": lambda: measure([*adhoc, "-m", "command", "-a", "true"], cwd=ansible),
         "the same, pipelining on": lambda: measure([*adhoc, "-m", "command", "-a", "true"], cwd=ansible, env=tuned),
         "ansible -m setup (all facts)": lambda: measure([*adhoc, "-m", "setup"], cwd=ansible),
         "pyinfra fact (one fact)": lambda: measure([*facts, "fact", "server.LinuxDistribution"], cwd=pyinfra),
+        "pyinfra fact (seven facts)": lambda: measure([*facts, "fact", *SEVEN], cwd=pyinfra),
     }
 
 
@@ -73,6 +79,9 @@ def main() -> None:
         notes=(
             "mainstay is bench/probe_all.py: it loads the site, and asks each host as `doctor`, `preview` and `run` do.",
             "Whole programs from start to end, medians; ratios: how many times mainstay's.",
+            "All facts of mainstay: release, kernels, boot, clock, space, package database and its locks, units, other "
+            "updaters, owner and more, in one script of nine processes. One fact: /etc/os-release; "
+            "pyinfra's LinuxDistribution. Seven: what of the same pyinfra has facts for that every host can answer.",
             "One sshd on loopback is all hosts, so that their share (logins, probes, ansible's modules) is in the wall "
             "clock of everybody; controller CPU is without it.",
             "ansible with its own defaults (ControlPersist 60 s, pipelining off) but for -f and pinned host keys; each "
