@@ -55,8 +55,10 @@ class History:
         return found
 
     def run(self, text: str) -> RunRow:
-        """The run that this id (or its beginning or end) names. Raises UsageError."""
+        """The run that this id (or its beginning or end) or its record's number names. Raises UsageError."""
         row = self._row(text)
+        if row is None and text.isascii() and text.isdecimal():
+            row = self.state.run(self._entry(text).id)
         if row is None:
             short = f"Write at least {SHORTEST} characters of its id. " if len(text) < SHORTEST else ""
             raise UsageError(f'There is no run "{text}".', hint=f"{short}See mainstay runs and mainstay records list.")

@@ -244,9 +244,12 @@ def test_rollback_shows_its_limits_and_asks(
     assert app.runs.requests == []
 
 
-def test_rollback_runs_after_a_yes_and_links_what_it_undoes(app: FakeApplication, mainstay: Mainstay) -> None:
+@pytest.mark.parametrize("name", [RUN[-4:], "1"])  # a listing of records shows their numbers alone
+def test_rollback_runs_after_a_yes_and_links_what_it_undoes(
+    app: FakeApplication, mainstay: Mainstay, name: str
+) -> None:
     run_to_undo(app)
-    result = mainstay("rollback", RUN[-4:], "--hosts", "web1", "--yes", "--json")
+    result = mainstay("rollback", name, "--hosts", "web1", "--yes", "--json")
     assert result.code == 0
     assert json.loads(result.out)["links"]["undoes"] == RUN
     assert "can go back" in result.err
