@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
-from mainstay.runner.operation import Forecast
+from mainstay.runner.operation import Forecast, not_taken_back
 from mainstay.runner.phases.change import health, hooks, make
 from mainstay.runner.phases.finish import into_service, release
 from mainstay.runner.phases.goback import go_back, may_go_back
@@ -48,6 +48,7 @@ def work_through(track: Track, total: int) -> tuple[HostPart, str]:
         return track.part(stop.verdict, stop.reason), stop.kind
     if not something:
         release(track)
+        _stays(track)
         return track.part(Verdict.SUCCEEDED, "nothing to do"), ""
     track.recorder.touched = True
     try:
@@ -77,12 +78,20 @@ def _change(track: Track) -> tuple[HostPart, str]:
         if verdict is Verdict.UNKNOWN:
             into_service(track, well=False)
             return track.part(verdict, reason), kind
-    if verdict is Verdict.SUCCEEDED and track.request.links.undoes:
-        undone = track.request.links.undoes
+    undone = track.request.links.undoes
+    if verdict is Verdict.SUCCEEDED and undone and not _stays(track):
         track.step("note", lambda io: track.tools.state.mark_undone(undone, track.host.name, track.request.id))
     into_service(track, well=verdict in (Verdict.SUCCEEDED, Verdict.ROLLED_BACK))
     release(track)
     return track.part(verdict, reason), kind
+
+
+def _stays(track: Track) -> bool:
+    """Whether a rollback leaves something here: not all is undone then, and whoever reads the record has to know."""
+    assert track.change is not None
+    stays = not_taken_back(track.operation.left_out(track.change)) if track.request.links.undoes else ""
+    track.concerns += [stays] if stays else []
+    return bool(stays)
 
 
 def _after_failed_hook(track: Track, stop: Stopped) -> HostPart:

@@ -6,7 +6,7 @@ and (later) a backup or a drill are operations like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
@@ -30,6 +30,12 @@ class LeftOut(Value):
     """A sentence for people: `2 d old, plan asks 3 d`."""
     until: str | None = None
     """RFC 3339 UTC, where it ends by itself at a known time."""
+
+
+def not_taken_back(left_out: Iterable[LeftOut]) -> str:
+    """What a rollback leaves as the run has made it, in words; empty where it takes all back."""
+    named = [f"{one.item} ({one.detail or one.reason})" for one in left_out]
+    return f"not taken back: {', '.join(named)}" if named else ""
 
 
 class Forecast(Value):

@@ -17,6 +17,7 @@ from mainstay.runner.budget import room, stop_reason
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed, WorkflowFailed
 from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.housekeeping import tidy
+from mainstay.runner.operation import not_taken_back
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.sealing import seal
@@ -126,7 +127,8 @@ class Rollout:
             elif reason:
                 part = self._part(one, Verdict.REFUSED, f"not started: {reason}", now)
             elif one.forecast is not None and not one.forecast.count:
-                part = self._part(one, Verdict.SUCCEEDED, "nothing to do", now)
+                stays = not_taken_back(one.forecast.left_out) if self.request.links.undoes else ""
+                part = self._part(one, Verdict.DEGRADED if stays else Verdict.SUCCEEDED, stays or "nothing to do", now)
             else:
                 continue
             self.tools.state.write_part(self.request.id, part)

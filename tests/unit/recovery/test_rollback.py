@@ -50,6 +50,19 @@ def test_a_second_time_there_is_nothing_left_and_it_is_said_who_did_it() -> None
         roll_back(world, first.summary.id)
 
 
+@pytest.mark.parametrize("stays", [("perl",), ("openssl", "perl")])
+def test_what_stays_is_no_success_and_may_be_taken_back_later(stays: tuple[str, ...]) -> None:
+    world = World("w1")
+    first = world.run()
+    world["w1"].stays = stays
+    back = roll_back(world, first.summary.id)
+    assert verdicts(back) == {"w1": "degraded"} and "not taken back: " in back.hosts[0].reason
+    assert "perl (held on the host)" in back.hosts[0].reason
+    world["w1"].stays = ()
+    assert verdicts(roll_back(world, first.summary.id)) == {"w1": "succeeded"}
+    assert world["w1"].installed == {"openssl": "1", "perl": "1"}
+
+
 def test_some_hosts_now_and_the_others_later() -> None:
     world = World("w1 w2")
     first = world.run()

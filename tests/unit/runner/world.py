@@ -45,6 +45,8 @@ class Machine:
     cohort: str = "12"
     log: list[str] = field(default_factory=list)
     fenced: bool = False
+    stays: tuple[str, ...] = ()
+    """Packages that a rollback leaves as they are."""
     takes: float = 0.0
     """Seconds of the fake host's own time that a change takes."""
     meanwhile: Callable[[], object] = lambda: None
@@ -75,7 +77,7 @@ class ScriptedOperation:
         machine = self._machine(look.host.name)
         if self.undo_of:
             back = Moves.from_json(self.undo_of[machine.name])
-            items = tuple((n, b, a) for n, a, b in back.items if machine.installed[n] == b)
+            items = tuple((n, b, a) for n, a, b in back.items if machine.installed[n] == b and n not in machine.stays)
         else:
             items = tuple((n, machine.installed[n], v) for n, v in machine.offers.items() if machine.installed[n] != v)
         change = Moves(host=machine.name, items=items)
@@ -85,6 +87,7 @@ class ScriptedOperation:
             count=len(items),
             reversible=len(items),
             items=items,
+            left_out=self.left_out(change),
             seen=tuple(machine.offers.items()),
             refused=f"run {blocked} was rolled back with this" if blocked else "",
         )
@@ -112,7 +115,8 @@ class ScriptedOperation:
         return len(change.items)
 
     def left_out(self, change: Moves) -> tuple[LeftOut, ...]:
-        return ()
+        stays = self._machine(change.host).stays if self.undo_of else ()
+        return tuple(LeftOut(item=name, reason="held", detail="held on the host") for name in stays)
 
     def stage(self, work: HostWork, change: Moves, *, keep: bool) -> Moves:
         self._machine(work.host.name).log.append("stage keep" if keep else "stage")
