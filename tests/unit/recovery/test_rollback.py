@@ -63,6 +63,18 @@ def test_what_stays_is_no_success_and_may_be_taken_back_later(stays: tuple[str, 
     assert world["w1"].installed == {"openssl": "1", "perl": "1"}
 
 
+def test_a_host_that_the_run_left_broken_goes_back_all_the_same() -> None:
+    """That it is not well is why somebody takes it back; whether it is well afterwards decides."""
+    world = World("w1", health={"http": "http://{address}/"})
+    world["w1"].wrong = {"health"}
+    first = world.run()
+    assert verdicts(first) == {"w1": "failed"} and world["w1"].installed["openssl"] == "2"
+    world["w1"].wrong = {"health", "baseline"}
+    back = roll_back(world, first.summary.id)
+    assert verdicts(back) == {"w1": "succeeded"} and world["w1"].installed["openssl"] == "1"
+    assert "not well before it went back: http 503" in back.hosts[0].measures["notes"]
+
+
 def test_some_hosts_now_and_the_others_later() -> None:
     world = World("w1 w2")
     first = world.run()

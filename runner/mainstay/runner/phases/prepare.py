@@ -109,8 +109,10 @@ def _preflight(track: Track, io: StepIO) -> str:
         raise Refused("; ".join(judgement.refusals))
     if track.request.careful.health:
         well = upkeep.well(work, plan.health)
-        if not well.ok:
+        if not well.ok and not track.request.links.undoes:
             raise Refused(f"not well before the change: {well.detail}")
+        # That a host is not well is why it is taken back; how it is afterwards decides.
+        io.notes += [] if well.ok else [f"not well before it went back: {well.detail}"]
     repaired = track.operation.prepare(work, wait=plan.lock_wait)
     io.detail = "; ".join(repaired) or "fit"
     io.notes += [*judgement.notes, *repaired]
