@@ -70,8 +70,9 @@ class Desk:
         if isinstance(error, click.Abort):
             self._say("usage", "A question was not answered. Nothing was changed.", hint="Say --yes beforehand.")
             return 2
-        if isinstance(error, OSError) and error.filename is not None:
-            self._say("file", f"{error.filename}: {error.strerror}.")
+        if isinstance(error, OSError) and error.strerror:
+            place = "" if error.filename is None else f"{error.filename}: "  # a write that failed names no file
+            self._say("file", f"{place}{error.strerror}.")
             return 1
         self._say(
             "internal",

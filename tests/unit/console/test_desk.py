@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +97,11 @@ def test_a_config_error_names_every_problem(capsys: pytest.CaptureFixture[str]) 
 def test_the_hint_follows_the_message(capsys: pytest.CaptureFixture[str]) -> None:
     run(["try"], program(lambda: UsageError("There is no plan x", hint="See mainstay check.")))
     assert capsys.readouterr().err == "There is no plan x. See mainstay check.\n"
+
+
+def test_a_full_disk_is_no_fault_inside_mainstay(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["try"], program(lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))) == 1
+    assert capsys.readouterr().err == "No space left on device.\n"
 
 
 def test_debug_shows_the_traceback_beside_the_message(capsys: pytest.CaptureFixture[str]) -> None:

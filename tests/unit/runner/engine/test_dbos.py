@@ -281,6 +281,23 @@ def test_a_full_disk_leaves_the_run_unfinished_and_it_goes_on_when_there_is_room
     assert done == [*range(before), *range(before - 1, 40)]  # only the step whose end could not be kept was done again
 
 
+def test_a_disk_that_is_full_from_the_start_is_told_as_that(makes: Makes) -> None:
+    makes(work=lambda ctx, argument: 1).close()
+    pages = (makes.directory / "engine.db").stat().st_size // 4096
+
+    def small(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(sqlalchemy.Engine, "connect", small)
+    try:
+        engine = makes(work=lambda ctx, argument: 1)
+        with pytest.raises(EngineStopped, match="disk is full"):
+            engine.start("work", "w1", "x" * 100_000).result(WAIT)
+        engine.close()
+    finally:
+        event.remove(sqlalchemy.Engine, "connect", small)
+
+
 class Deeds(list[int]):
     def do(self, number: int) -> str:
         self.append(number)

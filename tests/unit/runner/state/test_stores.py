@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.engine.adapters.dbos_store import FILE as ENGINE_FILE_OF_DBOS
@@ -129,6 +130,15 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "state" / "mainstay.db").write_bytes(b"not a database " * 100)
     with pytest.raises(StateUnusable, match="not a database"):
         open_state(URL, tmp_path)
+
+
+def test_a_disk_that_takes_nothing_any_more_is_told_with_a_hint(tmp_path: Path) -> None:
+    database = Database(tmp_path / "mainstay.db")
+    failed = OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+    with pytest.raises(StateUnusable) as caught, database.read():
+        raise failed
+    assert caught.value.hint is not None and "Is the disk full" in caught.value.hint
+    database.close()
 
 
 def test_many_first_uses_at_once_make_one_state(tmp_path: Path) -> None:

@@ -347,6 +347,8 @@ class DbosHandle:
             raise TimeoutError(f"{self._id} has not ended yet") from error
         except Left as left:
             raise stopped(self._id, left.cause) from left.cause
+        except DBAPIError as error:  # before its first step, where no Left is made
+            raise stopped(self._id, error) from error
         return read_workflow(self._id, recorded)
 
     def done(self) -> bool:

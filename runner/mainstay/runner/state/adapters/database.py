@@ -91,7 +91,9 @@ def _hint(error: sa.exc.DatabaseError) -> str | None:
     if "locked" in text:
         return "Another process has held the database for half a minute; is it stopped in a debugger, or on NFS?"
     if "full" in text:
-        return "The disk is full: make room, then go on with `mainstay runs resume`."
+        return "The disk is full: make room, then go on with `mainstay runs resume RUN`."
+    if "disk I/O error" in text:  # what SQLite says too where a full disk has no room for its shared memory
+        return "Is the disk full, or failing? Make room, then go on with `mainstay runs resume RUN`."
     if "not a database" in text or "malformed" in text:
         return "Bring the state back from its backup with `mainstay state restore`."
     if "readonly" in text or "unable to open" in text:
