@@ -150,11 +150,13 @@ class Rollout:
         )
 
     def _refuse_all(self, reason: str) -> None:
+        """Refuse every host whose turn has not come."""
+
         def write() -> None:
             now = rfc3339(self.tools.clock.now())
             written = {part.host for part in self.tools.state.parts(self.request.id)}
             for host in self.request.hosts:
-                if host.name not in written:
+                if host.name not in written and host.name not in self.results:
                     part = self._part(HostForecast(host), Verdict.REFUSED, reason, now)
                     self.tools.state.write_part(self.request.id, part)
 
@@ -173,10 +175,13 @@ class Rollout:
                 now = queue if not self.request.careful.strict_budget else queue[:width]
                 queue = queue[len(now) :]
                 self._hand_out(now, wave, forecasts, surveyed, width)
-        decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave))
+        unproved = self._unproved(wave, forecasts)
+        decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave, unproved))
         self.unreachable, self.failed = decision["unreachable"], decision["failed"]
         if not decision["stop"]:
             self._freeze(wave)
+        elif decision["stop"] == unproved:
+            self._refuse_all(unproved)
         return str(decision["stop"])
 
     def _room(self, wave: PlannedWave) -> int:
@@ -216,7 +221,22 @@ class Rollout:
         if fault is not None:
             raise fault
 
-    def _gate(self, wave: PlannedWave) -> Json:
+    def _unproved(self, wave: PlannedWave, forecasts: Mapping[str, HostForecast]) -> str:
+        """Why the first wave has proved nothing to a cohort that has more hosts to come: all that it had there were refused.
+        Going back to what was there before needs no such proof. Pure, from the children's results."""
+        if wave.number != 1 or self.request.links.undoes:
+            return ""
+        to_come = {one.cohort for one in workable(forecasts) if one.host.name not in self.results}
+        first: dict[str, list[str]] = {}
+        for name in wave.hosts:
+            first.setdefault(forecasts[name].candidate.cohort, []).append(name)
+        for cohort, names in sorted(first.items()):
+            if cohort in to_come and all(self.results[name]["verdict"] == Verdict.REFUSED for name in names):
+                who = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} to be the first of {cohort}"
+                return f"stopped in wave 1: {who}, and {'was' if len(names) == 1 else 'were'} refused"
+        return ""
+
+    def _gate(self, wave: PlannedWave, unproved: str) -> Json:
         """What must hold before the next wave."""
         row = self.tools.state.run(self.request.id)
         away = sum(result["kind"] == "unreachable" for result in self.results.values())
@@ -229,7 +249,7 @@ class Rollout:
             wave_over=True,
             unreachable=away,
         )
-        failed = bool(stop)
+        failed, stop = bool(stop), stop or unproved
         if row is not None and row.wish == "cancel":
             stop = f"cancelled by {row.wish_by}: {row.wish_reason}"
         return {"stop": stop, "unreachable": away, "failed": failed}

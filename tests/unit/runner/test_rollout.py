@@ -134,12 +134,12 @@ def test_the_same_change_is_not_tried_again_after_a_rollback_until_retry() -> No
 
 @pytest.mark.parametrize("wrong", ["prepare", "baseline", "capture"])
 def test_a_host_refused_in_preflight_is_untouched_and_not_counted(wrong: str) -> None:
-    world = World("w1 w2", waves=[1, "100%"], health={"http": "http://{address}/"})
-    world["w1"].wrong = {wrong}
+    world = World("w1 w2 w3", waves=[1, 1, "100%"], health={"http": "http://{address}/"})
+    world["w2"].wrong = {wrong}
     record = world.run()
-    assert verdicts(record) == {"w1": "refused", "w2": "succeeded"}
+    assert verdicts(record) == {"w1": "succeeded", "w2": "refused", "w3": "succeeded"}
     assert record.summary.verdict == "degraded"
-    assert world["w1"].there.lock.run == "" and "apply" not in world["w1"].log
+    assert world["w2"].there.lock.run == "" and "apply" not in world["w2"].log
 
 
 def test_a_host_that_is_away_at_the_start_is_refused_as_far_as_the_plan_tolerates() -> None:
@@ -367,10 +367,10 @@ def test_a_closed_gate_refuses_the_run_and_nothing_is_asked() -> None:
 
 def test_a_host_held_by_another_live_run_is_refused_and_named() -> None:
     world = World("w1 w2")
-    lock = world["w1"].there.lock
+    lock = world["w2"].there.lock
     lock.state, lock.run, lock.since = world.state.id, "01OTHER", "2026-01-01T00:00:00Z"
     record = world.run()
-    assert verdicts(record) == {"w1": "refused", "w2": "succeeded"} and "01OTHER" in reason(record, "w1")
+    assert verdicts(record) == {"w1": "succeeded", "w2": "refused"} and "01OTHER" in reason(record, "w2")
 
 
 def test_a_host_of_another_state_is_refused() -> None:

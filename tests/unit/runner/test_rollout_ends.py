@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from tests.unit.runner.test_rollout import part, reason
 from tests.unit.runner.world import World, verdicts
 
@@ -73,3 +74,14 @@ def test_the_record_is_not_sealed_while_a_host_is_still_at_work() -> None:
     runs.submit(request)
     assert verdicts(runs.execute(request.id)) == {"w1": "unknown", "w2": "succeeded"}
     runs.engine.close()
+
+
+@pytest.mark.parametrize(("other", "proved"), [("12", True), ("13", False)])
+def test_what_no_host_of_the_first_wave_has_proved_goes_no_further(other: str, proved: bool) -> None:
+    """w1 is refused. Where w2 is of its cohort and in its wave, that one has proved the set; otherwise nobody has."""
+    world = World("w1 w2 w3", waves=[2, "100%"])
+    world["w1"].wrong, world["w2"].cohort = {"prepare"}, other
+    record = world.run()
+    assert verdicts(record) == {"w1": "refused", "w2": "succeeded", "w3": "succeeded" if proved else "refused"}
+    if not proved:
+        assert record.summary.reason == "stopped in wave 1: w1 was to be the first of debian 12 amd64, and was refused"
