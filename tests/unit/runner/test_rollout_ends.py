@@ -85,3 +85,12 @@ def test_what_no_host_of_the_first_wave_has_proved_goes_no_further(other: str, p
     assert verdicts(record) == {"w1": "refused", "w2": "succeeded", "w3": "succeeded" if proved else "refused"}
     if not proved:
         assert record.summary.reason == "stopped in wave 1: w1 was to be the first of debian 12 amd64, and was refused"
+
+
+@pytest.mark.parametrize(("reboot", "verdict"), [("when-needed", "degraded"), ("always", "succeeded")])
+def test_old_code_is_named_also_where_nothing_is_to_be_restarted(reboot: str, verdict: str) -> None:
+    world = World("w1", restart="none", reboot=reboot)
+    world["w1"].wrong = {"stale"}
+    record = world.run()
+    assert verdicts(record) == {"w1": verdict}
+    assert part(record, "w1").after["stale"] == (["cron.service"] if verdict == "degraded" else [])

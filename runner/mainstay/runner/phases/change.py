@@ -43,13 +43,16 @@ def make(track: Track, change: Value, prefix: str = "") -> None:
         restarted = track.step(f"{prefix}restart", lambda io: _restart(track, io))
         stale = restarted["stale"]
     need = track.step(f"{prefix}reboot.need", lambda io: _reboot_need(track, io))
-    if plan.reboot == "always" or (plan.reboot == "when-needed" and need["needed"]):
+    reboots = plan.reboot == "always" or (plan.reboot == "when-needed" and need["needed"])
+    if reboots:
         _reboot(track, prefix, need["boot_id"])
         stale = []
     elif need["needed"]:
         track.measures["reboot_pending"] = need["reasons"]
     elif need["needed"] is None:
         track.recorder.notes.append("whether a reboot is needed can't be known: " + "; ".join(need["reasons"]))
+    if plan.restart == "none" and not reboots:
+        stale = track.step(f"{prefix}stale", lambda io: _still_old(track, io))
     track.step(f"{prefix}health", lambda io: health(track, io))
     track.measures["stale"] = stale
 
@@ -128,6 +131,14 @@ def _restart(track: Track, io: StepIO) -> Json:
     words += [f"still old: {', '.join(done.stale)}"] if done.stale else []
     io.detail = "; ".join(words) or "nothing runs old code"
     return {"stale": list(done.stale)}
+
+
+def _still_old(track: Track, io: StepIO) -> list[str]:
+    """Nothing is restarted here; what runs old code is found and named all the same."""
+    work = track.work(io)
+    stale = list(track.patiently(io, lambda: track.tools.upkeep.stale(work)))
+    io.detail = f"still old: {', '.join(stale)}" if stale else "nothing runs old code"
+    return stale
 
 
 def _reboot_need(track: Track, io: StepIO) -> Json:
