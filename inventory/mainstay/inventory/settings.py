@@ -107,11 +107,11 @@ TimeZone = Annotated[str, AfterValidator(_timezone)]
 
 def _state(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    if scheme in ("postgresql", "postgres") and rest:
-        return url
+    if scheme in ("postgresql", "postgres"):
+        raise WrongValue("PostgreSQL is not available yet.", hint="Write sqlite:///state/mainstay.db until then.")
     if scheme != "sqlite" or not rest.startswith("/") or rest.rstrip("/") == "" or "?" in rest or "\0" in rest:
         hint = "PATH is relative to the site; an absolute one makes four /: sqlite:////var/lib/mainstay/mainstay.db"
-        raise WrongValue("has to be sqlite:///PATH or postgresql://….", hint=hint)
+        raise WrongValue("has to be sqlite:///PATH.", hint=hint)
     return url
 
 
