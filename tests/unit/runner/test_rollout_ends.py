@@ -8,6 +8,8 @@ from tests.unit.runner.world import World, verdicts
 
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.contract import Entry
+from mainstay.runner.shell.contract import JobState, SudoRefused
+from mainstay.runner.shell.fake import FakeHost
 from mainstay.runner.verdict import Verdict
 
 
@@ -94,3 +96,20 @@ def test_old_code_is_named_also_where_nothing_is_to_be_restarted(reboot: str, ve
     record = world.run()
     assert verdicts(record) == {"w1": verdict}
     assert part(record, "w1").after["stale"] == (["cron.service"] if verdict == "degraded" else [])
+
+
+def test_a_host_that_can_not_be_asked_while_it_works_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sudo itself may be what is replaced just then."""
+    world = World("w1")
+    world["w1"].takes, asked, state = 3, 0, FakeHost.state
+
+    def broken_once(there: FakeHost, name: str, offset: int) -> JobState:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise SudoRefused("w1", "its answer was garbled")
+        return state(there, name, offset)
+
+    monkeypatch.setattr(FakeHost, "state", broken_once)
+    world.while_asleep = lambda: world["w1"].there.time.advance(1)
+    assert verdicts(world.run()) == {"w1": "succeeded"} and asked > 2

@@ -10,7 +10,7 @@ from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.operation import Outcome
 from mainstay.runner.plan import Hook
-from mainstay.runner.shell.contract import ContactLost, JobState, JobStatus, Unreachable
+from mainstay.runner.shell.contract import ContactLost, JobState, JobStatus, ShellError
 from mainstay.runner.steps import HostFailed, StepIO
 from mainstay.runner.track import Track
 
@@ -88,7 +88,8 @@ def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState
     while True:
         try:
             state = track.shell.poll(name, offset)
-        except (Unreachable, ContactLost):
+        except ShellError:
+            # Whatever the reason: the job may be at work all the same, and how it ends is not known from here.
             silent = tools.monotonic() - last_contact
             if silent > tools.patience:
                 raise ContactLost(track.host.name, f"no contact for {silent:.0f} s while it works") from None
