@@ -63,6 +63,12 @@ def cases(folder: Path, server: Sshd, hosts: int) -> dict[str, Callable[[], Cost
     }
 
 
+def about_systemd() -> str:
+    return (
+        "" if Path("/run/systemd/system").is_dir() else " (This machine runs no systemd, so no units were asked for.)"
+    )
+
+
 def main() -> None:
     chosen = options(__doc__, hosts=100, rounds=3, quick={"hosts": 10, "rounds": 1})
     own_network()
@@ -81,7 +87,8 @@ def main() -> None:
             "Whole programs from start to end, medians; ratios: how many times mainstay's.",
             "All facts of mainstay: release, kernels, boot, clock, space, package database and its locks, units, other "
             "updaters, owner and more, in one script of nine processes. One fact: /etc/os-release; "
-            "pyinfra's LinuxDistribution. Seven: what of the same pyinfra has facts for that every host can answer.",
+            "pyinfra's LinuxDistribution. Seven: what of the same pyinfra has facts for that every host can answer."
+            + about_systemd(),
             "One sshd on loopback is all hosts, so that their share (logins, probes, ansible's modules) is in the wall "
             "clock of everybody; controller CPU is without it.",
             "ansible with its own defaults (ControlPersist 60 s, pipelining off) but for -f and pinned host keys; each "

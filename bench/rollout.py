@@ -130,7 +130,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mainstay-bench-") as folder, temporary() as fleet:
         work = Rollouts(fleet, chosen.hosts, Path(folder))
         found = alternate({OURS: work.mainstay, THEIRS: work.ansible}, chosen.rounds)
-    own, idle = (middle(getattr(one, which) for one in work.spent) for which in ("own", "idle"))
+    owns = [one.own for one in work.spent]
+    own, idle = middle(owns), middle(one.idle for one in work.spent)
     asked = middle(one.asked / one.wall for one in work.spent)
     again = f"scripts/bench rollout --hosts {chosen.hosts} --rounds {chosen.rounds}"
     rebooted = "; ".join(f"{name} {', '.join(map(str, counts))}" for name, counts in work.rebooted.items())
@@ -154,8 +155,8 @@ def main() -> None:
             head=("step", "at least one host was in it", "whose"),
             rows=table(work),
             notes=(
-                f"mainstay's own share: {own:.0%} of the wall (aim: under 10 %): all time in which no host was in one of "
-                f"the steps {', '.join(sorted(WORK))}.",
+                f"mainstay's own share: {own:.1%} of the wall ({min(owns):.1%} to {max(owns):.1%}; aim: under 10%), which is all "
+                f"time in which no host was in one of the steps {', '.join(sorted(WORK))}.",
                 f"Of the wall, {asked:.0%} went by with hosts only being asked (probed, compared, verified), and {idle:.0%} "
                 "with no host in any step: start-up and survey, checkpoints, sealing.",
                 "Steps of several hosts overlap, so that the column adds up to more than the wall.",
