@@ -52,7 +52,7 @@ def arranged(
 ) -> Preview:
     """Lay the forecasts out in waves, as the run would."""
     careful: Carefulness = request.careful
-    waves = arrange(workable(found), careful.waves, lambda selector, host: parse(selector).matches(host))
+    waves = arrange(workable(found), careful.waves, lambda selector, host: parse(selector).matches(host), request.hosts)
     wave_of = {name: wave.number for wave in waves for name in wave.hosts}
     sizes = [len(wave.hosts) for wave in waves]
     downloads = [one.forecast.download_bytes or 0 for one in found.values() if one.forecast]

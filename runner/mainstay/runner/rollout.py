@@ -110,7 +110,7 @@ class Rollout:
         return {"hosts": {name: put_json(tools.artifacts, one.to_json()) for name, one in found.items()}}
 
     def _plan_waves(self, forecasts: Mapping[str, HostForecast]) -> list[PlannedWave]:
-        return arrange(workable(forecasts), self.request.careful.waves, self.tools.matches)
+        return arrange(workable(forecasts), self.request.careful.waves, self.tools.matches, self.request.hosts)
 
     def _settle(self, forecasts: Mapping[str, HostForecast]) -> Json:
         """Write the parts of the hosts that need no work or can't have it, unless too many are away to begin at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mainstay.inventory.host import Host
@@ -38,14 +38,19 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def arrange(
-    candidates: Sequence[Candidate], specs: Sequence[WaveSpec], matches: Callable[[str, Host], bool]
+    candidates: Sequence[Candidate],
+    specs: Sequence[WaveSpec],
+    matches: Callable[[str, Host], bool],
+    hosts: Iterable[Host] = (),
 ) -> list[PlannedWave]:
     """Lay the hosts out in waves.
 
     Each spec takes that many hosts (or that share of all, rounded up; 100 % is the rest) or those its selector picks;
     the last one goes on until nobody is left. The first wave gets at least one host of each cohort. The controller's
-    own machine comes last, alone. matches: (selector, host) → whether it picks it.
+    own machine comes last, alone. matches: (selector, host) → whether it picks it. hosts: all that a chain of jump hosts
+    may lead over, also those that have nothing to do.
     """
+    jumps = {host.name: host.ssh.jump for host in [*hosts, *(candidate.host for candidate in candidates)]}
     order = sorted(candidates, key=lambda candidate: natural(candidate.host.name))
     rest = [candidate for candidate in order if not candidate.host.controller]
     last = [candidate for candidate in order if candidate.host.controller]
@@ -64,7 +69,7 @@ def arrange(
             chosen.append(taken)
             rest = [candidate for candidate in rest if candidate not in taken]
     chosen += [[candidate] for candidate in last]
-    return [PlannedWave(number, _batches(wave)) for number, wave in enumerate(chosen, 1)]
+    return [PlannedWave(number, _batches(wave, jumps)) for number, wave in enumerate(chosen, 1)]
 
 
 def _endless(specs: Sequence[WaveSpec]) -> list[WaveSpec]:
@@ -96,16 +101,16 @@ def _one_of_each_cohort(taken: list[Candidate], rest: Sequence[Candidate]) -> li
     return taken + [leader for leader in _leaders(rest) if leader.cohort not in here]
 
 
-def _batches(wave: Sequence[Candidate]) -> tuple[tuple[str, ...], ...]:
+def _batches(wave: Sequence[Candidate], jumps: Mapping[str, str | None]) -> tuple[tuple[str, ...], ...]:
     """Never together: a jump host and those behind it (they go first), two names of one machine."""
-    by_name = {candidate.host.name: candidate for candidate in wave}
-    depth = {name: _hosts_behind(name, by_name) for name in by_name}
+    over = {candidate.host.name: _jumped_over(candidate.host, jumps) for candidate in wave}
+    depth = {name: max((chain.index(name) + 1 for chain in over.values() if name in chain), default=0) for name in over}
     batches: list[list[Candidate]] = []
     for candidate in sorted(wave, key=lambda c: (depth[c.host.name], natural(c.host.name))):
         earliest = 0
         for number, batch in enumerate(batches):
             for other in batch:
-                if _behind(other, candidate, by_name) or same_machine(other, candidate):
+                if candidate.host.name in over[other.host.name] or same_machine(other, candidate):
                     earliest = number + 1
         while len(batches) <= earliest:
             batches.append([])
@@ -113,29 +118,16 @@ def _batches(wave: Sequence[Candidate]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(candidate.host.name for candidate in batch) for batch in batches)
 
 
+def _jumped_over(host: Host, jumps: Mapping[str, str | None]) -> list[str]:
+    """The jump hosts on the way to a host, the nearest to it first."""
+    chain: list[str] = []
+    name = host.ssh.jump
+    while name and name not in chain:
+        chain.append(name)
+        name = jumps.get(name)
+    return chain
+
+
 def same_machine(one: Candidate, other: Candidate) -> bool:
     same_address = (one.host.address, one.host.ssh.port) == (other.host.address, other.host.ssh.port)
     return same_address or bool(one.machine and one.machine == other.machine)
-
-
-def _behind(inner: Candidate, jump: Candidate, by_name: Mapping[str, Candidate]) -> bool:
-    name, hops = inner.host.ssh.jump, 0
-    while name and hops < len(by_name) + 1:
-        if name == jump.host.name:
-            return True
-        name = by_name[name].host.ssh.jump if name in by_name else None
-        hops += 1
-    return False
-
-
-def _hosts_behind(name: str, by_name: Mapping[str, Candidate]) -> int:
-    """How many links of jump hosts end at this host: those behind come first."""
-    longest = 0
-    for candidate in by_name.values():
-        hops, jump = 0, candidate.host.ssh.jump
-        while jump and hops <= len(by_name):
-            hops += 1
-            if jump == name:
-                longest = max(longest, hops)
-            jump = by_name[jump].host.ssh.jump if jump in by_name else None
-    return longest

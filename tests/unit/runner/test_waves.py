@@ -83,6 +83,14 @@ def test_a_chain_of_jump_hosts_is_taken_from_its_end() -> None:
     assert wave.batches == (("inner",), ("middle",), ("outer",))
 
 
+def test_a_chain_of_jump_hosts_holds_over_one_that_has_nothing_to_do() -> None:
+    middle = candidate("middle", jump="outer").host
+    plan = Carefulness.model_validate({"waves": ["100%"]})
+    there = [candidate("outer"), candidate("inner", jump="middle")]
+    (wave,) = arrange(there, plan.waves, lambda selector, host: False, [middle])
+    assert wave.batches == (("inner",), ("outer",))
+
+
 def test_two_names_of_one_machine_are_never_side_by_side() -> None:
     one = Candidate(Host(name="web3", address="10.0.3.13"), "c")
     two = Candidate(Host(name="web7", address="10.0.3.13"), "c")
