@@ -12,12 +12,20 @@ FAILURES = frozenset({Verdict.FAILED, Verdict.ROLLED_BACK, Verdict.UNKNOWN})
 
 
 def stop_reason(
-    plan: Carefulness, outcomes: Mapping[str, Verdict], *, total: int, wave: int, wave_over: bool, unreachable: int
+    plan: Carefulness,
+    outcomes: Mapping[str, Verdict],
+    *,
+    total: int,
+    wave: int,
+    wave_over: bool,
+    unreachable: int,
+    asked: int | None = None,
 ) -> str:
     """Why nothing new may start; empty where it may.
 
     outcomes: of all hosts of the rollout that have ended. total: hosts in the rollout. wave: number of the wave that is
-    under way (or has just ended: wave_over). unreachable: hosts refused because they could not be reached.
+    under way (or has just ended: wave_over). unreachable: hosts refused because they could not be reached, at the start
+    or when their turn came. asked: hosts of the run, also those with nothing to do, which a share of them away is of.
     """
     failed = sum(verdict in FAILURES for verdict in outcomes.values())
     tolerated = plan.budget.of(total)
@@ -25,7 +33,7 @@ def stop_reason(
         return "stopped in wave 1, which has to be green"
     if failed > tolerated:
         return f"stopped in wave {wave}: {failed} failed, {tolerated} tolerated"
-    away = plan.unreachable.of(total)
+    away = plan.unreachable.of(total if asked is None else asked)
     if unreachable > away:
         return f"stopped in wave {wave}: {unreachable} unreachable, {away} tolerated"
     if wave_over and plan.strict and Verdict.DEGRADED in outcomes.values():

@@ -42,7 +42,8 @@ class Rollout:
     """host → what its child workflow returned."""
     tested: dict[str, str] = field(default_factory=dict)
     """cohort → artifact with its tested set."""
-    unreachable: int = 0
+    away: int = 0
+    """Hosts that could not be reached in the survey."""
     failed: bool = False
     """A gate has stopped the rollout for how its hosts ended; a cancel alone is no failure."""
 
@@ -58,6 +59,7 @@ class Rollout:
             host.name: HostForecast.from_json(host, get_json(tools.artifacts, survey["hosts"][host.name]))
             for host in self.request.hosts
         }
+        self.away = sum(one.unreachable for one in forecasts.values())
         waves = self._plan_waves(forecasts)
         self.total = sum(len(wave.hosts) for wave in waves)
         reason = self.context.step("settle", lambda: self._settle(forecasts))["refused"]
@@ -114,7 +116,7 @@ class Rollout:
 
     def _settle(self, forecasts: Mapping[str, HostForecast]) -> Json:
         """Write the parts of the hosts that need no work or can't have it, unless too many are away to begin at all."""
-        away = sum(one.unreachable for one in forecasts.values())
+        away = self.away
         tolerated = self.request.careful.unreachable.of(len(forecasts))
         reason = f"{away} of {len(forecasts)} hosts unreachable, {tolerated} tolerated" if away > tolerated else ""
         now = rfc3339(self.tools.clock.now())
@@ -177,7 +179,7 @@ class Rollout:
                 self._hand_out(now, wave, forecasts, surveyed, width)
         unproved = self._unproved(wave, forecasts)
         decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave, unproved))
-        self.unreachable, self.failed = decision["unreachable"], decision["failed"]
+        self.failed = decision["failed"]
         if not decision["stop"]:
             self._freeze(wave)
         elif decision["stop"] == unproved:
@@ -239,7 +241,7 @@ class Rollout:
     def _gate(self, wave: PlannedWave, unproved: str) -> Json:
         """What must hold before the next wave."""
         row = self.tools.state.run(self.request.id)
-        away = sum(result["kind"] == "unreachable" for result in self.results.values())
+        away = self.away + sum(result["kind"] == "unreachable" for result in self.results.values())
         outcomes = {name: Verdict(result["verdict"]) for name, result in self.results.items()}
         stop = stop_reason(
             self.request.careful,
@@ -248,11 +250,12 @@ class Rollout:
             wave=wave.number,
             wave_over=True,
             unreachable=away,
+            asked=len(self.request.hosts),
         )
         failed, stop = bool(stop), stop or unproved
         if row is not None and row.wish == "cancel":
             stop = f"cancelled by {row.wish_by}: {row.wish_reason}"
-        return {"stop": stop, "unreachable": away, "failed": failed}
+        return {"stop": stop, "failed": failed}
 
     def _freeze(self, wave: PlannedWave) -> None:
         """The tested set of each cohort whose first hosts were in this wave. Pure, from the children's results."""

@@ -158,6 +158,19 @@ def test_too_many_away_and_nothing_is_touched() -> None:
     assert world["w1"].installed["openssl"] == "1"
 
 
+def test_hosts_away_at_the_start_and_later_are_counted_together() -> None:
+    world = World("w1 w2 w3 w4", waves=[1, 1], unreachable=1)
+    world["w4"].there.unreachable = "no route to host"
+
+    def gone() -> None:
+        world["w2"].there.unreachable = "no route to host"
+
+    world["w1"].meanwhile = gone
+    record = world.run()
+    assert verdicts(record) == {"w1": "succeeded", "w2": "refused", "w3": "cancelled", "w4": "refused"}
+    assert "2 unreachable, 1 tolerated" in record.summary.reason
+
+
 def test_a_host_whose_key_is_not_pinned_is_refused_not_away() -> None:
     world = World("w1 w2")
     world["w1"].there.key = "changed"
