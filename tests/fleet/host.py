@@ -106,7 +106,11 @@ class Host:
         return done.stdout.decode("utf-8", "replace")
 
     def boot_id(self) -> str:
-        return self.exec(["cat", "/proc/sys/kernel/random/boot_id"]).strip()
+        """Of the boot that is under way. Read from outside: who enters a host that is going down may never come out."""
+        leader = self.leader()
+        if leader is None:
+            raise FleetError(f"{self.name} is switched off")
+        return Path(f"/proc/{leader}/root/proc/sys/kernel/random/boot_id").read_text().strip()
 
     def installed(self) -> dict[str, str]:
         """Installed packages and their versions, from dpkg itself."""
@@ -115,8 +119,17 @@ class Host:
 
     def install(self, name: str, version: str) -> None:
         """Install one package at one version, as an administrator would have before mainstay came."""
-        self.exec(["apt-get", "-q", "update"])
+        # Strict, and again: without it a repository that did not answer at once is no error, and the package is unknown.
+        update = ["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"]
+        wait_until(lambda: self._succeeds(update), f"{self.name} has the repository's lists", deadline=30)
         self.exec(["apt-get", "-q", "-y", "--allow-downgrades", "install", f"{name}={version}"])
+
+    def _succeeds(self, argv: list[str]) -> bool:
+        try:
+            self.exec(argv)
+        except FleetError:
+            return False
+        return True
 
     def console(self) -> str:
         """The end of what it said while booting and running."""
@@ -189,5 +202,5 @@ class Host:
     def _boot_id_now(self) -> str:
         try:
             return self.boot_id()
-        except FleetError:
+        except (FleetError, OSError):
             return ""

@@ -61,6 +61,7 @@ def test_what_is_never_restarted_on_its_own_is_left_and_named_with_the_reason(fl
 
 def test_the_login_manager_is_restarted_unless_somebody_sits_at_the_screen(fleet: Fleet, host: Host) -> None:
     shown = ["systemctl", "show", "--value", "-p", "MainPID", "systemd-logind.service"]
+    host.exec(["systemctl", "start", "systemd-logind.service"])  # it starts when the first login asks for it
     with hold(fleet, host) as held:
         replace(host, "libcrypto.so.3")
         before = host.exec(shown)
