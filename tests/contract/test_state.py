@@ -239,3 +239,63 @@ def test_another_process_sees_the_same(tmp_path: Path) -> None:
     assert found is not None and found.wish == "cancel"
     first.close()
     second.close()
+
+
+def test_what_was_asked_of_a_run_is_kept_with_who_and_why(state: State, watch: Watch) -> None:
+    state.add_run(row())
+    state.wish("r1", "pause", by="anna@ops1", reason="disk is swapped")
+    watch.at += timedelta(minutes=5)
+    state.wish("r1", "", by="ben@ops2", reason="")
+    said = state.interventions("r1")
+    assert [(one.wish, one.by, one.reason) for one in said] == [
+        ("pause", "anna@ops1", "disk is swapped"),
+        ("", "ben@ops2", ""),
+    ]
+    assert [one.at for one in said] == ["2026-05-01T12:00:00.000Z", "2026-05-01T12:05:00.000Z"]
+    assert state.interventions("r2") == []
+    with pytest.raises(UsageError):
+        state.wish("r2", "pause", by="anna@ops1", reason="")
+    assert state.interventions("r2") == []
+
+
+def test_a_host_takes_all_its_slots_or_none(state: State) -> None:
+    state.add_run(row())
+    limits = {"site": 2, "tag:rack=r1": 1}
+    assert state.take_slots("r1", "a", limits)
+    assert state.take_slots("r1", "a", limits)
+    assert not state.take_slots("r1", "b", limits)
+    assert state.slots() == {"site": [("r1", "a")], "tag:rack=r1": [("r1", "a")]}
+    assert state.take_slots("r1", "c", {"site": 2, "tag:rack=r2": 1})
+    assert not state.take_slots("r1", "d", {"site": 2})
+    state.free_slots("r1", "a")
+    assert state.take_slots("r1", "d", {"site": 2})
+    state.free_slots("r1")
+    state.free_slots("r1", "d")
+    assert state.slots() == {}
+    assert state.take_slots("r1", "e", {})
+    assert state.slots() == {}
+
+
+def test_a_run_that_has_ended_holds_no_slot(state: State) -> None:
+    state.add_run(row())
+    state.add_run(row("r2"))
+    assert state.take_slots("r1", "a", {"site": 1})
+    assert not state.take_slots("r2", "a", {"site": 1})
+    state.set_run("r1", state="ended")
+    assert state.slots() == {}
+    assert state.take_slots("r2", "a", {"site": 1})
+
+
+def test_slots_are_never_taken_twice(state: State) -> None:
+    state.add_run(row())
+    got: list[bool] = []
+
+    def take(host: str) -> None:
+        got.append(state.take_slots("r1", host, {"site": 3}))
+
+    threads = [threading.Thread(target=take, args=(f"h{number}",)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == [False] * 9 + [True] * 3

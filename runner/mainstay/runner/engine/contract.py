@@ -1,10 +1,14 @@
-"""The engine's port: start, enqueue, step, sleep, now, wait, signal, recover. There is no cancel: pausing and cancelling
-are flags that a step reads between hosts."""
+"""The engine's port: start, submit, enqueue, step, sleep, now, wait, signal, recover, forget. There is no cancel: pausing
+and cancelling are flags that a step reads between hosts.
+
+A process that serves is a worker: it takes what others submitted and, where the store is shared, children of any run. One
+that does not serves itself alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from threading import Event
 from typing import Any, Protocol
 
 from mainstay.inventory.errors import MainstayError
@@ -43,7 +47,8 @@ class Context(Protocol):
         """A signal's message, or None after `timeout` seconds."""
 
     def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
-        """Start a child in a queue that runs at most `parallel` at once in this process. Idempotent by id.
+        """Start a child in a queue that runs at most `parallel` of this parent's children at once, on this process or on
+        any that serves. Idempotent by id.
 
         A workflow does not end before its children have ended, whether it waits for them or not."""
 
@@ -58,12 +63,27 @@ class Engine(Protocol):
 
     def register(self, workflow: str, body: Callable[[Context, JsonValue], JsonValue]) -> None: ...
 
-    def launch(self) -> None: ...
+    def launch(self, *, serve: bool = False) -> None:
+        """serve: take work that others put down, from now until `close`. Raises EngineUnusable."""
 
     def start(self, workflow: str, id: str, argument: JsonValue) -> Handle:
         """Start, or take hold of the one that has this id already."""
 
+    def submit(self, workflow: str, id: str, argument: JsonValue) -> Handle:
+        """Put down for whichever process serves, this one included; idempotent by id. It waits where nobody does."""
+
+    def serving(self) -> list[str]:
+        """Executors that are alive and serve."""
+
+    @property
+    def lost(self) -> Event:
+        """Set once this process can't be sure any more that it is the owner of its work (its hold on the store broke, or
+        it was frozen past its lease). It starts no further step then; whoever runs it ends the process."""
+
     def signal(self, id: str, topic: str, message: JsonValue) -> None: ...
+
+    def forget(self, ids: Sequence[str]) -> int:
+        """Delete these ended workflows and their children from the store; what has not ended stays. Returns how many."""
 
     def recover(self) -> list[str]:
         """Take over the unfinished workflows whose executor is provably gone (its lock is free). Returns their ids.

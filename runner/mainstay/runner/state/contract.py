@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 from mainstay.inventory.errors import MainstayError, UsageError
@@ -29,6 +30,16 @@ class RunRow(Value):
     """What somebody asked of it; read between hosts."""
     wish_by: str = ""
     wish_reason: str = ""
+
+
+class Intervention(Value):
+    """Somebody paused, resumed or cancelled a run."""
+
+    at: str
+    wish: Literal["", "pause", "cancel"]
+    """Empty: it may go on."""
+    by: str
+    reason: str
 
 
 class UndoRow(Value):
@@ -72,7 +83,21 @@ class State(Protocol):
     def set_run(
         self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
     ) -> None: ...
-    def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None: ...
+    def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
+        """Ask something of a run; it is kept as an intervention too."""
+
+    def interventions(self, run: str) -> list[Intervention]:
+        """Oldest first."""
+
+    def take_slots(self, run: str, host: str, limits: Mapping[str, int]) -> bool:
+        """Take one place in every scope (`site`, `tag:rack=r1`) for this host of this run, or none at all where a scope
+        holds so many hosts of runs in flight already. Again for the same host is success."""
+
+    def free_slots(self, run: str, host: str | None = None) -> None:
+        """Give the places of one host, or of the whole run, back. None held is success."""
+
+    def slots(self) -> dict[str, list[tuple[str, str]]]:
+        """scope → (run, host) of those that hold a place in it, of runs in flight."""
 
     def write_part(self, run: str, part: HostPart) -> None:
         """Once per host and run; again with the same content is success, with another an error."""

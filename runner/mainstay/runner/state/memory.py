@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from ulid import ULID
@@ -10,7 +11,7 @@ from ulid import ULID
 from mainstay.inventory.value import Json
 from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import HostPart
-from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
+from mainstay.runner.state.contract import Intervention, NoSuchRun, RunRow, RunState, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
 
@@ -29,6 +30,8 @@ class MemoryState:
         self._undos: dict[tuple[str, str], UndoRow] = {}
         self._sightings: dict[str, dict[tuple[str, str], str]] = {}
         self._blocks: dict[tuple[str, str], str] = {}
+        self._interventions: dict[str, list[Intervention]] = {}
+        self._slots: dict[tuple[str, str], tuple[str, ...]] = {}
 
     @property
     def id(self) -> str:
@@ -63,7 +66,40 @@ class MemoryState:
         self._change_run(id, {name: value for name, value in given.items() if value is not None})
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
-        self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason})
+        now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        with self._lock:
+            self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason})
+            said = Intervention(at=now, wish=wish, by=by, reason=reason)
+            self._interventions.setdefault(id, []).append(said)
+
+    def interventions(self, run: str) -> list[Intervention]:
+        with self._lock:
+            return list(self._interventions.get(run, []))
+
+    def take_slots(self, run: str, host: str, limits: Mapping[str, int]) -> bool:
+        with self._lock:
+            if (run, host) in self._slots:
+                return True
+            held = self.slots()
+            if any(len(held.get(scope, [])) >= limit for scope, limit in limits.items()):
+                return False
+            self._slots[run, host] = tuple(limits)
+            return True
+
+    def free_slots(self, run: str, host: str | None = None) -> None:
+        with self._lock:
+            for key in [key for key in self._slots if key[0] == run and host in (None, key[1])]:
+                del self._slots[key]
+
+    def slots(self) -> dict[str, list[tuple[str, str]]]:
+        held: dict[str, list[tuple[str, str]]] = {}
+        with self._lock:
+            for key, scopes in sorted(self._slots.items()):
+                if key[0] in self._runs and self._runs[key[0]].state == "ended":
+                    continue
+                for scope in scopes:
+                    held.setdefault(scope, []).append(key)
+        return held
 
     def _change_run(self, id: str, values: dict[str, Any]) -> None:
         with self._lock:

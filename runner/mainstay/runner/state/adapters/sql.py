@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -15,7 +17,7 @@ from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import HostPart
 from mainstay.runner.state.adapters import tables
 from mainstay.runner.state.adapters.database import Database, StateUnusable
-from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
+from mainstay.runner.state.contract import Intervention, NoSuchRun, RunRow, RunState, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
 
@@ -89,15 +91,56 @@ class SqlState:
         self._change_run(id, {name: value for name, value in given.items() if value is not None})
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
-        self._change_run(id, {"wish": wish, "wish_by": _storable(by), "wish_reason": _storable(reason)})
+        by, reason = _storable(by), _storable(reason)
+        now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        said = sa.insert(tables.intervention).values(run=id, at=now, wish=wish, by=by, reason=reason)
+        self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason}, said)
 
-    def _change_run(self, id: str, values: dict[str, Any]) -> None:
+    def _change_run(self, id: str, values: dict[str, Any], also: sa.Insert | None = None) -> None:
         if not values:
             return
         with self._database.write() as to:
             done = to.execute(sa.update(tables.run).where(tables.run.c.id == id).values(**values))
             if done.rowcount == 0:
                 raise NoSuchRun(f"there is no run {id}", hint="`mainstay runs` and `mainstay records` list them.")
+            if also is not None:
+                to.execute(also)
+
+    def interventions(self, run: str) -> list[Intervention]:
+        table = tables.intervention
+        with self._database.read() as of:
+            rows = of.execute(sa.select(table).where(table.c.run == run).order_by(table.c.number)).mappings().all()
+        return [Intervention.from_json({name: row[name] for name in Intervention.model_fields}) for row in rows]
+
+    def take_slots(self, run: str, host: str, limits: Mapping[str, int]) -> bool:
+        table = tables.slot
+        mine = (table.c.run == run, table.c.host == host)
+        with self._database.write() as to:
+            if not limits or to.execute(sa.select(table.c.scope).where(*mine).limit(1)).first() is not None:
+                return True
+            held = Counter(row.scope for row in to.execute(self._live_slots()))
+            if any(held[scope] >= limit for scope, limit in limits.items()):
+                return False
+            to.execute(sa.insert(table), [{"run": run, "host": host, "scope": scope} for scope in limits])
+            return True
+
+    def free_slots(self, run: str, host: str | None = None) -> None:
+        table = tables.slot
+        gone = sa.delete(table).where(table.c.run == run)
+        with self._database.write() as to:
+            to.execute(gone if host is None else gone.where(table.c.host == host))
+
+    def slots(self) -> dict[str, list[tuple[str, str]]]:
+        table, held = tables.slot, dict[str, list[tuple[str, str]]]()
+        with self._database.read() as of:
+            for row in of.execute(self._live_slots().order_by(table.c.scope, table.c.run, table.c.host)):
+                held.setdefault(row.scope, []).append((row.run, row.host))
+        return held
+
+    def _live_slots(self) -> sa.Select[Any]:
+        """A run that has ended holds nothing, whatever its process could still say."""
+        ended = sa.select(tables.run.c.id).where(tables.run.c.state == "ended")
+        return sa.select(tables.slot).where(tables.slot.c.run.not_in(ended))
 
     def write_part(self, run: str, part: HostPart) -> None:
         table, body = tables.host_part, _text(part.to_json())

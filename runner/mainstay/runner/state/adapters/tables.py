@@ -91,3 +91,22 @@ block = sa.Table(
     sa.Column("change_digest", sa.Text, primary_key=True),
     sa.Column("run", sa.Text, nullable=False),
 )
+
+intervention = sa.Table(
+    "intervention",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False, index=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("wish", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+slot = sa.Table(
+    "slot",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True, index=True),
+)
