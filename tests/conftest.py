@@ -10,6 +10,7 @@ import pytest
 
 from tests.fleet import Fleet, Host
 from tests.fleet.fleet import reap, temporary
+from tests.servers.postgres import Postgres, running
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
@@ -52,6 +53,13 @@ def fleet() -> Iterator[Fleet]:
 def host(fleet: Fleet) -> Host:
     """One pristine host. For more: `h1, h2 = fleet.pristine(2)`, in a fixture of your module's if its tests can share them."""
     return fleet.pristine(1)[0]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """This process's PostgreSQL server, for the whole session. A test that stops it starts it again."""
+    with running() as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)
