@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.fleet import Fleet, FleetError, Host
 from tests.fleet.fleet import temporary
@@ -77,14 +78,36 @@ class Demo:
         if status != ends:
             raise Unexpected(f"mainstay {' '.join(argv)}: exit {status}, where {ends} was due")
 
+    def killed(self, *argv: str, at: str) -> str:
+        """Run one command, and kill it with SIGKILL when it first says `at`. Returns the id of its run."""
+        print(f"\n$ mainstay {' '.join(argv)}", flush=True)
+        process = subprocess.Popen([MAINSTAY, *argv], cwd=self.site, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        with process:
+            for line in process.stderr:
+                print(line, end="", flush=True)
+                if at in line:
+                    process.kill()
+                    break
+        if process.returncode != -signal.SIGKILL:
+            raise Unexpected(f"mainstay {' '.join(argv)} ended before it said {at!r}: exit {process.returncode}")
+        print("Killed", flush=True)
+        left = self._read("runs", "list")
+        if len(left) != 1:
+            raise Unexpected(f"{len(left)} runs are in flight after the kill, where one is")
+        return str(left[0]["id"])
+
     def newest_run(self, plan: str) -> str:
-        listing = subprocess.run(
-            [MAINSTAY, "records", "list", "--json"], cwd=self.site, stdout=subprocess.PIPE, check=True
-        )
-        found = [record for record in json.loads(listing.stdout) if record["plan"] == plan]
+        found = [record for record in self._read("records", "list") if record["plan"] == plan]
         if not found:
             raise Unexpected(f"there is no record of {plan}")
         return str(max(found, key=lambda record: record["seq"])["id"])
+
+    def _read(self, *argv: str) -> list[dict[str, Any]]:
+        """What a command says with --json."""
+        said = subprocess.run([MAINSTAY, *argv, "--json"], cwd=self.site, stdout=subprocess.PIPE, check=True)
+        found: list[dict[str, Any]] = json.loads(said.stdout)
+        return found
 
 
 def story(demo: Demo) -> None:
@@ -97,10 +120,13 @@ def story(demo: Demo) -> None:
     demo.mainstay("preview", "patch-all")
     demo.mainstay("run", "patch-all", "--yes")
 
-    demo.say("demo-web 1.1 is out, and it is good.")
+    demo.say(
+        "demo-web 1.1 is out, and it is good. The controller is killed with -9 while a host installs it, and goes on."
+    )
     repository.publish("demo-web", "1.1")
-    demo.mainstay("run", "web-update", "--yes")
-    good = demo.newest_run("web-update")
+    good = demo.killed("run", "web-update", "--yes", at=": apply")
+    demo.mainstay("runs")
+    demo.mainstay("runs", "resume", good)
 
     demo.say(
         "demo-web 1.2 is out, and its service will not come up. The first host finds out, and the others never do."
