@@ -63,6 +63,17 @@ def test_fences_only_grow(state: State) -> None:
     assert state.next_fence() == 1002
 
 
+def test_how_a_run_was_laid_out_stays_as_it_was_first_said(state: State) -> None:
+    state.add_run(row())
+    assert state.waves("r1") == []
+    state.set_waves("r1", [])
+    assert state.waves("r1") == []
+    state.set_waves("r1", [["a"], ["c", "b"]])
+    state.set_waves("r1", [["b"]])
+    assert state.waves("r1") == [["a"], ["c", "b"]]
+    assert state.waves("other") == []
+
+
 def test_fences_are_handed_out_once(state: State) -> None:
     got: list[int] = []
 

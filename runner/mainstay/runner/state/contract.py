@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from mainstay.inventory.errors import MainstayError, UsageError
@@ -83,6 +83,12 @@ class State(Protocol):
     def set_run(
         self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
     ) -> None: ...
+    def set_waves(self, run: str, waves: Sequence[Sequence[str]]) -> None:
+        """Once per run, hosts by wave: how it was laid out, for whoever shows it. A later layout changes nothing."""
+
+    def waves(self, run: str) -> list[list[str]]:
+        """Empty until they are known."""
+
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
         """Ask something of a run; it is kept as an intervention too."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ulid import ULID
@@ -32,6 +32,7 @@ class MemoryState:
         self._blocks: dict[tuple[str, str], str] = {}
         self._interventions: dict[str, list[Intervention]] = {}
         self._slots: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._waves: dict[str, list[list[str]]] = {}
 
     @property
     def id(self) -> str:
@@ -64,6 +65,14 @@ class MemoryState:
     ) -> None:
         given = {"state": state, "wave": wave, "ended_at": ended_at}
         self._change_run(id, {name: value for name, value in given.items() if value is not None})
+
+    def set_waves(self, run: str, waves: Sequence[Sequence[str]]) -> None:
+        with self._lock:
+            self._waves[run] = self._waves.get(run) or [list(hosts) for hosts in waves]
+
+    def waves(self, run: str) -> list[list[str]]:
+        with self._lock:
+            return [list(hosts) for hosts in self._waves.get(run, [])]
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
         now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -89,6 +89,21 @@ class SqlState:
     ) -> None:
         given = {"state": state, "wave": wave, "ended_at": ended_at}
         self._change_run(id, {name: value for name, value in given.items() if value is not None})
+
+    def set_waves(self, run: str, waves: Sequence[Sequence[str]]) -> None:
+        table = tables.wave
+        rows = [{"run": run, "number": number, "hosts": _text(list(hosts))} for number, hosts in enumerate(waves, 1)]
+        if not rows or self.waves(run):
+            return  # every process that goes on with the run says so again
+        with self._database.write() as to:
+            if to.execute(sa.select(table.c.run).where(table.c.run == run).limit(1)).first() is None:
+                to.execute(sa.insert(table), rows)
+
+    def waves(self, run: str) -> list[list[str]]:
+        table = tables.wave
+        with self._database.read() as of:
+            rows = of.execute(sa.select(table.c.hosts).where(table.c.run == run).order_by(table.c.number))
+            return [json.loads(hosts) for hosts in rows.scalars()]
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
         by, reason = _storable(by), _storable(reason)

@@ -110,3 +110,11 @@ slot = sa.Table(
     sa.Column("host", sa.Text, primary_key=True),
     sa.Column("scope", sa.Text, primary_key=True, index=True),
 )
+
+wave = sa.Table(
+    "wave",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("hosts", sa.Text, nullable=False),
+)
