@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from mainstay.inventory.value import Json, Value, digest
 from mainstay.runner.verdict import Verdict
@@ -44,6 +44,17 @@ class Links(Value):
     proves: tuple[str, ...] = ()
 
 
+class Intervention(Value):
+    """Somebody paused, resumed or cancelled a run."""
+
+    at: str
+    """RFC 3339 UTC."""
+    wish: Literal["", "pause", "cancel"]
+    """Empty: it may go on."""
+    by: str
+    reason: str
+
+
 class SiteStamp(Value):
     """The site as it was when the run was asked for."""
 
@@ -69,6 +80,8 @@ class Summary(Value):
     started_at: str = ""
     finished_at: str = ""
     links: Links = Links()
+    interventions: tuple[Intervention, ...] = ()
+    """Oldest first, up to the sealing."""
     measures: dict[str, Any] = {}
     counts: dict[str, int] = {}
     """How many hosts ended with each verdict."""

@@ -70,6 +70,7 @@ def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
         started_at=row.started_at,
         finished_at=rfc3339(now),
         links=request.links,
+        interventions=tuple(tools.state.interventions(request.id)),
         measures=_measures(request, parts, row.started_at, now),
         counts=dict(sorted(Counter(of_hosts).items())),
         hosts_digest=hosts_digest(parts),

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.inventory.value import Json, Value
-from mainstay.runner.record import HostPart
+from mainstay.runner.record import HostPart, Intervention
 from mainstay.runner.verdict import Verdict
 
 RunState = Literal["preparing", "running", "paused", "stopping", "ended"]
@@ -30,16 +30,6 @@ class RunRow(Value):
     """What somebody asked of it; read between hosts."""
     wish_by: str = ""
     wish_reason: str = ""
-
-
-class Intervention(Value):
-    """Somebody paused, resumed or cancelled a run."""
-
-    at: str
-    wish: Literal["", "pause", "cancel"]
-    """Empty: it may go on."""
-    by: str
-    reason: str
 
 
 class UndoRow(Value):

@@ -10,8 +10,8 @@ from ulid import ULID
 
 from mainstay.inventory.value import Json
 from mainstay.runner.ports import Clock, SystemClock
-from mainstay.runner.record import HostPart
-from mainstay.runner.state.contract import Intervention, NoSuchRun, RunRow, RunState, StateConflict, UndoRow
+from mainstay.runner.record import HostPart, Intervention
+from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
 

@@ -14,10 +14,10 @@ from ulid import ULID
 
 from mainstay.inventory.value import Json, canonical, digest
 from mainstay.runner.ports import Clock, SystemClock
-from mainstay.runner.record import HostPart
+from mainstay.runner.record import HostPart, Intervention
 from mainstay.runner.state.adapters import tables
 from mainstay.runner.state.adapters.database import Database, StateUnusable
-from mainstay.runner.state.contract import Intervention, NoSuchRun, RunRow, RunState, StateConflict, UndoRow
+from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
 
