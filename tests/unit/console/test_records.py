@@ -10,6 +10,8 @@ from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal, step
 from tests.unit.console.test_runs import RECORD_KEYS, RUN
 
+from mainstay.inventory.value import digest
+from mainstay.runner.record import Intervention
 from mainstay.runner.verdict import Verdict
 
 
@@ -67,6 +69,39 @@ def test_show_tells_what_changed(app: FakeApplication, mainstay: Mainstay) -> No
     assert "/etc/demo.conf" in out
     assert "started    Fri 2026-12-11 02:00 CET" in out
     assert "anna@ops1 (by hand)" in out
+
+
+def test_show_tells_who_interfered_and_why(app: FakeApplication, mainstay: Mainstay) -> None:
+    sealed = seal(app, RUN, [part("web1")])
+    told = [
+        ("2026-12-11T01:14:00Z", "pause", "anna@ops1", "disk is swapped"),
+        ("2026-12-11T01:31:30Z", "", "bob@ops2", "it is in"),
+        ("2026-12-11T01:32:00Z", "pause", "anna@ops1", ""),
+        ("2026-12-11T23:31:00Z", "cancel", "bob@ops2", "\x1b[2J wrong plan"),
+    ]
+    said = [Intervention(at=at, wish=wish, by=by, reason=why) for at, wish, by, why in told]
+    body = sealed.summary.model_copy(update={"interventions": tuple(said), "id": RUN[:-1] + "8"})
+    app.ledger.seal(body.id, body.to_json())
+    out = mainstay("records", "show", "2").out
+    assert "  paused by anna@ops1, 02:14–02:31: disk is swapped; resumed by bob@ops2: it is in\n" in out
+    assert "  paused by anna@ops1, 02:32–Sat 2026-12-12 00:31\n" in out
+    assert "  cancel asked for by bob@ops2, Sat 2026-12-12 00:31: " in out and "wrong plan" in out
+    assert "3 interventions\n" in out and "\x1b" not in out
+    listed = mainstay("records", "show", "2", "--json").json["interventions"]
+    assert [tuple(one.values()) for one in listed] == told
+    assert "intervention" not in mainstay("records", "show", "1").out, "nobody interfered there"
+
+
+def test_a_record_sealed_before_there_were_interventions_reads_and_verifies(
+    app: FakeApplication, mainstay: Mainstay
+) -> None:
+    sealed = seal(app, RUN, [part("web1")])
+    old = {key: value for key, value in sealed.summary.to_json().items() if key != "interventions"}
+    app.ledger.seal(
+        "01KYB0000000000000000000K9", {**old, "id": "01KYB0000000000000000000K9", "hosts_digest": digest([])}
+    )
+    assert mainstay("records", "show", "2", "--json").json["interventions"] == []
+    assert mainstay("records", "verify").code == 0
 
 
 def test_verify(app: FakeApplication, mainstay: Mainstay) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 
-from mainstay.console.render import packages, times
+from mainstay.console.render import interventions, packages, times
 from mainstay.console.render.spans import Line, Span, block, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
@@ -138,7 +138,7 @@ def whole(
     record: MaintenanceRecord, zone: tzinfo, columns: int, outputs: Mapping[str, bytes] | None = None
 ) -> list[Line]:
     """What `records show` prints. outputs: artifact → what a step printed, shown where given."""
-    lines = head(record, zone, columns)
+    lines = [*head(record, zone, columns), *interventions.section(record.summary, zone, columns)]
     for part in in_order(record.hosts):
         lines += [line(), *host(part, columns, outputs)]
     return lines
