@@ -169,6 +169,7 @@ class Application:
             retry=retry,
             site=SiteStamp(commit=commit, dirty=dirty),
             site_name=self.site.name,
+            limits=self.site.limits,
             mainstay_version=version("mainstay"),
         )
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from mainstay.inventory.amounts import Duration, Size
 from mainstay.inventory.errors import WrongValue
 from mainstay.inventory.host import Become, Ssh
+from mainstay.inventory.limits import Limits
 from mainstay.inventory.names import address_of, check_name, check_user, shown
 from mainstay.inventory.secrets import check_reference
 from mainstay.inventory.validation import did_you_mean
@@ -131,6 +132,13 @@ class Captures(Value):
     max_size: Size = 20 * 2**30
 
 
+class Retention(Value):
+    """What is kept for how long. The ledger is not in it: nothing of it is ever removed."""
+
+    engine: Annotated[Duration, Field(ge=3600)] = 30 * 86400.0
+    """Seconds that the engine keeps the checkpoints of a run which has ended."""
+
+
 class SiteFile(Value):
     """mainstay.yml"""
 
@@ -141,6 +149,8 @@ class SiteFile(Value):
     never_automatic: Words = ()
     """Patterns of packages that are never taken back without a human, beside the list that ships."""
     captures: Captures = Captures()
+    limits: Limits = Limits()
+    retention: Retention = Retention()
 
 
 def _address(text: str) -> str:

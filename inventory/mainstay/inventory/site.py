@@ -10,6 +10,7 @@ from mainstay.inventory.document import Document, Spot, load_document
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host, Ssh
 from mainstay.inventory.inventory import Inventory, build
+from mainstay.inventory.limits import Limits
 from mainstay.inventory.secrets import SecretError, check_secret_file, plaintext_secrets, reference_path
 from mainstay.inventory.settings import SiteFile, SshSettings, merged
 from mainstay.inventory.sources.contract import GroupRecord, HostRecord
@@ -35,6 +36,9 @@ class Site:
     """Patterns of packages, beside the list that ships."""
     captures_max_size: int = 20 * 2**30
     """Bytes that captured packages may take on the controller."""
+    limits: Limits = field(default_factory=Limits)
+    keep_engine: float = 30 * 86400.0
+    """Seconds that the engine keeps the checkpoints of a run which has ended."""
     warnings: tuple[Problem, ...] = ()
     references: tuple[tuple[str, Spot], ...] = field(default=(), repr=False)
     """Every secret's reference and where it is written."""
@@ -101,6 +105,8 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         documents=tuple(documents),
         never_automatic=settings.never_automatic,
         captures_max_size=settings.captures.max_size,
+        limits=settings.limits,
+        keep_engine=settings.retention.engine,
         warnings=tuple(warnings),
         references=tuple(_references(settings.ssh, main.spot("ssh"), hosts, groups)),
     )

@@ -102,6 +102,7 @@ def rollback_request(
         retry=True,
         site=asking.site.model_copy(update={"plan_hash": before.site.plan_hash}),
         site_name=asking.site_name,
+        limits=asking.limits,
         mainstay_version=asking.mainstay_version,
         links=Links(undoes=way.run),
     )

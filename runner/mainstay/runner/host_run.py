@@ -4,12 +4,13 @@ in order."""
 from __future__ import annotations
 
 from mainstay.inventory.value import Json
+from mainstay.runner import places
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
 from mainstay.runner.operation import Forecast, not_taken_back
 from mainstay.runner.phases.change import health, hooks, make
 from mainstay.runner.phases.finish import into_service, release
 from mainstay.runner.phases.goback import go_back, may_go_back
-from mainstay.runner.phases.prepare import NotAdmitted, admit, prepare
+from mainstay.runner.phases.prepare import NotAdmitted, admit, admit_again, prepare
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.steps import Recorder, Stopped
@@ -32,7 +33,12 @@ def host_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
         part, kind = track.part(verdict, f"internal error in {error.step}: {error.error_type}: {error}"), "failed"
     finally:
         track.close()
-    return context.step("record", lambda: _record(track, part, kind))
+    try:
+        return context.step("record", lambda: _record(track, part, kind))
+    except StepFailed:
+        # The run says so at its end; until then others of it must not wait for this host's place.
+        context.step("give-back", lambda: tools.state.free_slots(track.request.id, track.host.name))
+        raise
 
 
 def work_through(track: Track, total: int) -> tuple[HostPart, str]:
@@ -137,6 +143,7 @@ def _record(track: Track, part: HostPart, kind: str) -> Json:
     tools.state.note_outcome(run, part.host, part.verdict)
     if track.request.on_failure != "rollback-all":
         tools.state.write_part(run, part)
+    places.give_back(tools.state, track.request, track.host, part.verdict)
     tools.listener.host_finished(run, part)
     change = put_json(tools.artifacts, track.change.to_json()) if track.change is not None else None
     return {
@@ -178,6 +185,7 @@ def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:
     if against:
         return track.part(done.verdict, f"{done.reason}; left as it is: {against}")
     try:
+        admit_again(track)
         track.held = track.step("undo.lock", lambda io: bool(track.work(io)))
         facts = track.step("undo.probe", lambda io: tools.upkeep.probe(track.shell).to_json())
     except Stopped as stop:
@@ -200,5 +208,6 @@ def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:
 def _record_undone(track: Track, part: HostPart) -> Json:
     track.tools.state.note_outcome(track.request.id, part.host, part.verdict)
     track.tools.state.write_part(track.request.id, part)
+    places.give_back(track.tools.state, track.request, track.host, part.verdict)
     track.tools.listener.host_finished(track.request.id, part)
     return {"host": part.host, "verdict": part.verdict.value}

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from mainstay.inventory.amounts import Amount, Duration, Share, seconds
+from mainstay.inventory.limits import Spread
 from mainstay.inventory.names import shown
 from mainstay.inventory.value import Value, digest
 from mainstay.runner.health import grammar
@@ -242,6 +243,8 @@ class Carefulness(Value):
         WaveSpec(size=Share(percent=100)),
     )
     parallel: int = Field(default=10, ge=1, le=500)
+    spread: Spread = {}
+    """tag → how many hosts with the same value of it may be in flight together, over all runs of the plan."""
     budget: Amount = Share(count=0)
     strict_budget: bool = False
     strict: bool = False
@@ -261,6 +264,10 @@ class Carefulness(Value):
     overrun: Duration = 1800.0
     lock_wait: Duration = 300.0
     """How long the package manager's lock is waited for before the host is refused as busy."""
+    lost_after: Duration = Field(default=120.0, gt=0)
+    """Seconds without contact to a host in hand, after which it is called unknown."""
+    reconcile_for: Duration = 900.0
+    """Seconds, at the end of the run, in which hosts that are unknown are asked again. They are asked once in any case."""
 
 
 class Requires(Value):

@@ -9,6 +9,7 @@ from typing import Literal
 from ulid import ULID
 
 from mainstay.inventory.host import Host
+from mainstay.inventory.limits import Limits
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.plan import Carefulness, PatchPlan
 from mainstay.runner.record import Links, SiteStamp
@@ -27,6 +28,7 @@ class Asking:
     retry: bool = False
     site: SiteStamp = field(default_factory=SiteStamp)
     site_name: str = ""
+    limits: Limits = field(default_factory=Limits)
     mainstay_version: str = ""
 
 
@@ -66,6 +68,8 @@ class RunRequest(Value):
     """Seconds for which the way back is kept."""
     site: SiteStamp = SiteStamp()
     site_name: str = ""
+    limits: Limits = Limits()
+    """Of the site, as they were when the run was asked for."""
     mainstay_version: str = ""
     links: Links = Links()
 
@@ -96,5 +100,6 @@ def patch_request(plan: PatchPlan, hosts: Sequence[Host], asking: Asking) -> Run
         undo_for=plan.undo_for,
         site=asking.site.model_copy(update={"plan_hash": plan.hash()}),
         site_name=asking.site_name,
+        limits=asking.limits,
         mainstay_version=asking.mainstay_version,
     )

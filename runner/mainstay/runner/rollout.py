@@ -18,6 +18,7 @@ from mainstay.runner.engine.contract import Context, JsonValue, StepFailed, Work
 from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.housekeeping import tidy
 from mainstay.runner.operation import not_taken_back
+from mainstay.runner.places import spread_over, width
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.sealing import seal
@@ -65,6 +66,7 @@ class Rollout:
         reason = self.context.step("settle", lambda: self._settle(forecasts))["refused"]
         if reason:
             return str(reason)
+        tools.state.set_waves(run, [wave.hosts for wave in waves])
         tools.listener.run_started(run, self.request.plan, [list(wave.hosts) for wave in waves])
         for wave in waves:
             stop = self._wave(wave, forecasts, survey["hosts"])
@@ -112,7 +114,9 @@ class Rollout:
         return {"hosts": {name: put_json(tools.artifacts, one.to_json()) for name, one in found.items()}}
 
     def _plan_waves(self, forecasts: Mapping[str, HostForecast]) -> list[PlannedWave]:
-        return arrange(workable(forecasts), self.request.careful.waves, self.tools.matches, self.request.hosts)
+        request = self.request
+        candidates, specs = workable(forecasts), request.careful.waves
+        return arrange(candidates, specs, self.tools.matches, request.hosts, spread_over(request))
 
     def _settle(self, forecasts: Mapping[str, HostForecast]) -> Json:
         """Write the parts of the hosts that need no work or can't have it, unless too many are away to begin at all."""
@@ -172,11 +176,11 @@ class Rollout:
         for batch in wave.batches:
             queue = list(batch)
             while queue:
-                width = self._room(wave)
+                room = self._room()
                 # Under a strict budget the room shrinks with each failure: no more than fit are handed out at once.
-                now = queue if not self.request.careful.strict_budget else queue[:width]
+                now = queue if not self.request.careful.strict_budget else queue[:room]
                 queue = queue[len(now) :]
-                self._hand_out(now, wave, forecasts, surveyed, width)
+                self._hand_out(now, wave, forecasts, surveyed, width(self.request, now, room))
         unproved = self._unproved(wave, forecasts)
         decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave, unproved))
         self.failed = decision["failed"]
@@ -186,7 +190,7 @@ class Rollout:
             self._refuse_all(unproved)
         return str(decision["stop"])
 
-    def _room(self, wave: PlannedWave) -> int:
+    def _room(self) -> int:
         outcomes = {name: Verdict(result["verdict"]) for name, result in self.results.items()}
         return room(self.request.careful, outcomes, total=self.total)
 
@@ -196,7 +200,7 @@ class Rollout:
         wave: PlannedWave,
         forecasts: Mapping[str, HostForecast],
         surveyed: Mapping[str, str],
-        width: int,
+        parallel: int,
     ) -> None:
         run = self.request.id
         handles = []
@@ -212,7 +216,7 @@ class Rollout:
                 "tested": self.tested.get(cohort),
                 "keep": cohort not in self.tested,
             }
-            handles.append(self.context.enqueue(HOST_WORKFLOW, f"{run}/{name}", argument, queue=run, parallel=width))
+            handles.append(self.context.enqueue(HOST_WORKFLOW, f"{run}/{name}", argument, queue=run, parallel=parallel))
         fault: WorkflowFailed | None = None
         for name, handle in zip(hosts, handles, strict=True):
             try:

@@ -25,6 +25,7 @@ def seal(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str,
         entry = tools.ledger.seal(request.id, summary.to_json())
     summary = Summary.from_json(entry.body)
     tools.state.set_run(request.id, state="ended", ended_at=summary.finished_at)
+    tools.state.free_slots(request.id)
     parts = tuple(tools.state.parts(request.id))
     tools.listener.run_finished(MaintenanceRecord(seq=entry.seq, hash=entry.hash, summary=summary, hosts=parts))
     return {"verdict": summary.verdict.value, "seq": entry.seq}

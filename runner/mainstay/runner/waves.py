@@ -42,13 +42,14 @@ def arrange(
     specs: Sequence[WaveSpec],
     matches: Callable[[str, Host], bool],
     hosts: Iterable[Host] = (),
+    spread: Sequence[str] = (),
 ) -> list[PlannedWave]:
     """Lay the hosts out in waves.
 
     Each spec takes that many hosts (or that share of all, rounded up; 100 % is the rest) or those its selector picks;
     the last one goes on until nobody is left. The first wave gets at least one host of each cohort. The controller's
     own machine comes last, alone. matches: (selector, host) → whether it picks it. hosts: all that a chain of jump hosts
-    may lead over, also those that have nothing to do.
+    may lead over, also those that have nothing to do. spread: tags whose values take turns within a batch.
     """
     jumps = {host.name: host.ssh.jump for host in [*hosts, *(candidate.host for candidate in candidates)]}
     order = sorted(candidates, key=lambda candidate: natural(candidate.host.name))
@@ -69,7 +70,7 @@ def arrange(
             chosen.append(taken)
             rest = [candidate for candidate in rest if candidate not in taken]
     chosen += [[candidate] for candidate in last]
-    return [PlannedWave(number, _batches(wave, jumps)) for number, wave in enumerate(chosen, 1)]
+    return [PlannedWave(number, _batches(wave, jumps, spread)) for number, wave in enumerate(chosen, 1)]
 
 
 def _endless(specs: Sequence[WaveSpec]) -> list[WaveSpec]:
@@ -101,7 +102,9 @@ def _one_of_each_cohort(taken: list[Candidate], rest: Sequence[Candidate]) -> li
     return taken + [leader for leader in _leaders(rest) if leader.cohort not in here]
 
 
-def _batches(wave: Sequence[Candidate], jumps: Mapping[str, str | None]) -> tuple[tuple[str, ...], ...]:
+def _batches(
+    wave: Sequence[Candidate], jumps: Mapping[str, str | None], spread: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
     """Never together: a jump host and those behind it (they go first), two names of one machine."""
     over = {candidate.host.name: _jumped_over(candidate.host, jumps) for candidate in wave}
     depth = {name: max((chain.index(name) + 1 for chain in over.values() if name in chain), default=0) for name in over}
@@ -115,7 +118,19 @@ def _batches(wave: Sequence[Candidate], jumps: Mapping[str, str | None]) -> tupl
         while len(batches) <= earliest:
             batches.append([])
         batches[earliest].append(candidate)
-    return tuple(tuple(candidate.host.name for candidate in batch) for batch in batches)
+    return tuple(tuple(candidate.host.name for candidate in _in_turn(batch, spread)) for batch in batches)
+
+
+def _in_turn(batch: Sequence[Candidate], spread: Sequence[str]) -> Sequence[Candidate]:
+    """The values of these tags evenly mixed, so that hosts which may not be in flight together are far from each other;
+    among those with the same ones the order stays."""
+    if not spread:
+        return batch
+    domains: dict[tuple[str | None, ...], list[Candidate]] = {}
+    for candidate in batch:
+        domains.setdefault(tuple(candidate.host.tags.get(tag) for tag in spread), []).append(candidate)
+    places = [((n + 0.5) / len(domain), c) for domain in domains.values() for n, c in enumerate(domain)]
+    return [candidate for _, candidate in sorted(places, key=lambda place: place[0])]
 
 
 def _jumped_over(host: Host, jumps: Mapping[str, str | None]) -> list[str]:

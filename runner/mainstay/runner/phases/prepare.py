@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json
+from mainstay.runner import places
 from mainstay.runner.budget import stop_reason
 from mainstay.runner.state.contract import UndoRow
 from mainstay.runner.steps import StepIO, rfc3339
@@ -16,16 +18,39 @@ from mainstay.runner.verdict import Verdict
 
 def admit(track: Track, total: int) -> None:
     """Ask what only the present can answer: was the run stopped or paused, is the budget used up, is the jump host
-    well, do the gates allow it. Raises Stopped with `cancelled` or `refused`."""
-
-    def ask(io: StepIO) -> Json:
-        while (answer := _admission(track, total, io)) is None:
-            track.tools.sleep(0.5)
-        return answer
-
-    answer = track.step("admit", ask)
+    well, do the gates allow it, is there a place. Raises NotAdmitted with `cancelled` or `refused`."""
+    answer = track.step("admit", lambda io: _patiently(track, io, lambda: _admission(track, total, io)))
     if answer["stop"]:
         raise NotAdmitted(Verdict(answer["verdict"]), answer["stop"])
+
+
+def admit_again(track: Track) -> None:
+    """Before a host is taken back at the end of its run: it is in flight once more. It goes on where no place will ever
+    become free, because leaving it as it is would be worse."""
+    if not places.scopes(track.request, track.host):
+        return
+
+    def ask() -> Json | str:
+        waits = _place(track)
+        return {"stop": ""} if not waits or not waits[1] else waits[0]
+
+    track.step("undo.admit", lambda io: _patiently(track, io, ask))
+
+
+SOON, LATE = 0.5, 2.0
+"""Seconds between two looks at what a host waits for: at first, and after a while."""
+
+
+def _patiently(track: Track, io: StepIO, ask: Callable[[], Json | str]) -> Json:
+    """Until there is an answer; a text says what is waited for. Told once: every word is a write to the state."""
+    told, pause = "", SOON
+    while isinstance(answer := ask(), str):
+        if answer != told:
+            io.progress(answer)
+            told = answer
+        track.tools.sleep(pause)
+        pause = min(LATE, pause * 1.5)
+    return answer
 
 
 class NotAdmitted(Exception):
@@ -37,7 +62,7 @@ class NotAdmitted(Exception):
         self.reason = reason
 
 
-def _admission(track: Track, total: int, io: StepIO) -> Json | None:
+def _admission(track: Track, total: int, io: StepIO) -> Json | str:
     state, run = track.tools.state, track.request.id
     row = state.run(run)
     assert row is not None, "a run's row is written before it starts"
@@ -55,16 +80,41 @@ def _admission(track: Track, total: int, io: StepIO) -> Json | None:
         io.verdict, io.detail = Verdict.REFUSED, f"its jump host {jump} is {outcomes[jump]}"
         return {"stop": io.detail, "verdict": Verdict.REFUSED}
     if row.wish == "pause":
-        io.progress(f"paused by {row.wish_by}")
-        return None
+        return f"paused by {row.wish_by}"
     permission = track.tools.gate(track.request).permit(run, track.host.name, "host", None)
     if permission.answer == "wait":
-        io.progress(f"waiting until {permission.until}: {permission.reason}")
-        return None
+        return f"waiting until {permission.until}: {permission.reason}"
     if permission.answer == "refuse":
         io.verdict, io.detail = Verdict.REFUSED, permission.reason
         return {"stop": io.detail, "verdict": Verdict.REFUSED}
-    return {"stop": ""}
+    return _in_place(track, io)
+
+
+def _in_place(track: Track, io: StepIO) -> Json | str:
+    waits = _place(track)
+    if waits is None:
+        return {"stop": ""}
+    why, refused = waits
+    if refused:
+        io.verdict, io.detail = Verdict.REFUSED, why
+        return {"stop": why, "verdict": Verdict.REFUSED}
+    return why
+
+
+def _place(track: Track) -> tuple[str, bool] | None:
+    """Take the host's places. None: they are its own. Otherwise why not, and whether that is for good."""
+    state, run, wanted = track.tools.state, track.request.id, places.scopes(track.request, track.host)
+    if not wanted:
+        return None
+    # Looked at before it is taken: whoever waits reads, and does not write.
+    held = state.slots()
+    scopes = places.full(held, wanted, (run, track.host.name))
+    if not scopes:
+        return None if state.take_slots(run, track.host.name, wanted) else ("waiting for a place", False)
+    for scope in scopes:
+        if why := places.never(state, held, scope, run):
+            return why, True
+    return places.waiting_for(held, scopes[0], run), False
 
 
 def prepare(track: Track) -> bool:

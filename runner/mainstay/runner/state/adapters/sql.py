@@ -281,7 +281,7 @@ class SqlState:
         self._database.close()
 
 
-def _text(data: Json) -> str:
+def _text(data: Json | list[str]) -> str:
     return canonical(data).decode()
 
 
