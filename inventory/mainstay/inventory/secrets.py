@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NoReturn
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem, UsageError, WrongValue
 from mainstay.inventory.names import shown
+from mainstay.inventory.redaction import remember
 
 KINDS = ("env", "file", "command", "systemd")
 LATER = ("ansible-vault",)
@@ -142,26 +143,33 @@ class Secrets:
 
 
 def resolve(reference: str, root: Path) -> Secret:
-    """The secret that `reference` names, relative paths from the site's root. Raises SecretError."""
+    """The secret that `reference` names, relative paths from the site's root; from now on it is redacted wherever this
+    process writes or shows something. Raises SecretError."""
     try:
         check_reference(reference)
     except ValueError as error:
         raise SecretError(str(error)) from None
+    value = _found(reference, root)
+    remember(value)
+    return Secret(value)
+
+
+def _found(reference: str, root: Path) -> str:
     kind, _, rest = reference.partition(":")
     if kind == "env":
         value = os.environ.get(rest)
         if not value:
             raise SecretError(f"env:{rest}: the variable is not set", hint=f"Set {rest} where mainstay is started.")
-        return Secret(value)
+        return value
     if kind == "command":
-        return Secret(_from_command(rest, root))
+        return _from_command(rest, root)
     if kind == "systemd":
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if not folder:
             hint = f"Start mainstay as a systemd service with LoadCredential={rest}:…"
             raise SecretError(f"systemd:{rest}: there is no $CREDENTIALS_DIRECTORY", hint=hint)
-        return Secret(_from_file(Path(folder) / rest, reference))
-    return Secret(_from_file(root / Path(rest).expanduser(), reference))
+        return _from_file(Path(folder) / rest, reference)
+    return _from_file(root / Path(rest).expanduser(), reference)
 
 
 def check_secret_file(path: Path, reference: str) -> None:
