@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mainstay.inventory.errors import MainstayError, Refused
+from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
 from mainstay.runner.artifacts.contract import Artifacts
 from mainstay.runner.engine.contract import Context
@@ -97,7 +98,8 @@ class Recorder:
         self.listener.step_started(self.run, self.host, name)
         chunks: list[bytes] = []
         io = StepIO(
-            output=chunks.append, progress=lambda line: self.listener.step_progress(self.run, self.host, name, line)
+            output=chunks.append,
+            progress=lambda line: self.listener.step_progress(self.run, self.host, name, redact(line)),
         )
         kind, value = "", None
         try:
@@ -106,10 +108,13 @@ class Recorder:
         except MainstayError as error:
             verdict, kind = classify(error, touched=self.touched, sent=self.sent)
             detail = getattr(error, "plain", error.message) + (f" ({error.hint})" if error.hint else "")
-        output = self.artifacts.put(b"".join(chunks), kind="output") if chunks else None
+        # Before anything is kept: here alone the output is whole, and what is made from a checkpoint is the same again
+        # in a process that doesn't know the secrets.
+        output = self.artifacts.put(redact(b"".join(chunks)), kind="output") if chunks else None
+        detail, notes = redact(detail), [redact(note) for note in io.notes]
         finished = rfc3339(self.clock.now())
         step = Step(name=name, verdict=verdict, started_at=started, finished_at=finished, detail=detail, output=output)
-        return {"step": step.to_json(), "kind": kind, "value": value, "notes": io.notes}
+        return {"step": step.to_json(), "kind": kind, "value": value, "notes": notes}
 
 
 def survey_step(verdict: Verdict, detail: str, finished_at: str, seconds: float) -> Step:
