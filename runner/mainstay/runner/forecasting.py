@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
+from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
 from mainstay.runner.operation import Forecast, Look, Operation
 from mainstay.runner.plan import Carefulness
@@ -115,7 +116,7 @@ def _look(
         return HostForecast(host, facts, found.model_copy(update={"notes": (*judgement.notes, *found.notes)}))
     except MainstayError as error:
         away = isinstance(error, Unreachable) and not isinstance(error, HostKeyRefused)
-        plain = getattr(error, "plain", error.message) + (f" ({error.hint})" if error.hint else "")
+        plain = redact(getattr(error, "plain", error.message) + (f" ({error.hint})" if error.hint else ""))
         return HostForecast(host, facts, error=f"unreachable: {plain}" if away else plain, unreachable=away)
     finally:
         shell.close()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mainstay.inventory.errors import Refused
+from mainstay.inventory.redaction import redact
 from mainstay.runner.operation import HostWork, Outcome
 from mainstay.runner.plan import Hook
 from mainstay.runner.shell.contract import Command, DeadlineExceeded, Output, SudoRefused
@@ -74,7 +75,9 @@ def _on_host(hook: Hook, work: HostWork, told: Mapping[str, str]) -> Outcome:
 def _ended(name: str, output: Output) -> Outcome:
     if output.status == 0:
         return Outcome(ok=True, detail=f"{name}: done")
-    lines = [line.strip() for line in (output.stdout + b"\n" + output.stderr).decode("utf-8", "replace").splitlines()]
+    # Before it is cut: a part of a secret would not be found any more.
+    printed = redact(output.stdout + b"\n" + output.stderr).decode("utf-8", "replace")
+    lines = [line.strip() for line in printed.splitlines()]
     said = next((line for line in reversed(lines) if line), "")
     return Outcome(ok=False, detail=f"{name}: status {output.status}" + (f": {said[:300]}" if said else ""))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import JsonValue, StepFailed, WorkflowFailed
 
@@ -28,7 +29,7 @@ def answer(work: Callable[[], Any]) -> Json:
 
 
 def describe(error: Exception) -> Json:
-    """A failure that another process can read; `data` holds a MainstayError's kind, exit code, hint and plain fields."""
+    """A failure that another process can read, without secrets; `data`: of a MainstayError its kind, exit code and plain fields."""
     if isinstance(error, StepFailed):
         return {"type": error.error_type, "message": error.message, "data": error.data, "step": error.step}
     data: Json = {}
@@ -39,7 +40,7 @@ def describe(error: Exception) -> Json:
         message = str(error)
     except Exception:  # a broken __str__ must not hide that the step failed
         message = "(no text)"
-    return {"type": type(error).__name__, "message": message, "data": data}
+    return {"type": type(error).__name__, "message": redact(message), "data": redact.deeply(data)}
 
 
 def read_step(name: str, recorded: Json) -> JsonValue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mainstay.inventory.host import Host
+from mainstay.inventory.redaction import redact
 from mainstay.runner.health import grammar
 from mainstay.runner.health.contract import Look
 from mainstay.runner.plan import Check
@@ -96,7 +97,7 @@ def _ask(command: Command, shell: Shell) -> Output | Look:
 
 def _said(output: Output) -> str:
     """The last line that it printed, errors first."""
-    for text in (output.error_text, output.text):
+    for text in (redact(output.error_text), redact(output.text)):
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if lines:
             return lines[-1][:_SAID]

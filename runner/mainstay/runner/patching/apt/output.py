@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mainstay.inventory.redaction import redact
 from mainstay.runner.operation import Outcome
 from mainstay.runner.patching.apt import parse
 
@@ -18,9 +19,9 @@ REFUSED_EXITS = {71: "the set could not be installed any more", 72: "the set had
 
 
 def text(data: bytes) -> str:
-    """Without control characters, so that it may be shown."""
+    """Without control characters and secrets, so that it may be shown."""
     decoded = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(c for c in decoded if c in "\n\t" or c.isprintable())
+    return redact("".join(c for c in decoded if c in "\n\t" or c.isprintable()))
 
 
 def outcome(exit: int | None, output: bytes) -> Outcome:
