@@ -301,7 +301,12 @@ def test_a_guard_that_guards_nothing_is_found(real: Real) -> None:
     assert kinds(ledger) == [("triggers-missing", None)]
 
 
-@pytest.mark.parametrize("harm", [os.unlink, lambda path: path.write_text("")])
+def replaced_by_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: path.write_text(""), replaced_by_a_folder])
 def test_a_lost_anchor_is_found_and_refused(real: Real, harm: Callable[[Path], object]) -> None:
     ledger = filled(real.open())
     harm(real.anchor)

@@ -58,6 +58,12 @@ class RecordDamaged(MainstayError):
     kind = "ledger"
 
 
+class LedgerUnusable(MainstayError):
+    """What lies beside the database can't be read or written: the disk is full, or failing."""
+
+    kind = "ledger"
+
+
 class LedgerBehind(MainstayError):
     """The ledger is behind its anchor, or one of the stores is missing: starting work would hide a loss."""
 

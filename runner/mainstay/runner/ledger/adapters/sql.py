@@ -102,10 +102,14 @@ class SqlLedger:
         return (row.seq, row.hash) if row is not None else (0, "")
 
     def verify(self) -> list[Finding]:
-        anchor = {seal.seq: seal.hash for seal in self._anchor.seals()}
+        lost = ""
+        try:
+            anchor = {seal.seq: seal.hash for seal in self._anchor.seals()}
+        except LedgerBehind as error:
+            anchor, lost = {}, error.message
         found = examine(self._rows(), self._key, anchor, self._hosts)
         if not self._anchor.exists() or (not anchor and self.head()[0] > 0):
-            text = f"the anchor is missing or empty: {self._anchor.path}"
+            text = lost or f"the anchor is missing or empty: {self._anchor.path}"
             found.append(Finding(kind="anchor-missing", message=text))
         return found + self._triggers()
 
