@@ -12,6 +12,7 @@ from mainstay.inventory.errors import WrongValue
 from mainstay.inventory.host import Become, Ssh
 from mainstay.inventory.limits import Limits
 from mainstay.inventory.names import address_of, check_name, check_user, shown
+from mainstay.inventory.postgres import is_postgres, postgres_address
 from mainstay.inventory.secrets import check_reference
 from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Json, Value
@@ -108,12 +109,18 @@ TimeZone = Annotated[str, AfterValidator(_timezone)]
 
 def _state(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    if scheme in ("postgresql", "postgres"):
-        raise WrongValue("PostgreSQL is not available yet.", hint="Write sqlite:///state/mainstay.db until then.")
+    if is_postgres(url):
+        return str(postgres_address(url))
     if scheme != "sqlite" or not rest.startswith("/") or rest.rstrip("/") == "" or "?" in rest or "\0" in rest:
         hint = "PATH is relative to the site; an absolute one makes four /: sqlite:////var/lib/mainstay/mainstay.db"
-        raise WrongValue("has to be sqlite:///PATH.", hint=hint)
+        raise WrongValue("has to be sqlite:///PATH or postgresql://USER@HOST/DATABASE.", hint=hint)
     return url
+
+
+def _ledger_key(reference: str | None) -> str | None:
+    if reference is not None and not reference.startswith("file:"):
+        raise WrongValue("the ledger's key is read from a file.", hint="Write file:PATH.")
+    return reference
 
 
 def _site_name(name: str) -> str:
@@ -145,6 +152,12 @@ class SiteFile(Value):
     site: Annotated[str, AfterValidator(_site_name)]
     timezone: TimeZone = "UTC"
     state: Annotated[str, AfterValidator(_state)] = "sqlite:///state/mainstay.db"
+    state_password: Reference | None = None
+    """Of the user in a PostgreSQL URL. Without it libpq looks where it always does: $PGPASSFILE, ~/.pgpass, peer."""
+    state_dir: PathText = "state"
+    """With PostgreSQL: this machine's own folder for the ledger's key, its anchor, locks and copies of packages."""
+    ledger_key: Annotated[Reference | None, AfterValidator(_ledger_key)] = None
+    """`file:PATH` of the ledger's key, the same on every machine; beside the state where not given."""
     ssh: SiteSsh = SiteSsh()
     never_automatic: Words = ()
     """Patterns of packages that are never taken back without a human, beside the list that ships."""

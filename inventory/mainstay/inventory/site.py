@@ -10,7 +10,8 @@ from mainstay.inventory.document import Document, Spot, load_document
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host, Ssh
 from mainstay.inventory.inventory import Inventory, build
-from mainstay.inventory.limits import Limits
+from mainstay.inventory.limits import Limits, doubts
+from mainstay.inventory.postgres import is_postgres
 from mainstay.inventory.secrets import SecretError, check_secret_file, plaintext_secrets, reference_path
 from mainstay.inventory.settings import SiteFile, SshSettings, merged
 from mainstay.inventory.sources.contract import GroupRecord, HostRecord
@@ -34,6 +35,11 @@ class Site:
     documents: tuple[Document, ...] = ()
     never_automatic: tuple[str, ...] = ()
     """Patterns of packages, beside the list that ships."""
+    state_dir: Path = Path()
+    """Absolute: what this machine alone keeps of a state in PostgreSQL."""
+    state_password: str | None = None
+    ledger_key: Path | None = None
+    """Absolute, where the site names it."""
     captures_max_size: int = 20 * 2**30
     """Bytes that captured packages may take on the controller."""
     limits: Limits = field(default_factory=Limits)
@@ -92,6 +98,8 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
     if unread is not None:
         # what a file that could not be read declares would be missed everywhere
         problems += errors
+    if unread == frozenset():
+        warnings += doubts(main.spot("limits", "spread"), settings.limits.spread, inventory.hosts, plan=False)
     if not inventory.hosts and not problems:
         warnings.append(Problem("no host is declared.", file="inventory", hint="Add some in inventory/hosts.yml."))
     site = Site(
@@ -104,11 +112,14 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         inventory=inventory,
         documents=tuple(documents),
         never_automatic=settings.never_automatic,
+        state_dir=root / Path(settings.state_dir).expanduser(),
+        state_password=settings.state_password,
+        ledger_key=reference_path(settings.ledger_key, root) if settings.ledger_key else None,
         captures_max_size=settings.captures.max_size,
         limits=settings.limits,
         keep_engine=settings.retention.engine,
         warnings=tuple(warnings),
-        references=tuple(_references(settings.ssh, main.spot("ssh"), hosts, groups)),
+        references=tuple(_all_references(settings, main, hosts, groups)),
     )
     return site, problems
 
@@ -142,12 +153,16 @@ def without_key(site: Site) -> list[Problem]:
 
 
 def _settings(document: Document, problems: list[Problem]) -> SiteFile | None:
-    plain = plaintext_secrets(document.spot())
-    flagged = {problem.key for problem in plain}
     found: list[Problem] = []
     settings = validate(SiteFile, document.data, document.spot(), found)
+    # A URL with a password in it: what its own grammar says helps more.
+    plain = [problem for problem in plaintext_secrets(document.spot()) if problem.key != "state" or settings]
+    flagged = {problem.key for problem in plain}
     problems += [*document.problems, *plain]
     problems += [problem for problem in found if problem.key not in flagged]
+    if settings is not None and not is_postgres(settings.state):
+        for key in sorted(settings.model_fields_set & {"state_password", "state_dir"}):
+            problems.append(document.spot(key).problem("is for a state in PostgreSQL alone.", on="key"))
     return settings
 
 
@@ -188,6 +203,14 @@ def _inventory_records(
 def _state_url(url: str, root: Path) -> str:
     scheme, _, rest = url.partition(":///")
     return f"sqlite:///{root / rest}" if scheme == "sqlite" else url
+
+
+def _all_references(
+    settings: SiteFile, main: Document, hosts: Iterable[HostRecord], groups: Iterable[GroupRecord]
+) -> Iterable[tuple[str, Spot]]:
+    if settings.state_password:
+        yield settings.state_password, main.spot("state_password")
+    yield from _references(settings.ssh, main.spot("ssh"), hosts, groups)
 
 
 def _references(
