@@ -12,6 +12,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
 from mainstay.runner.budget import worst_case
 from mainstay.runner.forecasting import HostForecast, forecast, workable
+from mainstay.runner.places import limits_in_words, spread_over
 from mainstay.runner.plan import Carefulness, PatchPlan
 from mainstay.runner.request import RunRequest, patch_request
 from mainstay.runner.waves import arrange, natural
@@ -52,7 +53,8 @@ def arranged(
 ) -> Preview:
     """Lay the forecasts out in waves, as the run would."""
     careful: Carefulness = request.careful
-    waves = arrange(workable(found), careful.waves, lambda selector, host: parse(selector).matches(host), request.hosts)
+    matches = lambda selector, host: parse(selector).matches(host)  # noqa: E731 - one use
+    waves = arrange(workable(found), careful.waves, matches, request.hosts, spread_over(request))
     wave_of = {name: wave.number for wave in waves for name in wave.hosts}
     sizes = [len(wave.hosts) for wave in waves]
     downloads = [one.forecast.download_bytes or 0 for one in found.values() if one.forecast]
@@ -67,6 +69,7 @@ def arranged(
         window=window,
         estimate=app.history.estimate(request.plan, waves, careful.parallel) if request.kind == "patch" else None,
         download=sum(downloads) or None,
+        limits=limits_in_words(request),
     )
 
 

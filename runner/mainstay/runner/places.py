@@ -49,6 +49,19 @@ def width(request: RunRequest, hosts: Iterable[str], parallel: int) -> int:
     return max(1, min(parallel, site.parallel or parallel, most))
 
 
+def limits_in_words(request: RunRequest) -> tuple[str, ...]:
+    """`2 hosts with the same rack in the whole site`, one text for each limit beside `parallel`."""
+    site = request.limits
+    found = [f"{_hosts(site.parallel)} in the whole site"] if site.parallel else []
+    found += [f"{_hosts(most)} with the same {tag} in the whole site" for tag, most in sorted(site.spread.items())]
+    own = sorted(request.careful.spread.items())
+    return (*found, *(f"{_hosts(most)} with the same {tag} in this plan" for tag, most in own))
+
+
+def _hosts(count: int) -> str:
+    return "1 host" if count == 1 else f"{count} hosts"
+
+
 def in_words(scope: str) -> str:
     """`rack=r1`, `the site`."""
     if scope == SITE:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.host import Host
+from mainstay.inventory.limits import Limits, doubts, reach
 from mainstay.inventory.names import check_name, shown
 from mainstay.inventory.secrets import plaintext_secrets
 from mainstay.inventory.selectors import SelectorError, parse
 from mainstay.inventory.site import Site
 from mainstay.inventory.validation import did_you_mean, one_of, validate
-from mainstay.runner.plan import Hook, PatchPlan
+from mainstay.runner.plan import Carefulness, Hook, PatchPlan
 
 TOP = ("windows", "freezes", "plans")
 """What a file of schedules/ may hold."""
@@ -52,6 +54,8 @@ def read_plans(site: Site, *, match: bool = True) -> tuple[dict[str, PatchPlan],
             if plan is not None:
                 plans[name] = plan
             _check_selectors(spot, site, match, found, warnings)
+            if plan is not None and match:
+                warnings += _check_limits(spot, plan, site)
         plain = plaintext_secrets(document.spot())
         flagged = {problem.key for problem in plain}
         errors += [*plain, *(problem for problem in found if problem.key not in flagged)]
@@ -149,6 +153,30 @@ def _with_versions(spot: Spot) -> Any:
         return data
     texts = {name: spot.at("updates", "packages", name).text or value for name, value in packages.items()}
     return {**data, "updates": {**updates, "packages": texts}}
+
+
+def _check_limits(spot: Spot, plan: PatchPlan, site: Site) -> Iterator[Problem]:
+    try:
+        targets = parse(plan.targets)
+    except SelectorError:
+        return  # told elsewhere
+    hosts = [host for host in site.hosts if targets.matches(host)]
+    yield from doubts(spot.at("spread"), plan.spread, hosts, plan=True)
+    yield from _unreached(spot, plan, site.limits, hosts)
+
+
+def _unreached(spot: Spot, plan: Carefulness, limits: Limits, hosts: Sequence[Host]) -> Iterator[Problem]:
+    """A `parallel` that was written down and can't be reached. spot: of the plan. hosts: its targets."""
+    at = spot.at("parallel")
+    if at.value is None or not hosts:
+        return
+    wanted = min(plan.parallel, len(hosts))
+    reasons = [("limits.parallel of the site", limits.parallel or wanted)]
+    for words, spread in (("limits.spread of the site", limits.spread), ("spread", plan.spread)):
+        reasons += [(f"{words}: {tag}: {most}", reach(hosts, [{tag: most}])) for tag, most in spread.items()]
+    why, most = min(reasons, key=lambda reason: reason[1])
+    if most < wanted:
+        yield at.problem(f"can't be reached: at most {most} of its {len(hosts)} hosts at once, because of {why}.")
 
 
 def _check_selectors(spot: Spot, site: Site, match: bool, errors: list[Problem], warnings: list[Problem]) -> None:

@@ -42,6 +42,8 @@ class Preview:
     window: str | None = None
     estimate: float | None = None
     download: int | None = None
+    limits: Sequence[str] = ()
+    """How many hosts at once beside `parallel`, each in words."""
 
 
 def screen(preview: Preview, columns: int, *, everything: bool = False) -> list[Line]:
@@ -164,6 +166,8 @@ def _foot(preview: Preview, columns: int) -> list[Line]:
         "and then none beyond it."
     )
     lines = wrap(worst, indent="", columns=columns)
+    if preview.limits:
+        lines += wrap(f"At once at most {', '.join(preview.limits)}.", indent="", columns=columns)
     if preview.download:
         lines.append(line(f"Downloads {size(preview.download)} in all."))
     took = f"Would take about {about(preview.estimate)}. " if preview.estimate is not None else ""
@@ -178,6 +182,7 @@ def to_json(preview: Preview) -> Json:
         "waves": list(preview.waves),
         "budget": preview.budget,
         "parallel": preview.parallel,
+        "limits": list(preview.limits),
         "worst_case": preview.worst,
         "estimate_seconds": preview.estimate,
         "download_bytes": preview.download,
