@@ -8,6 +8,7 @@ from functools import partial
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.engine.contract import Engine, EngineStopped, Handle, WorkflowFailed
 from mainstay.runner.host_run import host_workflow, undo_workflow
+from mainstay.runner.log.logged import Logged
 from mainstay.runner.ports import Listener, Quiet
 from mainstay.runner.record import HostPart, MaintenanceRecord, Step, Summary
 from mainstay.runner.request import RunRequest
@@ -23,10 +24,11 @@ class Runs:
     def __init__(self, tools: Toolbox, engine: Engine) -> None:
         self.tools = tools
         self.engine = engine
-        tools.listener = Told([tools.listener, Notes(tools.state)])
-        engine.register(ROLLOUT_WORKFLOW, partial(rollout_workflow, tools))
-        engine.register(HOST_WORKFLOW, partial(host_workflow, tools))
-        engine.register(UNDO_WORKFLOW, partial(undo_workflow, tools))
+        logged = Logged()
+        tools.listener = Told([tools.listener, Notes(tools.state), logged])
+        engine.register(ROLLOUT_WORKFLOW, logged.watch(partial(rollout_workflow, tools)))
+        engine.register(HOST_WORKFLOW, logged.watch(partial(host_workflow, tools)))
+        engine.register(UNDO_WORKFLOW, logged.watch(partial(undo_workflow, tools)))
 
     def submit(self, request: RunRequest) -> str:
         """Write the run down; nothing is started. Again with the same request is success. Returns its id."""
