@@ -240,3 +240,66 @@ def test_faults_of_a_file_of_plans(site: WholeSite) -> None:
         assert (problem.file, problem.line, problem.key) == (FILE, 1, key), text
         assert words in str(problem)
         assert "pw" not in problem.message
+
+
+RACKS = """
+hosts:
+  w1: {address: 10.0.0.1, tags: {rack: r1}}
+  w2: {address: 10.0.0.2, tags: {rack: r1}}
+  w3: {address: 10.0.0.3, tags: {rack: r2}}
+  w4: {address: 10.0.0.4}
+"""
+
+
+def warned(tmp_path: Path, main: str, *lines: str) -> list[str]:
+    text = "\n".join(["plans:", "  p:", "    targets: all", *(f"    {line}" for line in lines), ""])
+    for name, content in (("mainstay.yml", f"site: a\n{main}"), ("inventory/hosts.yml", RACKS), (FILE, text)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    found = load_site(tmp_path)
+    _, errors, warnings = read_plans(found)
+    assert errors == []
+    return [str(problem) for problem in (*found.warnings, *warnings)]
+
+
+def test_a_tag_that_no_host_has_limits_nothing_and_is_warned_of(tmp_path: Path) -> None:
+    (site, plan) = warned(tmp_path, "limits: {spread: {zone: 1}}\n", "spread: {rak: 1}")
+    assert "mainstay.yml:2" in site and "no host of the site has the tag zone" in site
+    assert f"{FILE}:4" in plan and "no host of the plan has the tag rak" in plan and 'Did you mean "rack"?' in plan
+
+
+def test_hosts_of_a_plan_that_lack_the_tag_are_named(tmp_path: Path) -> None:
+    (told,) = warned(tmp_path, "limits: {spread: {rack: 1}}\n", "spread: {rack: 1}")
+    assert "w4 of the plan has no tag rack, and is not limited by it" in told
+
+
+@pytest.mark.parametrize(
+    ("main", "lines", "why"),
+    [
+        ("limits: {parallel: 2}\n", [], "at most 2 of its 4 hosts at once, because of limits.parallel of the site"),
+        ("limits: {spread: {rack: 1}}\n", [], "at most 3 of its 4 hosts at once, because of limits.spread of the site"),
+        ("", ["spread: {rack: 1}"], "at most 3 of its 4 hosts at once, because of spread: rack: 1"),
+    ],
+)
+def test_a_parallel_that_limits_make_unreachable_is_warned_of(
+    tmp_path: Path, main: str, lines: list[str], why: str
+) -> None:
+    told = warned(tmp_path, main, "parallel: 4", *lines)
+    assert any(f"{FILE}:4" in one and why in one for one in told), told
+    assert not any("can't be reached" in one for one in warned(tmp_path, main, "parallel: 2", *lines))
+    assert not any("can't be reached" in one for one in warned(tmp_path, main, *lines)), "nobody wrote one"
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "message"),
+    [
+        ("spread: {rack: 0}", "plans.p.spread.rack", "too small"),
+        ("spread: {name: 1}", "plans.p.spread.name", "is no tag"),
+        ("spread: {'a b': 1}", "plans.p.spread.a b", "no name of a tag"),
+        ("spread: rack", "plans.p.spread", "has to be a mapping"),
+        ("spread: {rack: many}", "plans.p.spread.rack", "whole number"),
+    ],
+)
+def test_a_spread_that_is_none_is_an_error_at_its_place(site: WholeSite, line: str, key: str, message: str) -> None:
+    _, errors = plan(site, line)
+    assert [(problem.key, message in problem.message) for problem in errors] == [(key, True)], errors

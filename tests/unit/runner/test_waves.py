@@ -123,3 +123,23 @@ def test_every_host_is_in_exactly_one_wave(hosts: set[str], specs: list[object],
 def test_natural_order_is_the_same_whatever_order_it_is_given(texts: set[str]) -> None:
     # Not a set of keys: 01 and 1 count the same, and may come in either order.
     assert [natural(text) for text in sorted(texts, key=natural)] == sorted(natural(text) for text in texts)
+
+
+def test_values_of_a_tag_take_turns_within_a_wave() -> None:
+    racks = {"w1": "r1", "w2": "r1", "w3": "r1", "w4": "r1", "w5": "r2", "w6": "r2", "w7": "r3"}
+    there = [candidate(name, tags={"rack": rack}) for name, rack in racks.items()]
+    everybody = [WaveSpec.model_validate({"size": "100%"})]
+    (mixed,) = arrange(there, everybody, lambda s, h: False, spread=("rack",))
+    assert [racks[name] for name in mixed.hosts] == ["r1", "r2", "r1", "r3", "r1", "r2", "r1"]
+    assert [name for name in mixed.hosts if racks[name] == "r1"] == ["w1", "w2", "w3", "w4"]
+    (plain,) = arrange(there, everybody, lambda s, h: False)
+    assert list(plain.hosts) == list(racks)
+
+
+@given(st.lists(st.sampled_from(["r1", "r2", "r3", None]), min_size=1, max_size=40))
+def test_taking_turns_loses_nobody_and_keeps_a_jump_host_behind_its_hosts(racks: list[str | None]) -> None:
+    there = [candidate("jump")]
+    there += [candidate(f"w{n}", tags={"rack": r} if r else {}, jump="jump") for n, r in enumerate(racks)]
+    (wave,) = arrange(there, [WaveSpec.model_validate({"size": "100%"})], lambda s, h: False, spread=("rack",))
+    assert sorted(wave.hosts) == sorted(one.host.name for one in there)
+    assert wave.batches[-1] == ("jump",) and len(wave.batches) == 2
