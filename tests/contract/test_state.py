@@ -287,6 +287,16 @@ def test_a_host_takes_all_its_slots_or_none(state: State) -> None:
     assert state.slots() == {}
 
 
+def test_a_run_that_has_ended_is_not_begun_again(state: State) -> None:
+    """Whoever replays a sealed run (its process died between the seal and its last step) says once more that it runs."""
+    state.add_run(row())
+    state.set_run("r1", state="ended", ended_at="2026-05-01T13:00:00Z")
+    state.set_run("r1", state="running", wave=1)
+    found = state.run("r1")
+    assert found is not None
+    assert (found.state, found.ended_at) == ("ended", "2026-05-01T13:00:00Z")
+
+
 def test_a_run_that_has_ended_holds_no_slot(state: State) -> None:
     state.add_run(row())
     state.add_run(row("r2"))

@@ -72,7 +72,9 @@ class State(Protocol):
     def runs(self, *, in_flight: bool = False) -> list[RunRow]: ...
     def set_run(
         self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
-    ) -> None: ...
+    ) -> None:
+        """A run that has ended stays ended, whatever a process says that goes over its checkpoints once more."""
+
     def set_waves(self, run: str, waves: Sequence[Sequence[str]]) -> None:
         """Once per run, hosts by wave: how it was laid out, for whoever shows it. A later layout changes nothing."""
 

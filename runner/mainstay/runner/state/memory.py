@@ -116,6 +116,8 @@ class MemoryState:
                 return
             if id not in self._runs:
                 raise NoSuchRun(f"there is no run {id}", hint="`mainstay runs` and `mainstay records` list them.")
+            if self._runs[id].state == "ended":
+                values = {**values, "state": "ended"}
             self._runs[id] = self._runs[id].model_copy(update=values)
 
     def write_part(self, run: str, part: HostPart) -> None:

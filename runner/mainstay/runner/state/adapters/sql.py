@@ -87,7 +87,8 @@ class SqlState:
     def set_run(
         self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
     ) -> None:
-        given = {"state": state, "wave": wave, "ended_at": ended_at}
+        stays = sa.case((tables.run.c.state == "ended", "ended"), else_=state) if state is not None else None
+        given = {"state": stays, "wave": wave, "ended_at": ended_at}
         self._change_run(id, {name: value for name, value in given.items() if value is not None})
 
     def set_waves(self, run: str, waves: Sequence[Sequence[str]]) -> None:
