@@ -1,7 +1,13 @@
-"""Hooks: a command before the change or after it, on the host or on mainstay's own machine."""
+"""Hooks: a command before the change or after it, on the host or on mainstay's own machine.
+
+One on the host is detached work with a name: a controller that was killed or has lost contact finds it again and takes its
+result, and does not run it twice. One on mainstay's own machine leaves nothing behind that could be found: where the
+controller dies in its midst, it is run again.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -14,7 +20,7 @@ from mainstay.inventory.errors import Refused
 from mainstay.inventory.redaction import redact
 from mainstay.runner.operation import HostWork, Outcome
 from mainstay.runner.plan import Hook
-from mainstay.runner.shell.contract import Command, DeadlineExceeded, Output, SudoRefused
+from mainstay.runner.shell.contract import Job, JobState, JobStatus, Output, SudoRefused
 
 OUTPUT_CAP = 1024 * 1024
 """Bytes of a hook's output that are kept; the rest is read and dropped, so that a chatty hook does not block."""
@@ -22,16 +28,43 @@ OUTPUT_CAP = 1024 * 1024
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a hook on the controller that ran out of time."""
 
+UNREAD = 1 << 60
+"""An offset behind all that a hook can have said."""
+
+PAUSE, PAUSE_MOST = 0.1, 1.0
+"""Seconds between two looks at a hook on a host."""
+
+LATE = 30.0
+"""Seconds after its time is up at which one is left alone that its host has not stopped."""
+
+STOPPED = 124
+"""What `timeout` exits with where the time was up."""
+
+_ON_HOST = r"""
+limit=$1; shift
+[ -n "$HOME" ] || { HOME=$(getent passwd "$(id -u)" | cut -d: -f6); export HOME; }
+if timeout -k 1 5 true 2>/dev/null; then exec timeout -k 10 "$limit" "$@"; fi
+exec "$@"
+"""
+"""seconds, then the command."""
+
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSH_AUTH_SOCK")
 """What a hook on the controller sees of mainstay's own environment: nothing that may hold a secret by reference."""
 
 
 def run_hook(
-    hook: Hook, work: HostWork, *, environ: Mapping[str, str] | None = None, folder: Path | None = None
+    hook: Hook,
+    work: HostWork,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Run one hook to its end. A host's hook carries the fence. folder: where one on the controller runs.
 
-    Raises Refused for a playbook, and what Shell raises (except for a hook that ran out of time: that is an outcome).
+    Again with the same `work.job`: one on the host is not run a second time. Raises Refused for a playbook, and what Shell
+    raises (except for a hook that ran out of time: that is an outcome).
     """
     told = {"MAINSTAY_RUN": work.run, "MAINSTAY_HOST": work.host.name, "MAINSTAY_ADDRESS": work.host.address}
     if hook.playbook is not None:
@@ -44,32 +77,47 @@ def run_hook(
         inherited = {name: source[name] for name in INHERITED if name in source}
         env = {**inherited, **told}
         return run_here(hook.controller, env, deadline=hook.timeout, output=work.output, folder=folder)
-    return _on_host(hook, work, told)
+    return _on_host(hook, work, told, clock, sleep)
 
 
-def _on_host(hook: Hook, work: HostWork, told: Mapping[str, str]) -> Outcome:
+def _on_host(
+    hook: Hook, work: HostWork, told: Mapping[str, str], clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Outcome:
     """As root where no user is named: taking a service out and putting it back is root's work."""
     argv = hook.command or ()
-    root = hook.user in (None, "root")
+    user = hook.user or "root"
+    # As the shell does with any fenced command: whole seconds, as not every host's `timeout` takes others.
+    job = Job(work.job, _ON_HOST, (str(math.ceil(hook.timeout)), *argv), env=dict(told), user=user)
     try:
-        output = work.shell.run(
-            Command(
-                argv=argv,
-                sudo=root,
-                user=None if root else hook.user,
-                env=told,
-                deadline=hook.timeout,
-                fence=work.fence,
-                limit=OUTPUT_CAP,
-            )
-        )
-    except DeadlineExceeded:
-        return Outcome(ok=False, detail=f"{argv[0]}: did not end within {hook.timeout:g} s; it may still run")
+        work.shell.launch(job, work.fence)
     except SudoRefused as error:
-        return Outcome(ok=False, detail=f"{argv[0]}: the login may not become {hook.user or 'root'}: {error.plain}")
-    work.output(output.stdout)
-    work.output(output.stderr)
-    return _ended(argv[0], output)
+        return Outcome(ok=False, detail=f"{argv[0]}: the login may not become root: {error.plain}")
+    state, said = _watch(work, clock() + hook.timeout + LATE, clock, sleep)
+    work.output(said)
+    if state.status is JobStatus.RUNNING:
+        return Outcome(ok=False, detail=f"{argv[0]}: did not end within {hook.timeout:g} s; it may still run")
+    if state.exit is None:
+        return Outcome(ok=False, detail=f"{argv[0]}: was killed, or the host went down in its midst")
+    if state.exit == STOPPED:
+        return Outcome(ok=False, detail=f"{argv[0]}: did not end within {hook.timeout:g} s; it was stopped")
+    return _ended(argv[0], Output(status=state.exit, stdout=said))
+
+
+def _watch(
+    work: HostWork, until: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> tuple[JobState, bytes]:
+    """The job's end, or how it is when its time is up; and what it said, up to the cap."""
+    said, offset, pause = bytearray(), 0, PAUSE
+    while True:
+        state = work.shell.poll(work.job, offset)
+        said += state.output
+        # Past the cap nothing more of it is fetched.
+        offset = state.offset if len(said) < OUTPUT_CAP else UNREAD
+        if state.status is not JobStatus.RUNNING or clock() >= until:
+            return state, bytes(said[:OUTPUT_CAP])
+        if not state.output:
+            sleep(pause)
+            pause = min(PAUSE_MOST, pause * 1.5)
 
 
 def _ended(name: str, output: Output) -> Outcome:

@@ -76,7 +76,7 @@ class HostUpkeep:
         return f"was up before and is not now: {', '.join(gone)}" if gone else ""
 
     def hook(self, work: HostWork, hook: Hook) -> Outcome:
-        return run_hook(hook, work, folder=self.root)
+        return run_hook(hook, work, folder=self.root, clock=self.clock, sleep=self.sleep)
 
     def fence_updaters(self, work: HostWork, seconds: float, wait: float) -> tuple[str, ...]:
         return updaters.fence_on(

@@ -103,6 +103,8 @@ class HostWork:
     artifacts: Artifacts
     output: Callable[[bytes], None] = lambda data: None
     progress: Callable[[str], None] = lambda line: None
+    job: str = ""
+    """Name for what the step starts detached: the same whenever the step is begun again."""
     notes: list[str] = field(default_factory=list)
     """Said in the host's part; a note alone does not make a host degraded."""
 

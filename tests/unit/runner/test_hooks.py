@@ -18,7 +18,7 @@ from mainstay.runner.artifacts.contract import Artifacts
 from mainstay.runner.hooks import run_here, run_hook
 from mainstay.runner.operation import HostWork, Outcome
 from mainstay.runner.plan import Hook
-from mainstay.runner.shell.contract import Fence, Output
+from mainstay.runner.shell.contract import ContactLost, Fence, FenceRefused
 from mainstay.runner.shell.fake import FakeHost, FakeShells
 
 
@@ -39,6 +39,7 @@ def work(host: FakeHost, said: list[bytes] | None = None, *, user: str = "root")
         facts=Facts(),
         artifacts=cast(Artifacts, None),
         output=(said if said is not None else []).append,
+        job="run1-web1-before",
     )
 
 
@@ -123,35 +124,66 @@ def test_a_hook_here_runs_in_the_sites_folder(tmp_path: Path) -> None:
     assert b"".join(said).decode().strip() == str(tmp_path)
 
 
-def test_a_hook_on_the_host_carries_the_fence_its_user_and_its_time() -> None:
-    host = FakeHost("web1").answer("drain", "drained\n")
-    run_hook(Hook(command=("drain",), timeout="7s"), work(host))
-    run_hook(Hook(command=("drain",), user="www-data"), work(host))
+def on_host(host: FakeHost, hook: Hook, said: list[bytes] | None = None, *, user: str = "root") -> Outcome:
+    return run_hook(hook, work(host, said, user=user), clock=lambda: host.time.now, sleep=host.time.advance)
 
-    first, second = host.calls
-    assert (first.sudo, first.user, first.deadline) == (True, None, 7)
-    assert (second.sudo, second.user) == (False, "www-data")
-    assert first.fence == second.fence == Fence(number=1, state="s", run="run1")
+
+def test_a_hook_on_the_host_is_detached_with_its_user_and_its_time() -> None:
+    host = FakeHost("web1")
+    assert on_host(host, Hook(command=("drain", "$HOME"), timeout="6.5s")) == Outcome(ok=True, detail="drain: done")
+    first = host.jobs["run1-web1-before"].job
+    assert first is not None and (first.user, first.args) == ("root", ("7", "drain", "$HOME"))
     assert first.env["MAINSTAY_HOST"] == "web1"
+    other = FakeHost("web2")
+    on_host(other, Hook(command=("drain",), user="www-data"))
+    second = other.jobs["run1-web1-before"].job
+    assert second is not None and second.user == "www-data"
+
+
+def test_a_hook_that_is_begun_again_is_found_and_not_run_twice() -> None:
+    run: list[str] = []
+    host = FakeHost("web1").job("run1", "drained\n", seconds=4, effect=lambda there: run.append("drain"))
+    host.drop("launch", after=True)
+    with pytest.raises(ContactLost):
+        on_host(host, Hook(command=("drain",)))
+    said: list[bytes] = []
+    assert on_host(host, Hook(command=("drain",)), said).ok
+    assert on_host(host, Hook(command=("drain",))).ok
+    assert (run, b"".join(said)) == (["drain"], b"drained\n")
+
+
+def test_a_hook_carries_the_fence() -> None:
+    host = FakeHost("web1")
+    stale = work(host)
+    host.lock.change(["acquire", "5", "2", "s", "run1", "site"])
+    with pytest.raises(FenceRefused):
+        run_hook(Hook(command=("drain",)), stale)
+    assert host.jobs == {}
 
 
 def test_how_a_hook_on_the_host_can_end() -> None:
     said: list[bytes] = []
-    host = FakeHost("web1").answer("drain", "one\n", stderr="two\n", status=5).answer("slow", "", seconds=900)
-
-    assert run_hook(Hook(command=("drain",)), work(host, said)).detail == "drain: status 5: two"
+    host = FakeHost("web1").job("run1", "one\ntwo\n", exit=5)
+    assert on_host(host, Hook(command=("drain",)), said).detail == "drain: status 5: two"
     assert b"".join(said) == b"one\ntwo\n"
-    assert "did not end within 300 s" in run_hook(Hook(command=("slow",)), work(host)).detail
-    denied = run_hook(Hook(command=("drain",)), work(FakeHost("web1", sudo=False), user="ops"))
+    stopped = FakeHost("web1").job("run1", exit=124, seconds=300)
+    assert on_host(stopped, Hook(command=("slow",))).detail == "slow: did not end within 300 s; it was stopped"
+    hung = FakeHost("web1").job("run1", seconds=9000)
+    assert on_host(hung, Hook(command=("slow",))).detail == "slow: did not end within 300 s; it may still run"
+    cut = FakeHost("web1").job("run1", seconds=9000)
+    cut.time.advance = lambda seconds: cut.reboot()  # type: ignore[method-assign]  # it goes down meanwhile
+    assert on_host(cut, Hook(command=("slow",))).detail == "slow: was killed, or the host went down in its midst"
+    denied = on_host(FakeHost("web1", sudo=False), Hook(command=("drain",)), user="ops")
     assert denied.detail.startswith("drain: the login may not become root: ")
 
 
-def test_output_that_is_no_text_is_kept_as_it_is() -> None:
+def test_output_that_is_no_text_is_kept_as_it_is_and_a_flood_is_cut() -> None:
     said: list[bytes] = []
-    host = FakeHost("web1").on("drain", lambda host, command: Output(1, b"\xff\x00\xfe\n"))
-
-    assert not run_hook(Hook(command=("drain",)), work(host, said)).ok
+    assert not on_host(FakeHost("web1").job("run1", b"\xff\x00\xfe\n", exit=1), Hook(command=("drain",)), said).ok
     assert b"".join(said) == b"\xff\x00\xfe\n"
+    flood: list[bytes] = []
+    assert on_host(FakeHost("web1").job("run1", b"x" * 5_000_000, seconds=5), Hook(command=("drain",)), flood).ok
+    assert len(b"".join(flood)) == hooks.OUTPUT_CAP
 
 
 def test_a_playbook_is_refused_with_the_way_round_it() -> None:

@@ -22,11 +22,13 @@ def hooks(track: Track, name: str, listed: Sequence[Hook]) -> None:
     """Run the hooks one after the other, each a step. Raises Stopped at the first that fails."""
     for number, hook in enumerate(listed, 1):
         step = name if len(listed) == 1 else f"{name}.{number}"
-        track.step(step, partial(_hook, track, hook))
+        track.step(step, partial(_hook, track, hook, track.job(step)))
 
 
-def _hook(track: Track, hook: Hook, io: StepIO) -> None:
-    outcome = track.tools.upkeep.hook(track.work(io), hook)
+def _hook(track: Track, hook: Hook, job: str, io: StepIO) -> None:
+    work = track.work(io)
+    work.job = job
+    outcome = track.tools.upkeep.hook(work, hook)
     io.detail = outcome.detail
     if not outcome.ok:
         raise HostFailed(outcome.detail)
