@@ -1,0 +1,125 @@
+"""Controllers that die or freeze, against real hosts: what they are started with, and what their log and the hosts tell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fleet import Host
+from tests.fleet.site import OperatorSite
+from tests.fleet.system import wait_until
+
+PROGRAM = Path(__file__).parent.parent / "faults" / "controller_process.py"
+
+DRAIN = "/var/log/hooks"
+"""On a host: a line for each time that a hook has come to its end there."""
+
+PLAN = f"""
+kind: patch
+targets: role=web
+updates: {{select: all, only: [demo-web]}}
+waves: [1, 1, 100%]
+budget: 1
+other_updaters: fence
+before: {{command: [sh, -c, "echo before >>{DRAIN}"]}}
+after: {{command: [sh, -c, "echo after >>{DRAIN}"]}}
+health:
+  - {{http: "http://{{address}}:8080/healthz", retries: 2, every: 1s}}
+on_failure: rollback-host
+"""
+
+
+def breaks_on(host: Host) -> str:
+    """A check that is green before the update and red after it, on this host alone."""
+    script = f"test $(hostname) != {host.name} || ! dpkg-query -W demo-web | grep -q 1.1"
+    return f"  - {{command: [sh, -c, {script!r}], retries: 1, every: 1s}}"
+
+
+@dataclass(frozen=True)
+class Controllers:
+    """Processes that work on one site, and their common log."""
+
+    site: OperatorSite
+    log: Path
+
+    @contextmanager
+    def started(
+        self, *arguments: str, die: Sequence[str] = (), freeze: Sequence[str] = (), site: OperatorSite | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        """One, which does not outlive the block."""
+        moments = [*(f"--die={one}" for one in die), *(f"--freeze={one}" for one in freeze)]
+        process = subprocess.Popen(
+            [sys.executable, PROGRAM, self.log, *moments, "--", *arguments],
+            cwd=(site or self.site).root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    def lines(self, *kinds: str) -> list[list[str]]:
+        """Of the log, split into words, the kinds that are asked for."""
+        words = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [line for line in words if line[0] in kinds]
+
+    def wait_until_frozen(self, process: subprocess.Popen[str]) -> None:
+        def frozen() -> bool:
+            assert process.poll() is None, f"it ended before it froze: {process.communicate()}"
+            return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+        wait_until(frozen, "the controller freezes", deadline=120)
+
+    def until_it_ends(self, plan: str, die: Sequence[str]) -> tuple[str, int]:
+        """One process after the other, each killed at its first new moment, until the run has ended.
+        Returns the run's id and how many have died."""
+        deaths, run = 0, ""
+        while True:
+            arguments = ("runs", "resume", run, "--json") if run else ("run", plan, "--yes", "--json")
+            with self.started(*arguments, die=die) as process:
+                out, told = process.communicate(timeout=300)
+            if process.returncode != -signal.SIGKILL:
+                assert run, f"nobody died: {told}"
+                return run, deaths
+            deaths += 1
+            assert len(self.lines("died")) == deaths, f"each dies at a moment of its own: {told}"
+            if not run:
+                (run,) = [row["id"] for row in self.site.in_flight()]
+
+    def repeated(self) -> dict[tuple[str, str], int]:
+        """(workflow, step) → how often its work began after it had been kept."""
+        kept: set[tuple[str, str]] = set()
+        again: Counter[tuple[str, str]] = Counter()
+        for what, workflow, step in self.lines("begin", "kept"):
+            if what == "kept":
+                kept.add((workflow, step))
+            elif (workflow, step) in kept:
+                again[workflow, step] += 1
+        return dict(again)
+
+
+def transactions(host: Host) -> list[str]:
+    """What dpkg was made to do with demo-web here, `1.0 1.1` each."""
+    lines = host.exec(["grep", " upgrade demo-web", "/var/log/dpkg.log"], check=False).splitlines()
+    return [" ".join(line.split()[-2:]) for line in lines]
+
+
+def hooks_run(host: Host) -> list[str]:
+    return host.exec(["cat", DRAIN], check=False).split()
+
+
+def left_on(host: Host) -> list[str]:
+    """What must not remain once a run has ended: its lock, a fence around other updaters, half a package."""
+    found = host.exec(["sh", "-c", "ls /var/lib/mainstay/lock /etc/systemd/system/*/*mainstay* 2>/dev/null || true"])
+    return [*found.split(), *host.exec(["dpkg", "--audit"]).splitlines()]

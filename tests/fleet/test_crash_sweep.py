@@ -1,0 +1,73 @@
+"""The controller is killed after every checkpoint and after every command that changed something, on real hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import Fleet, Host
+from tests.fleet.controllers import PLAN, Controllers, breaks_on, hooks_run, left_on, transactions
+from tests.fleet.site import make_site
+
+EVERYTHING = ["kept .*", "host .*"]
+
+ONE_PER_PHASE = [
+    "kept run survey",
+    "host h1 lock 1 acquire",
+    "kept h1 preflight",
+    "host h1 fence-updaters .*",
+    "kept h1 capture",
+    "host h1 before 2 .*",
+    "host h1 apply.launch 2 launch",
+    "kept h1 apply",
+    "host h1 release 2 release",
+    "kept run wave-1.gate",
+    "kept h2 before",
+    "kept h2 apply.launch",
+    "host h2 after .*",
+    "kept h2 record",
+]
+
+
+def prepared(fleet: Fleet, folder: Path, count: int, *, bad: bool) -> tuple[Controllers, list[Host]]:
+    hosts = fleet.pristine(count)
+    for host in hosts:
+        host.install("demo-web", "1.0")
+    fleet.repository.publish("demo-web", "1.1")
+    site = make_site(folder / "site", fleet, hosts)
+    plan = PLAN.replace("health:\n", f"health:\n{breaks_on(hosts[-1])}\n") if bad else PLAN
+    site.plan("web-update", plan)
+    return Controllers(site, folder / "log"), hosts
+
+
+def check(controllers: Controllers, hosts: list[Host], run: str, *, bad: bool) -> None:
+    well, ill = (hosts[:-1], hosts[-1:]) if bad else (hosts, [])
+    record = controllers.site("records", "show", run, "--json")
+    expected = dict.fromkeys([host.name for host in well], "succeeded") | {host.name: "rolled-back" for host in ill}
+    assert record.verdicts() == expected, record.out
+    assert record.json["verdict"] == ("rolled-back" if bad else "succeeded")
+    assert controllers.site.in_flight() == []
+    assert controllers.site("records", "verify").status == 0
+    assert controllers.repeated() == {}
+    for host in hosts:
+        assert transactions(host) == (["1.0 1.1", "1.1 1.0"] if host in ill else ["1.0 1.1"]), host.name
+        assert hooks_run(host) == ["before", "after"], host.name
+        assert left_on(host) == [], host.name
+
+
+def test_one_death_per_phase(fleet: Fleet, tmp_path: Path) -> None:
+    controllers, hosts = prepared(fleet, tmp_path, 2, bad=False)
+    run, deaths = controllers.until_it_ends("web-update", ONE_PER_PHASE)
+    assert deaths == len(ONE_PER_PHASE), "each of them was met"
+    check(controllers, hosts, run, bad=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bad", [False, True], ids=["good", "rolled-back"])
+def test_a_death_after_every_checkpoint_and_every_side_effect(fleet: Fleet, tmp_path: Path, bad: bool) -> None:
+    controllers, hosts = prepared(fleet, tmp_path, 4, bad=bad)
+    run, deaths = controllers.until_it_ends("web-update", EVERYTHING)
+    print(f"{deaths} deaths")
+    assert deaths > 100, "the sweep is over a real rollout"
+    check(controllers, hosts, run, bad=bad)
