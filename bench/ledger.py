@@ -24,8 +24,8 @@ from mainstay.runner.ledger.chain import make_entry
 from mainstay.runner.ledger.seals import Anchor, make_key, read_key
 from mainstay.runner.record import HostPart, Step, Summary, hosts_digest
 from mainstay.runner.state.adapters import tables
-from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
+from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 from mainstay.runner.verdict import Verdict
 
 HOSTS_PER_RECORD = 5
@@ -57,7 +57,7 @@ def summary(run: str) -> Summary:
 
 
 def measure_ledger(directory: Path, entries: int, appends: int) -> dict[str, float]:
-    database = Database(directory / "mainstay.db")
+    database = SqliteDatabase(directory / "mainstay.db")
     make_key(directory / "ledger.key")
     Anchor(directory / "anchor.jsonl").make()
     state = SqlState(database)
@@ -97,7 +97,7 @@ def measure_ledger(directory: Path, entries: int, appends: int) -> dict[str, flo
     return figures
 
 
-def fill(database: Database, directory: Path, head: tuple[int, str], bodies: dict[str, Json]) -> None:
+def fill(database: SqliteDatabase, directory: Path, head: tuple[int, str], bodies: dict[str, Json]) -> None:
     """The rest in one transaction: what is measured of it is its verification."""
     key, rows = read_key(directory / "ledger.key"), []
     for id, body in bodies.items():

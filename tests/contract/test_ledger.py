@@ -20,7 +20,7 @@ from mainstay.runner.ledger.contract import Ledger, LedgerBehind, RecordDamaged,
 from mainstay.runner.ledger.memory import MemoryLedger
 from mainstay.runner.ledger.seals import Anchor, make_key
 from mainstay.runner.record import HostPart, hosts_digest
-from mainstay.runner.state.adapters.database import Database
+from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 from mainstay.runner.verdict import Verdict
 
 Parts = dict[str, list[HostPart]]
@@ -35,10 +35,10 @@ class Real:
         directory.mkdir(exist_ok=True)
         make_key(self.key)
         Anchor(self.anchor).make()
-        self._opened: list[Database] = []
+        self._opened: list[SqliteDatabase] = []
 
     def open(self) -> SqlLedger:
-        self._opened.append(Database(self.directory / "mainstay.db"))
+        self._opened.append(SqliteDatabase(self.directory / "mainstay.db"))
         return SqlLedger(self._opened[-1], self.key, self.anchor, self.hosts)
 
     def raw(self, *statements: str, without_triggers: bool = True) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.record import HostPart, Step, hosts_digest
-from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
+from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 from mainstay.runner.state.contract import RunRow, State, StateConflict, UndoRow
 from mainstay.runner.state.memory import MemoryState
 from mainstay.runner.verdict import Verdict
@@ -33,7 +33,9 @@ def watch() -> Watch:
 
 @pytest.fixture(params=["sql", "memory"])
 def state(request: pytest.FixtureRequest, tmp_path: Path, watch: Watch) -> Iterator[State]:
-    one: State = SqlState(Database(tmp_path / "mainstay.db"), watch) if request.param == "sql" else MemoryState(watch)
+    one: State = (
+        SqlState(SqliteDatabase(tmp_path / "mainstay.db"), watch) if request.param == "sql" else MemoryState(watch)
+    )
     yield one
     one.close()
 
@@ -227,7 +229,7 @@ def test_a_block_holds_for_one_change_on_one_host_until_lifted(state: State) -> 
 
 
 def test_the_digest_of_what_is_written_is_that_of_the_parts(tmp_path: Path) -> None:
-    database = Database(tmp_path / "mainstay.db")
+    database = SqliteDatabase(tmp_path / "mainstay.db")
     state = SqlState(database)
     assert state.hosts_digest("r1") == hosts_digest([])
     for host in ("b", "a", "ü"):
@@ -240,7 +242,7 @@ def test_the_digest_of_what_is_written_is_that_of_the_parts(tmp_path: Path) -> N
 
 
 def test_another_process_sees_the_same(tmp_path: Path) -> None:
-    first, second = (SqlState(Database(tmp_path / "mainstay.db")) for _ in range(2))
+    first, second = (SqlState(SqliteDatabase(tmp_path / "mainstay.db")) for _ in range(2))
     assert first.id == second.id
     fence = first.next_fence()
     assert second.next_fence() > fence

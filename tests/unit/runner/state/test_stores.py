@@ -15,7 +15,8 @@ from mainstay.inventory.errors import UsageError
 from mainstay.runner.engine.adapters.dbos_store import FILE as ENGINE_FILE_OF_DBOS
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.state.adapters import stores
-from mainstay.runner.state.adapters.database import Database, StateUnusable
+from mainstay.runner.state.adapters.database import StateUnusable
+from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 from mainstay.runner.state.adapters.stores import Stores, open_state
 
 URL = "sqlite:///state/mainstay.db"
@@ -122,7 +123,7 @@ def test_another_url_is_refused_with_a_hint(tmp_path: Path, url: str) -> None:
 def test_a_folder_that_can_not_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateUnusable, match="file"):
-        Database(tmp_path / "file" / "mainstay.db")
+        SqliteDatabase(tmp_path / "file" / "mainstay.db")
 
 
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_takes_nothing_any_more_is_told_with_a_hint(tmp_path: Path) -> None:
-    database = Database(tmp_path / "mainstay.db")
+    database = SqliteDatabase(tmp_path / "mainstay.db")
     failed = OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
     with pytest.raises(StateUnusable) as caught, database.read():
         raise failed

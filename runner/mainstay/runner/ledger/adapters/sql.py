@@ -1,49 +1,37 @@
-"""The ledger in `mainstay.db`, guarded by triggers, chained with a key that is not in it, anchored outside."""
+"""The ledger in a database: guarded by triggers, chained with a key that is not in it, anchored outside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from mainstay.inventory.value import Json, canonical
+from mainstay.runner.ledger.adapters import guards
 from mainstay.runner.ledger.chain import Hosts, examine, make_entry
 from mainstay.runner.ledger.contract import Entry, Finding, LedgerBehind, RecordDamaged, SealConflict
 from mainstay.runner.ledger.seals import Anchor, missing, read_key
-from mainstay.runner.state.adapters.database import Database
+from mainstay.runner.state.adapters.database import Database, persistent
+from mainstay.runner.state.adapters.migrating import ready
+from mainstay.runner.state.adapters.tables import NUMBER, TEXT
 
 metadata = sa.MetaData()
 
 record = sa.Table(
     "maintenance_record",
     metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("prev", sa.Text, nullable=False),
-    sa.Column("hash", sa.Text, nullable=False, unique=True),
-    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("seq", NUMBER, primary_key=True, autoincrement=False),
+    sa.Column("id", TEXT, nullable=False, unique=True),
+    sa.Column("prev", TEXT, nullable=False),
+    sa.Column("hash", TEXT, nullable=False, unique=True),
+    sa.Column("body", TEXT, nullable=False),
 )
 
-TRIGGERS = {
-    "record_no_update": (
-        "CREATE TRIGGER record_no_update BEFORE UPDATE ON maintenance_record "
-        "BEGIN SELECT RAISE(ABORT, 'append-only'); END"
-    ),
-    "record_no_delete": (
-        "CREATE TRIGGER record_no_delete BEFORE DELETE ON maintenance_record "
-        "BEGIN SELECT RAISE(ABORT, 'append-only'); END"
-    ),
-    # INSERT OR REPLACE deletes without firing the delete trigger on a connection with SQLite's defaults.
-    "record_chain": (
-        "CREATE TRIGGER record_chain BEFORE INSERT ON maintenance_record BEGIN SELECT CASE "
-        "WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM maintenance_record) "
-        "OR NEW.prev IS NOT coalesce((SELECT hash FROM maintenance_record ORDER BY seq DESC LIMIT 1), '') "
-        "THEN RAISE(ABORT, 'broken chain') END; END"
-    ),
-}
+PAGE = 500
+"""Entries that are read at once."""
 
 
 class SqlLedger:
@@ -57,17 +45,16 @@ class SqlLedger:
         self._key = read_key(key)
         self._anchor = Anchor(anchor)
         self._hosts = hosts
-        self._set_up()
-
-    def _set_up(self) -> None:
-        with self._database.write() as to:
-            there = to.execute(sa.text("SELECT 1 FROM sqlite_master WHERE name = 'maintenance_record'")).first()
-            if there is None:
-                metadata.create_all(to)
-                for trigger in TRIGGERS.values():
-                    to.exec_driver_sql(trigger)
+        ready(database)
 
     def seal(self, id: str, body: Json) -> Entry:
+        entry, new = self._seal(id, body)
+        # After the commit: an anchor ahead of its ledger would look like a loss. One that lags is caught up here.
+        self._anchor.note(*((entry.seq, entry.hash) if new else self.head()))
+        return entry
+
+    @persistent
+    def _seal(self, id: str, body: Json) -> tuple[Entry, bool]:
         with self._database.write() as to:
             row = to.execute(sa.select(record).where(record.c.id == id)).mappings().one_or_none()
             if row is not None:
@@ -77,21 +64,31 @@ class SqlLedger:
             else:
                 entry = make_entry(self._key, self._head(to), id, body)
                 to.execute(sa.insert(record).values(**entry.to_json() | {"body": canonical(body).decode()}))
-        # After the commit: an anchor ahead of its ledger would look like a loss. One that lags is caught up here.
-        self._anchor.note(*((entry.seq, entry.hash) if row is None else self.head()))
-        return entry
+        return entry, row is None
 
+    @persistent
     def get(self, id: str) -> Entry | None:
         with self._database.read() as of:
             row = of.execute(sa.select(record).where(record.c.id == id)).mappings().one_or_none()
         return None if row is None else _entry(row)
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
-        query = sa.select(record).where(record.c.seq > after).order_by(record.c.seq)
-        with self._database.read() as of:
-            for row in of.execution_options(yield_per=500).execute(query).mappings():
-                yield _entry(row)
+        for row in self._pages(list(record.c), after):
+            yield _entry(row)
 
+    def _pages(self, columns: list[Any], after: int | None) -> Iterator[Any]:
+        """Rows in the order of their seq, a page at a time: no connection is held while somebody looks at them."""
+        while page := self._page(columns, after):
+            yield from page
+            after = page[-1]["seq"]
+
+    @persistent
+    def _page(self, columns: list[Any], after: int | None) -> Sequence[Any]:
+        query = sa.select(*columns).order_by(record.c.seq).limit(PAGE)
+        with self._database.read() as of:
+            return of.execute(query if after is None else query.where(record.c.seq > after)).mappings().all()
+
+    @persistent
     def head(self) -> tuple[int, str]:
         with self._database.read() as of:
             return self._head(of)
@@ -100,6 +97,12 @@ class SqlLedger:
         query = sa.select(record.c.seq, record.c.hash).order_by(record.c.seq.desc()).limit(1)
         row = of.execute(query).one_or_none()
         return (row.seq, row.hash) if row is not None else (0, "")
+
+    def index(self) -> dict[int, tuple[str, str]]:
+        id, hash = (sa.cast(column, sa.LargeBinary).label(column.name) for column in (record.c.id, record.c.hash))
+        with self._database.read() as of:
+            rows = of.execute(sa.select(record.c.seq, id, hash).order_by(record.c.seq))
+            return {row.seq: (_lax(row.id), _lax(row.hash)) for row in rows}
 
     def verify(self) -> list[Finding]:
         lost = ""
@@ -111,25 +114,21 @@ class SqlLedger:
         if not self._anchor.exists() or (not anchor and self.head()[0] > 0):
             text = lost or f"the anchor is missing or empty: {self._anchor.path}"
             found.append(Finding(kind="anchor-missing", message=text))
-        return found + self._triggers()
+        return found + self._guards()
 
     def _rows(self) -> Iterator[Entry]:
         """Every row as it lies there, also what no writer of ours would have left."""
         texts = [
-            sa.cast(column, sa.LargeBinary).label(column.name) for column in record.c if column is not record.c.seq
+            self._database.bytes_of(column).label(column.name) for column in record.c if column is not record.c.seq
         ]
-        with self._database.read() as of:
-            query = sa.select(record.c.seq, *texts).order_by(record.c.seq)
-            for row in of.execution_options(yield_per=500).execute(query).mappings():
-                yield _as_it_lies(row)
+        for row in self._pages([record.c.seq, *texts], None):
+            yield _as_it_lies(row)
 
-    def _triggers(self) -> list[Finding]:
-        with self._database.read() as of:
-            query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-            there: dict[str, str] = {row.name: row.sql for row in of.execute(sa.text(query))}
-        gone = [name for name, text in TRIGGERS.items() if there.get(name) != text]
+    @persistent
+    def _guards(self) -> list[Finding]:
         text = "the table's guard {} is missing or another: records could have been changed or removed"
-        return [Finding(kind="triggers-missing", message=text.format(name)) for name in gone]
+        with self._database.read() as of:
+            return [Finding(kind="triggers-missing", message=text.format(name)) for name in guards.missing(of)]
 
     def guard(self) -> None:
         """Before work starts. Raises LedgerBehind where the anchor has seen more than the ledger holds, or another
@@ -137,7 +136,7 @@ class SqlLedger:
         hint = "`mainstay records verify` says what is wrong; bring the state back from its backup."
         if not self._anchor.exists():
             raise missing(self._anchor.path)
-        for finding in self._triggers():
+        for finding in self._guards():
             raise LedgerBehind(finding.message, hint=hint)
         last, head = self._anchor.last(), self.head()
         if last is None:
@@ -147,10 +146,13 @@ class SqlLedger:
         if last.seq > head[0]:
             text = f"the ledger is behind its anchor: {head[0]} records of {last.seq} are left"
             raise LedgerBehind(text, hint=hint)
-        with self._database.read() as of:
-            kept = of.execute(sa.select(record.c.hash).where(record.c.seq == last.seq)).scalar_one_or_none()
-        if kept != last.hash:
+        if self._hash_of(last.seq) != last.hash:
             raise LedgerBehind(f"record {last.seq} is not the one that its anchor has seen", hint=hint)
+
+    @persistent
+    def _hash_of(self, seq: int) -> str | None:
+        with self._database.read() as of:
+            return of.execute(sa.select(record.c.hash).where(record.c.seq == seq)).scalar_one_or_none()
 
 
 def _entry(row: Any) -> Entry:
@@ -166,7 +168,7 @@ def _entry(row: Any) -> Entry:
 
 def _as_it_lies(row: Any) -> Entry:
     """A body that can't be read, or is spelled in another way than `canonical`, becomes one that nobody has sealed."""
-    id, prev, hash = (row[name].decode("utf-8", "backslashreplace") for name in ("id", "prev", "hash"))
+    id, prev, hash = (_lax(row[name]) for name in ("id", "prev", "hash"))
     raw: bytes = row["body"]
     try:
         body = json.loads(raw)
@@ -174,5 +176,9 @@ def _as_it_lies(row: Any) -> Entry:
             body = None
     except (ValueError, RecursionError):
         body = None
-    unread = {"unread": raw.decode("utf-8", "backslashreplace")}
+    unread = {"unread": _lax(raw)}
     return Entry(seq=row["seq"], id=id, prev=prev, hash=hash, body=unread if body is None else body)
+
+
+def _lax(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

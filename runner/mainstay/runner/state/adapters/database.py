@@ -1,28 +1,37 @@
-"""`mainstay.db`: one file, one pool, for the state and the ledger."""
+"""The database that the state, the ledger and shared artifacts lie in: a SQLite file, or PostgreSQL.
+
+`read` sees one moment; `write` is one short transaction, alone in its time: whoever looks and then writes in it needs no
+other lock. What the two databases say in different words is asked of `Database` and nowhere else.
+
+**A connection that breaks.** PostgreSQL may be restarted, or lost for a while, in the middle of anything. Whatever is
+marked `persistent` is then done again from its beginning for PATIENCE seconds. When the answer to a COMMIT is lost,
+nobody knows whether it happened, so everything that is marked has to be one that may happen twice:
+
+- a row with a key (run, host, part, record, artifact) is written with the same content, which counts as success;
+- a fence's number is skipped, which nobody minds: they only have to grow;
+- an intervention carries an id made before the first try, so that the same request is kept once;
+- slots are taken by run and host: those that it finds are its own;
+- what overwrites (where a run is, a note, a block) overwrites with the same again.
+"""
 
 from __future__ import annotations
 
-import os
-import sqlite3
+import functools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from mainstay.inventory.errors import MainstayError
 
-PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",  # a sealed record outlives a power cut
-    "busy_timeout=30000",
-    "foreign_keys=ON",
-    "recursive_triggers=ON",  # without it INSERT OR REPLACE goes round the delete trigger
-    "trusted_schema=OFF",
-)
+PATIENCE = 30.0
+"""Seconds for which a database that went away is asked again before StateUnusable is raised."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class StateUnusable(MainstayError):
@@ -31,71 +40,84 @@ class StateUnusable(MainstayError):
     kind = "state"
 
 
-class Database:
-    """Connections to one SQLite file. `read` sees one moment; `write` is one short transaction, alone in its time."""
+class ConnectionLost(StateUnusable):
+    """The connection broke, or none could be made; whether the last COMMIT happened is not known."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise StateUnusable(f"{path} can't be opened: {error.strerror}") from error
-        self._engine = sa.create_engine(
-            sa.URL.create("sqlite", database=str(path)), pool_size=8, max_overflow=24, pool_timeout=60
-        )
-        # SQLite lets waiting writers sleep and try again; threads of one process can queue instead.
+
+class Database(ABC):
+    """name: how errors call it. engine: one pool of connections. Both close with `close`."""
+
+    dialect: Literal["sqlite", "postgresql"]
+
+    def __init__(self, name: str, engine: sa.Engine) -> None:
+        self.name = name
+        self._engine = engine
+        # The threads of one process queue here, in their order, and not in the database.
         self._writer = threading.Lock()
-        event.listen(self._engine, "connect", _connected)
-        event.listen(self._engine, "begin", _begun)
 
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        with self._translated(), self._engine.connect() as connection, connection.begin():
-            yield connection
+    @abstractmethod
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """One moment, however many statements. Raises StateUnusable."""
 
-    @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        with self._translated(), self._writer, self._engine.connect() as connection:
-            connection = connection.execution_options(writes=True)
-            with connection.begin():
-                yield connection
+    @abstractmethod
+    def write(self, *, long: bool = False) -> AbstractContextManager[sa.Connection]:
+        """Alone in its time. long: a migration or a restored state, which may take its time. Raises StateUnusable."""
+
+    def persist(self, work: Callable[[], T]) -> T:
+        """`work`, done again where the connection broke in it. Raises StateUnusable."""
+        return work()
+
+    @abstractmethod
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT with `on_conflict_do_nothing`, `on_conflict_do_update` and `excluded`."""
+
+    @abstractmethod
+    def greatest(self, *values: Any) -> sa.ColumnElement[Any]: ...
+
+    @abstractmethod
+    def least(self, *values: Any) -> sa.ColumnElement[Any]: ...
+
+    @abstractmethod
+    def bytes_of(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[bytes]:
+        """A text as it lies there, in UTF-8."""
+
+    @abstractmethod
+    def has_table(self, of: sa.Connection, name: str) -> bool: ...
+
+    def close(self) -> None:
+        self._engine.dispose()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DatabaseError as error:
-            if type(error) not in (sa.exc.DatabaseError, sa.exc.OperationalError):
+        except sa.exc.DBAPIError as error:
+            told = self._told(error)
+            if told is None:
                 raise  # a constraint, or a fault of ours
-            raise StateUnusable(f"{self.path}: {error.orig}", hint=_hint(error)) from error
+            raise told from error
+        except sa.exc.TimeoutError as error:
+            raise StateUnusable(
+                f"{self.name}: no connection became free", hint="Is the database very slow, or are its locks held?"
+            ) from error
 
-    def close(self) -> None:
-        self._engine.dispose()
-
-
-def _connected(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # BEGIN is said by us
-    for pragma in PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begun(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    # IMMEDIATE: a transaction that reads before it writes would fail where another one writes in between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    @abstractmethod
+    def _told(self, error: sa.exc.DBAPIError) -> StateUnusable | None:
+        """The error in our words; None for one that is not about the database's health."""
 
 
-def _hint(error: sa.exc.DatabaseError) -> str | None:
-    text = str(error.orig)
-    if "locked" in text:
-        return "Another process has held the database for half a minute; is it stopped in a debugger, or on NFS?"
-    if "full" in text:
-        return "The disk is full: make room, then go on with `mainstay runs resume RUN`."
-    if "disk I/O error" in text:  # what SQLite says too where a full disk has no room for its shared memory
-        return "Is the disk full, or failing? Make room, then go on with `mainstay runs resume RUN`."
-    if "not a database" in text or "malformed" in text:
-        return "Bring the state back from its backup with `mainstay state restore`."
-    if "readonly" in text or "unable to open" in text:
-        return "Look at the owner and the rights of the state's folder."
-    return None
+class OnDatabase(Protocol):
+    _database: Database
+
+
+S = TypeVar("S", bound=OnDatabase)
+
+
+def persistent(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """The whole method again where the connection broke in it: it has to be one that may happen twice."""
+
+    @functools.wraps(method)
+    def tried(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._database.persist(lambda: method(self, *args, **kwargs))
+
+    return tried

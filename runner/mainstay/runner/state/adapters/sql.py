@@ -1,4 +1,4 @@
-"""The state in `mainstay.db`."""
+"""The state in a database."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from ulid import ULID
 
 from mainstay.inventory.value import Json, canonical, digest
 from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import HostPart, Intervention
 from mainstay.runner.state.adapters import tables
-from mainstay.runner.state.adapters.database import Database, StateUnusable
+from mainstay.runner.state.adapters.database import Database, persistent
+from mainstay.runner.state.adapters.migrating import ready
 from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
@@ -27,32 +27,34 @@ class SqlState:
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self._database = database
         self._clock = clock or SystemClock()
+        ready(database)
         self._id = self._set_up()
 
+    @persistent
     def _set_up(self) -> str:
         first = {"state_id": str(ULID()), "fence": "0", "schema_version": str(tables.SCHEMA_VERSION)}
+        query = sa.select(tables.meta.c.value).where(tables.meta.c.name == "state_id")
+        with self._database.read() as of:
+            there: str | None = of.execute(query).scalar_one_or_none()
+        if there is not None:
+            return there
         with self._database.write() as to:
-            tables.metadata.create_all(to)
             rows = [{"name": name, "value": value} for name, value in first.items()]
-            to.execute(insert(tables.meta).on_conflict_do_nothing(), rows)
-            kept: dict[str, str] = {row.name: row.value for row in to.execute(sa.select(tables.meta))}
-        if int(kept["schema_version"]) > tables.SCHEMA_VERSION:
-            raise StateUnusable(
-                f"{self._database.path} was written by a newer mainstay (schema {kept['schema_version']})",
-                hint="Use that version, or a newer one.",
-            )
-        return kept["state_id"]
+            to.execute(self._database.insert(tables.meta).on_conflict_do_nothing(), rows)
+            made: str = to.execute(query).scalar_one()
+        return made
 
     @property
     def id(self) -> str:
         return self._id
 
     def next_fence(self) -> int:
-        return self._lift_fence(sa.cast(tables.meta.c.value, sa.Integer) + 1)
+        return self._lift_fence(sa.cast(tables.meta.c.value, tables.NUMBER) + 1)
 
     def raise_fence(self, seen: int) -> None:
-        self._lift_fence(sa.func.max(sa.cast(tables.meta.c.value, sa.Integer), seen))
+        self._lift_fence(self._database.greatest(sa.cast(tables.meta.c.value, tables.NUMBER), seen))
 
+    @persistent
     def _lift_fence(self, value: sa.ColumnElement[int]) -> int:
         change = (
             sa.update(tables.meta)
@@ -63,6 +65,7 @@ class SqlState:
         with self._database.write() as to:
             return int(to.execute(change).scalar_one())
 
+    @persistent
     def add_run(self, row: RunRow) -> None:
         values = row.to_json() | {"request": _text(row.request)}
         with self._database.write() as to:
@@ -72,11 +75,13 @@ class SqlState:
             elif there != values["request"]:
                 raise StateConflict(f"run {row.id} is there already, and was asked for something else")
 
+    @persistent
     def run(self, id: str) -> RunRow | None:
         with self._database.read() as of:
             row = of.execute(sa.select(tables.run).where(tables.run.c.id == id)).mappings().one_or_none()
         return None if row is None else _run_row(row)
 
+    @persistent
     def runs(self, *, in_flight: bool = False) -> list[RunRow]:
         query = sa.select(tables.run).order_by(tables.run.c.number)
         if in_flight:
@@ -91,6 +96,7 @@ class SqlState:
         given = {"state": stays, "wave": wave, "ended_at": ended_at}
         self._change_run(id, {name: value for name, value in given.items() if value is not None})
 
+    @persistent
     def set_waves(self, run: str, waves: Sequence[Sequence[str]]) -> None:
         table = tables.wave
         rows = [{"run": run, "number": number, "hosts": _text(list(hosts))} for number, hosts in enumerate(waves, 1)]
@@ -100,6 +106,7 @@ class SqlState:
             if to.execute(sa.select(table.c.run).where(table.c.run == run).limit(1)).first() is None:
                 to.execute(sa.insert(table), rows)
 
+    @persistent
     def waves(self, run: str) -> list[list[str]]:
         table = tables.wave
         with self._database.read() as of:
@@ -109,10 +116,14 @@ class SqlState:
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
         by, reason = _storable(by), _storable(reason)
         now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        said = sa.insert(tables.intervention).values(run=id, at=now, wish=wish, by=by, reason=reason)
+        said = self._database.insert(tables.intervention).values(
+            id=str(ULID()), run=id, at=now, wish=wish, by=by, reason=reason
+        )
+        said = said.on_conflict_do_nothing()  # the same one again, where the first answer was lost
         self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason}, said)
 
-    def _change_run(self, id: str, values: dict[str, Any], also: sa.Insert | None = None) -> None:
+    @persistent
+    def _change_run(self, id: str, values: dict[str, Any], also: Any = None) -> None:
         if not values:
             return
         with self._database.write() as to:
@@ -122,12 +133,14 @@ class SqlState:
             if also is not None:
                 to.execute(also)
 
+    @persistent
     def interventions(self, run: str) -> list[Intervention]:
         table = tables.intervention
         with self._database.read() as of:
             rows = of.execute(sa.select(table).where(table.c.run == run).order_by(table.c.number)).mappings().all()
         return [Intervention.from_json({name: row[name] for name in Intervention.model_fields}) for row in rows]
 
+    @persistent
     def take_slots(self, run: str, host: str, limits: Mapping[str, int]) -> bool:
         table = tables.slot
         mine = (table.c.run == run, table.c.host == host)
@@ -140,12 +153,14 @@ class SqlState:
             to.execute(sa.insert(table), [{"run": run, "host": host, "scope": scope} for scope in limits])
             return True
 
+    @persistent
     def free_slots(self, run: str, host: str | None = None) -> None:
         table = tables.slot
         gone = sa.delete(table).where(table.c.run == run)
         with self._database.write() as to:
             to.execute(gone if host is None else gone.where(table.c.host == host))
 
+    @persistent
     def slots(self) -> dict[str, list[tuple[str, str]]]:
         table, held = tables.slot, dict[str, list[tuple[str, str]]]()
         with self._database.read() as of:
@@ -158,6 +173,7 @@ class SqlState:
         ended = sa.select(tables.run.c.id).where(tables.run.c.state == "ended")
         return sa.select(tables.slot).where(tables.slot.c.run.not_in(ended))
 
+    @persistent
     def write_part(self, run: str, part: HostPart) -> None:
         table, body = tables.host_part, _text(part.to_json())
         mine = (table.c.run == run, table.c.host == part.host)
@@ -168,21 +184,24 @@ class SqlState:
             elif there != body:
                 raise StateConflict(f"the part of {part.host} in run {run} is written already, and is another")
 
+    @persistent
     def parts(self, run: str) -> list[HostPart]:
         table = tables.host_part
         query = sa.select(table.c.body).where(table.c.run == run).order_by(table.c.host)
         with self._database.read() as of:
             return [HostPart.from_json(json.loads(body)) for body in of.execute(query).scalars()]
 
+    @persistent
     def hosts_digest(self, run: str) -> str:
         """`record.hosts_digest` of the run's parts, taken from what is written without reading it: fast, and strict."""
         table = tables.host_part
-        bytes_of = (sa.cast(column, sa.LargeBinary).label(column.name) for column in (table.c.host, table.c.body))
+        bytes_of = (self._database.bytes_of(column).label(column.name) for column in (table.c.host, table.c.body))
         with self._database.read() as of:
             rows = of.execute(sa.select(*bytes_of).where(table.c.run == run)).all()
         parts = [[row.host.decode("utf-8", "backslashreplace"), hashlib.sha256(row.body).hexdigest()] for row in rows]
         return digest(sorted(parts))
 
+    @persistent
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         table = tables.host_part
         query = sa.select(table.c.run, table.c.body).where(table.c.host == host).order_by(table.c.number.desc())
@@ -190,27 +209,33 @@ class SqlState:
             row = of.execute(query.limit(1)).one_or_none()
         return None if row is None else (row.run, HostPart.from_json(json.loads(row.body)))
 
+    @persistent
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
-        row = insert(tables.outcome).values(run=run, host=host, verdict=str(verdict))
+        row = self._database.insert(tables.outcome).values(run=run, host=host, verdict=str(verdict))
         row = row.on_conflict_do_update(index_elements=["run", "host"], set_={"verdict": row.excluded.verdict})
         with self._database.write() as to:
             to.execute(row)
 
+    @persistent
     def outcomes(self, run: str) -> dict[str, Verdict]:
         query = sa.select(tables.outcome).where(tables.outcome.c.run == run).order_by(tables.outcome.c.host)
         with self._database.read() as of:
             return {row.host: Verdict(row.verdict) for row in of.execute(query)}
 
+    @persistent
     def note_step(self, run: str, host: str, step: str, detail: str) -> None:
         now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
         wave = sa.select(tables.run.c.wave).where(tables.run.c.id == run).scalar_subquery()
-        row = insert(tables.note).values(run=run, host=host, step=step, detail=_storable(detail), since=now, wave=wave)
+        row = self._database.insert(tables.note).values(
+            run=run, host=host, step=step, detail=_storable(detail), since=now, wave=wave
+        )
         # Another detail of the same step: it has been going on since it was first noted.
         since = sa.case((tables.note.c.step == row.excluded.step, tables.note.c.since), else_=row.excluded.since)
         new = {"step": row.excluded.step, "detail": row.excluded.detail, "since": since, "wave": row.excluded.wave}
         with self._database.write() as to:
             to.execute(row.on_conflict_do_update(index_elements=["run", "host"], set_=new))
 
+    @persistent
     def notes(self, run: str) -> dict[str, Json]:
         table = tables.note
         query = sa.select(table.c.host, table.c.step, table.c.detail, table.c.since, table.c.wave)
@@ -218,14 +243,16 @@ class SqlState:
             rows = of.execute(query.where(table.c.run == run).order_by(table.c.host)).mappings().all()
         return {row["host"]: {name: value for name, value in row.items() if name != "host"} for row in rows}
 
+    @persistent
     def add_undo(self, row: UndoRow) -> None:
         values = row.to_json() | {"undo": _text(row.undo)}
-        statement = insert(tables.undo).values(**values)
+        statement = self._database.insert(tables.undo).values(**values)
         # A capture that was interrupted is made again; whether it has been used since is not forgotten.
         new = {name: statement.excluded[name] for name in ("operation", "undo", "made_at", "keep_until")}
         with self._database.write() as to:
             to.execute(statement.on_conflict_do_update(index_elements=["run", "host"], set_=new))
 
+    @persistent
     def undos(self, *, run: str | None = None, host: str | None = None) -> list[UndoRow]:
         table = tables.undo
         query = sa.select(table).order_by(table.c.number)
@@ -240,40 +267,46 @@ class SqlState:
             for row in rows
         ]
 
+    @persistent
     def mark_undone(self, run: str, host: str, by: str) -> None:
         mine = (tables.undo.c.run == run, tables.undo.c.host == host)
         with self._database.write() as to:
             to.execute(sa.update(tables.undo).where(*mine).values(undone_by=by))
 
+    @persistent
     def see(self, cohort: str, versions: list[tuple[str, str]], at: str) -> None:
         known = self.sightings(cohort)
         new = [(name, version) for name, version in versions if known.get((name, version), "~") > at]
         if not new:
             return  # looking at a fleet again and again must not write
         rows = [{"cohort": cohort, "package": name, "version": version, "seen_at": at} for name, version in new]
-        statement = insert(tables.sighting)
-        earlier = sa.func.min(tables.sighting.c.seen_at, statement.excluded.seen_at)
+        statement = self._database.insert(tables.sighting)
+        earlier = self._database.least(tables.sighting.c.seen_at, statement.excluded.seen_at)
         key = ["cohort", "package", "version"]
         with self._database.write() as to:
             to.execute(statement.on_conflict_do_update(index_elements=key, set_={"seen_at": earlier}), rows)
 
+    @persistent
     def sightings(self, cohort: str) -> dict[tuple[str, str], str]:
         with self._database.read() as of:
             rows = of.execute(sa.select(tables.sighting).where(tables.sighting.c.cohort == cohort))
             return {(row.package, row.version): row.seen_at for row in rows}
 
+    @persistent
     def block(self, host: str, change_digest: str, run: str) -> None:
-        row = insert(tables.block).values(host=host, change_digest=change_digest, run=run)
+        row = self._database.insert(tables.block).values(host=host, change_digest=change_digest, run=run)
         row = row.on_conflict_do_update(index_elements=["host", "change_digest"], set_={"run": row.excluded.run})
         with self._database.write() as to:
             to.execute(row)
 
+    @persistent
     def blocked(self, host: str, change_digest: str) -> str | None:
         table = tables.block
         query = sa.select(table.c.run).where(table.c.host == host, table.c.change_digest == change_digest)
         with self._database.read() as of:
             return of.execute(query).scalar_one_or_none()
 
+    @persistent
     def unblock(self, host: str) -> None:
         with self._database.write() as to:
             to.execute(sa.delete(tables.block).where(tables.block.c.host == host))
@@ -287,8 +320,9 @@ def _text(data: Json | list[str]) -> str:
 
 
 def _storable(text: str) -> str:
-    """Text that UTF-8 can say: what a host or a command line brings may hold halves of surrogate pairs."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that UTF-8 can say: what a host or a command line brings may hold halves of surrogate pairs,
+    and PostgreSQL takes no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _run_row(row: Any) -> RunRow:

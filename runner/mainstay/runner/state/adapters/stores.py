@@ -15,8 +15,8 @@ from mainstay.runner.artifacts.adapters.files import FileArtifacts
 from mainstay.runner.ledger.adapters.sql import SqlLedger
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.ledger.seals import Anchor, make_key
-from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
+from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 
 ENGINE_FILE = "engine.db"
 KEY_FILE = "ledger.key"
@@ -32,7 +32,7 @@ class Stores:
     ledger: SqlLedger
     artifacts: FileArtifacts
     directory: Path
-    database: Database
+    database: SqliteDatabase
     anchor: Path
 
     def guard(self) -> None:
@@ -63,7 +63,7 @@ def open_state(url: str, root: Path, *, anchor: Path | None = None) -> Stores:
                     raise _lost(other)
         else:
             _first_use(path, anchor)
-        database = Database(path)
+        database = SqliteDatabase(path)
         state = SqlState(database)
         ledger = SqlLedger(database, directory / KEY_FILE, anchor, state.hosts_digest)
     return Stores(state, ledger, FileArtifacts(directory / ARTIFACTS), directory, database, anchor)

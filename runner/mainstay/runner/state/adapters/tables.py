@@ -1,120 +1,149 @@
-"""The tables of `mainstay.db`, without the ledger's."""
+"""The tables of the state, without the ledger's, as they are now. How they came to be is in `migrations/`: a table or
+column that is added here is added there too, in the last revision while that has not been released, in a new one after.
+A test holds the two against each other."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 metadata = sa.MetaData()
+shared = sa.MetaData()
+"""Of artifacts that several machines share: in PostgreSQL alone."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""In `meta` for versions before there were migrations: they refuse a higher one than theirs, which was 1."""
+
+TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""Sorted and compared by code point, as Python and SQLite do, whatever the database's own order is."""
+NUMBER = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
 
 meta = sa.Table(
     "meta",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
 )
 
 run = sa.Table(
     "run",
     metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("plan", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False, index=True),
-    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("number", NUMBER, primary_key=True),
+    sa.Column("id", TEXT, nullable=False, unique=True),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("plan", TEXT, nullable=False),
+    sa.Column("state", TEXT, nullable=False, index=True),
+    sa.Column("request", TEXT, nullable=False),
     sa.Column("wave", sa.Integer),
-    sa.Column("started_at", sa.Text, nullable=False),
-    sa.Column("ended_at", sa.Text),
-    sa.Column("wish", sa.Text, nullable=False, default=""),
-    sa.Column("wish_by", sa.Text, nullable=False, default=""),
-    sa.Column("wish_reason", sa.Text, nullable=False, default=""),
+    sa.Column("started_at", TEXT, nullable=False),
+    sa.Column("ended_at", TEXT),
+    sa.Column("wish", TEXT, nullable=False, default=""),
+    sa.Column("wish_by", TEXT, nullable=False, default=""),
+    sa.Column("wish_reason", TEXT, nullable=False, default=""),
 )
 
 host_part = sa.Table(
     "host_part",
     metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("host", sa.Text, nullable=False, index=True),
-    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("number", NUMBER, primary_key=True),
+    sa.Column("run", TEXT, nullable=False),
+    sa.Column("host", TEXT, nullable=False, index=True),
+    sa.Column("body", TEXT, nullable=False),
     sa.UniqueConstraint("run", "host"),
 )
 
 outcome = sa.Table(
     "outcome",
     metadata,
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("host", sa.Text, primary_key=True),
-    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("run", TEXT, primary_key=True),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("verdict", TEXT, nullable=False),
 )
 
 note = sa.Table(
     "note",
     metadata,
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("host", sa.Text, primary_key=True),
-    sa.Column("step", sa.Text, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
-    sa.Column("since", sa.Text, nullable=False),
+    sa.Column("run", TEXT, primary_key=True),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("step", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("since", TEXT, nullable=False),
     sa.Column("wave", sa.Integer),
 )
 
 undo = sa.Table(
     "undo",
     metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("host", sa.Text, nullable=False, index=True),
-    sa.Column("operation", sa.Text, nullable=False),
-    sa.Column("undo", sa.Text, nullable=False),
-    sa.Column("made_at", sa.Text, nullable=False),
-    sa.Column("keep_until", sa.Text, nullable=False),
-    sa.Column("undone_by", sa.Text),
+    sa.Column("number", NUMBER, primary_key=True),
+    sa.Column("run", TEXT, nullable=False),
+    sa.Column("host", TEXT, nullable=False, index=True),
+    sa.Column("operation", TEXT, nullable=False),
+    sa.Column("undo", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Column("keep_until", TEXT, nullable=False),
+    sa.Column("undone_by", TEXT),
     sa.UniqueConstraint("run", "host"),
 )
 
 sighting = sa.Table(
     "sighting",
     metadata,
-    sa.Column("cohort", sa.Text, primary_key=True),
-    sa.Column("package", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("seen_at", sa.Text, nullable=False),
+    sa.Column("cohort", TEXT, primary_key=True),
+    sa.Column("package", TEXT, primary_key=True),
+    sa.Column("version", TEXT, primary_key=True),
+    sa.Column("seen_at", TEXT, nullable=False),
 )
 
 block = sa.Table(
     "block",
     metadata,
-    sa.Column("host", sa.Text, primary_key=True),
-    sa.Column("change_digest", sa.Text, primary_key=True),
-    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("change_digest", TEXT, primary_key=True),
+    sa.Column("run", TEXT, nullable=False),
 )
 
 intervention = sa.Table(
     "intervention",
     metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("run", sa.Text, nullable=False, index=True),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("wish", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("number", NUMBER, primary_key=True),
+    sa.Column("id", TEXT, nullable=False, unique=True),  # so that one that is said again is kept once
+    sa.Column("run", TEXT, nullable=False, index=True),
+    sa.Column("at", TEXT, nullable=False),
+    sa.Column("wish", TEXT, nullable=False),
+    sa.Column("by", TEXT, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
 )
 
 slot = sa.Table(
     "slot",
     metadata,
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("host", sa.Text, primary_key=True),
-    sa.Column("scope", sa.Text, primary_key=True, index=True),
+    sa.Column("run", TEXT, primary_key=True),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("scope", TEXT, primary_key=True, index=True),
 )
 
 wave = sa.Table(
     "wave",
     metadata,
-    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("run", TEXT, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("hosts", sa.Text, nullable=False),
+    sa.Column("hosts", TEXT, nullable=False),
+)
+
+artifact = sa.Table(
+    "artifact",
+    shared,
+    sa.Column("kind", TEXT, primary_key=True),
+    sa.Column("hash", TEXT, primary_key=True, index=True),
+    sa.Column("upload", TEXT, nullable=False, unique=True),
+    sa.Column("size", NUMBER, nullable=False),
+    sa.Column("made_at", sa.Double, nullable=False),  # seconds since 1970, by the database's clock
+)
+
+artifact_chunk = sa.Table(
+    "artifact_chunk",
+    shared,
+    sa.Column("upload", TEXT, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
 )
