@@ -65,6 +65,15 @@ def test_fences_only_grow(state: State) -> None:
     assert state.next_fence() == 1002
 
 
+def test_runs_that_ended_before_a_moment_the_oldest_first(state: State) -> None:
+    for id, ended in (("r1", "2026-05-03"), ("r2", "2026-05-02"), ("r3", "2026-05-04"), ("r4", "")):
+        state.add_run(row(id))
+        if ended:
+            state.set_run(id, state="ended", ended_at=f"{ended}T12:00:00.000Z")
+    assert state.ended_before("2026-05-04T12:00:00.000Z") == ["r2", "r1"]
+    assert state.ended_before("2026-05-01T00:00:00.000Z") == []
+
+
 def test_how_a_run_was_laid_out_stays_as_it_was_first_said(state: State) -> None:
     state.add_run(row())
     assert state.waves("r1") == []

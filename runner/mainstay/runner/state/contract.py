@@ -70,6 +70,9 @@ class State(Protocol):
 
     def run(self, id: str) -> RunRow | None: ...
     def runs(self, *, in_flight: bool = False) -> list[RunRow]: ...
+    def ended_before(self, moment: str) -> list[str]:
+        """Ids of the runs that ended before it (RFC 3339 UTC), the oldest first."""
+
     def set_run(
         self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
     ) -> None:

@@ -60,6 +60,11 @@ class MemoryState:
         with self._lock:
             return [row for row in self._runs.values() if not in_flight or row.state != "ended"]
 
+    def ended_before(self, moment: str) -> list[str]:
+        with self._lock:
+            ended = [(row.ended_at, row.id) for row in self._runs.values() if row.ended_at]
+        return [id for at, id in sorted(ended) if at < moment]
+
     def set_run(
         self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
     ) -> None:

@@ -89,6 +89,12 @@ class SqlState:
         with self._database.read() as of:
             return [_run_row(row) for row in of.execute(query).mappings()]
 
+    def ended_before(self, moment: str) -> list[str]:
+        table = tables.run
+        query = sa.select(table.c.id).where(table.c.ended_at < moment).order_by(table.c.ended_at, table.c.id)
+        with self._database.read() as of:
+            return list(of.execute(query).scalars())
+
     def set_run(
         self, id: str, *, state: RunState | None = None, wave: int | None = None, ended_at: str | None = None
     ) -> None:
