@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 TOOL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
 ROOMS: list[str] = TOOL["hatch"]["build"]["dev-mode-dirs"]
 BELOW_CONSOLE = [room for room in ROOMS if room != "console"]
-HEAVY = {"pydantic", "sqlalchemy", "dbos", "paramiko", "fabric", "rich"}
+HEAVY = {"pydantic", "sqlalchemy", "alembic", "psycopg", "dbos", "paramiko", "fabric", "rich", "structlog", "boto3"}
 
 
 def test_every_room_holds_one_package_of_its_own_name() -> None:

@@ -13,6 +13,7 @@ from click.exceptions import NoArgsIsHelpError
 from mainstay.console import clean
 from mainstay.console.screen import Screen
 from mainstay.inventory.errors import ConfigError, MainstayError
+from mainstay.inventory.redaction import redact
 
 INTERRUPTED = 130
 
@@ -48,7 +49,7 @@ class Desk:
         if not isinstance(error, (Exception, KeyboardInterrupt)):
             return False
         if self.debug:
-            self._screen.say(*traceback.format_exc().rstrip().split("\n"))
+            self._screen.say(*redact(traceback.format_exc()).rstrip().split("\n"))
         self.code = self._report(error)
         return True
 
@@ -87,13 +88,13 @@ class Desk:
             self._screen.data({"error": {"kind": error.kind, **_problem(first.as_json())}, "errors": every})
             return
         for problem in error.problems:
-            self._screen.say(str(problem))
+            self._screen.say(redact(str(problem)))
         count = len(error.problems)
         self._screen.say(f"{count} error{'' if count == 1 else 's'}")
 
     def _say(self, kind: str, message: str, *, hint: str | None = None) -> None:
-        text = clean.block(message).strip("\n")
-        advice = clean.block(hint) if hint else None
+        text = _fit(message).strip("\n")
+        advice = _fit(hint) if hint else None
         if self._screen.json:
             place = {"file": None, "line": None, "key": None}
             self._screen.data({"error": {"kind": kind, "message": text, **place, "hint": advice}})
@@ -108,7 +109,13 @@ def _joined(text: str, hint: str | None) -> str:
 
 
 def _problem(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: clean.block(value) if isinstance(value, str) else value for key, value in fields.items()}
+    return {key: _fit(value) if isinstance(value, str) else value for key, value in fields.items()}
+
+
+def _fit(text: str) -> str:
+    """Without secrets and without what steers a terminal. Redacted twice: cleaning brings together what a hostile host
+    has spread out with characters that nobody sees."""
+    return redact(clean.block(redact(text)))
 
 
 def _usage_hint(error: click.ClickException) -> str | None:

@@ -28,6 +28,8 @@ class Screen:
         self.no_input = False
         self.yes = False
         self.debug = False
+        self.log_level: str | None = None
+        self.log_format: str | None = None
 
     def show(self, data: Callable[[], Any], lines: Callable[[], Iterable[Line]]) -> None:
         """The verb's answer, once: as JSON or as text. Only the one that is wanted is made."""

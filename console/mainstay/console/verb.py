@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mainstay.console.logs.writing import FORMATS, LEVELS, writing
 from mainstay.console.screen import Screen
 
 
@@ -39,6 +40,8 @@ COMMON: dict[str, tuple[str, str, str, str]] = {
     "--no-input": ("no_input", "", "Never ask; an unanswered question is exit 2.", ""),
     "--yes": ("yes", "", "Answer every question with yes.", "-y"),
     "--debug": ("debug", "", "Show the traceback of an error.", ""),
+    "--log-level": ("log_level", "LEVEL", "Log to stderr from debug, info, warning or error up; $MAINSTAY_LOG.", ""),
+    "--log-format": ("log_format", "FORM", "Log as console (for people) or json (a line each); $MAINSTAY_LOG.", ""),
 }
 """option → (attribute of Screen, metavar or "" for a flag, help, short form)."""
 
@@ -48,7 +51,9 @@ def common_options() -> list[click.Parameter]:
     for name, (attribute, metavar, text, short) in COMMON.items():
         names = [part for part in (name, short, f"common_{attribute}") if part]
         if metavar:
-            kind: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": metavar}
+            choices = {"LEVEL": LEVELS, "FORM": FORMATS}.get(metavar)
+            of: click.ParamType[Any] = click.Choice(choices) if choices else click.Path(path_type=Path)
+            kind: dict[str, Any] = {"type": of, "metavar": metavar}
         else:
             kind = {"is_flag": True}
         options.append(click.Option(names, expose_value=False, callback=_store(attribute), help=text, **kind))
@@ -102,21 +107,24 @@ def _first_word(args: list[str]) -> str | None:
 VerbGroup.group_class = VerbGroup
 
 
-def verb(**kwargs: Any) -> Callable[[Callable[..., Any]], Verb]:
-    """Decorator: a function `(screen, **parameters)` becomes a verb. It returns an exit code, or None for 0."""
+def verb(*, serves: bool = False, **kwargs: Any) -> Callable[[Callable[..., Any]], Verb]:
+    """Decorator: a function `(screen, **parameters)` becomes a verb. It returns an exit code, or None for 0.
+    serves: it works by itself until it is stopped, and logs what it does."""
 
     def decorate(function: Callable[..., Any]) -> Verb:
-        command: Verb = click.command(cls=Verb, **kwargs)(with_screen(function))
+        command: Verb = click.command(cls=Verb, **kwargs)(with_screen(function, serves=serves))
         return command
 
     return decorate
 
 
-def with_screen(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Hand the screen over as the first argument, keeping click's parameters."""
+def with_screen(function: Callable[..., Any], *, serves: bool = False) -> Callable[..., Any]:
+    """Hand the screen over as the first argument, keeping click's parameters; log events are written meanwhile."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return function(screen_of(click.get_current_context()), *args, **kwargs)
+        screen = screen_of(click.get_current_context())
+        with writing(screen, serves=serves):
+            return function(screen, *args, **kwargs)
 
     call.__name__ = function.__name__
     call.__doc__ = function.__doc__

@@ -1,7 +1,7 @@
 """Secrets by reference: where one is to be found, never what it is. Resolved when used, kept in memory alone.
 
 `env:NAME` · `file:PATH` (0600 or stricter, relative to the site) · `command:ARGV` (its first line of output) ·
-`systemd:NAME` (a credential of the service: https://systemd.io/CREDENTIALS/).
+`systemd:NAME` (a credential of the service: https://systemd.io/CREDENTIALS/). What has been resolved is known to `redaction`.
 """
 
 from __future__ import annotations

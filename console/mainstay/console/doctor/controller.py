@@ -16,6 +16,7 @@ from mainstay.console.bootstrap import Application
 from mainstay.console.doctor.finding import Finding, Health
 from mainstay.console.render.times import counted, size
 from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.redaction import MASK, SHORTEST
 from mainstay.inventory.stamp import stamp
 from mainstay.runner.plans import unavailable
 
@@ -78,9 +79,13 @@ def _secrets(app: Application) -> Iterator[Finding]:
     references = sorted({reference for reference, _ in app.site.references})
     for reference in references:
         try:
-            app.secrets.resolve(reference)
+            secret = app.secrets.resolve(reference)
         except MainstayError as error:
             yield _finding("secrets", "wrong", error.message, error.hint)
+            continue
+        if len(secret.reveal().strip()) < SHORTEST:
+            hint = f"One of {SHORTEST} characters or more is replaced by {MASK} wherever it is printed."
+            yield _finding("secrets", "look", f"{reference} is too short to be kept out of logs and records", hint)
         else:
             yield _finding("secrets", "well", f"{reference} can be had")
 

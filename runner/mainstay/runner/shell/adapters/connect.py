@@ -20,7 +20,6 @@ from mainstay.runner.shell.printable import printable
 
 # paramiko prints tracebacks of its threads to stderr otherwise; what went wrong is in our exceptions.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _ALL = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
