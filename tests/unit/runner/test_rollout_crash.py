@@ -1,8 +1,17 @@
-"""The controller dies at every checkpoint of a rollout, before and after it is kept; another process goes on."""
+"""The controller dies at every checkpoint of a rollout, before and after it is kept, and at random moments in between;
+another process goes on."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from tests.unit.runner.world import World, verdicts
 
+from mainstay.runner.engine.contract import Context, JsonValue
 from mainstay.runner.engine.memory import Crash, MemoryStore
 from mainstay.runner.record import MaintenanceRecord
 from mainstay.runner.runs import Runs, record
@@ -103,3 +112,116 @@ def test_taking_all_back_ends_well_whichever_checkpoint_it_dies_at() -> None:
         assert verdicts(sealed) == {"w1": "rolled-back", "w2": "rolled-back"}, where
         assert all(machine.there.lock.run == "" for machine in world.machines.values()), where
         assert all(machine.log.count("back") == 1 for machine in world.machines.values()), where
+
+
+class Watched:
+    """Everything that a controller reaches for, so that it can die as it does: before it has it, or after."""
+
+    def __init__(self, there: Any, moment: Callable[[], None]) -> None:
+        self._there = there
+        self._moment = moment
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._there, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            self._moment()
+            done = found(*arguments, **more)
+            self._moment()
+            return Watched(done, self._moment) if name == "open" else done
+
+        return call
+
+
+class Life:
+    """A world whose controllers die at random moments. Counts steps whose work began again after they had been kept."""
+
+    def __init__(self, seed: int) -> None:
+        chance = random.Random(seed)
+        self.world = World("w1 w2 w3 w4", **{**PLAN, "waves": [1, 1, "100%"], "parallel": chance.choice([1, 2])})
+        self.world.plan = self.world.plan.model_copy(update={"on_failure": chance.choice(["halt", "rollback-host"])})
+        for name in ("w2", "w3", "w4"):
+            self.world[name].wrong = set(chance.choice([(), (), ("health",), ("verify",), ("stale",), ("prepare",)]))
+        self.world[chance.choice(["w1", "w4"])].reboot = True
+        self.moments = 0
+        self.deadly: Iterator[int] = iter(())
+        self.next = 0
+        self.runs: Runs | None = None
+        self.kept: set[tuple[str, str]] = set()
+        self.repeated: Counter[tuple[str, str]] = Counter()
+        for part in ("state", "ledger", "artifacts", "shells"):
+            setattr(self.world, part, Watched(getattr(self.world, part), self._moment))
+
+    def _moment(self) -> None:
+        self.moments += 1
+        if self.moments == self.next and self.runs is not None:
+            self.next = next(self.deadly, 0)
+            self.runs.engine.die()  # type: ignore[attr-defined]  # the one in memory
+
+    def begin(self) -> Runs:
+        """A new process."""
+        self.runs = self.world.runs()
+        bodies = self.runs.engine._bodies  # type: ignore[attr-defined]  # the one in memory
+        for name, body in list(bodies.items()):
+            bodies[name] = lambda context, argument, body=body: body(Steps(context, self), argument)
+        return self.runs
+
+    def live(self, deadly: list[int]) -> tuple[MaintenanceRecord, int]:
+        """The record in the end, and how many have died for it."""
+        request = self.world.request(id="01KYB000000000000000000000")
+        self.deadly = iter(sorted(deadly))
+        self.next, deaths = next(self.deadly, 0), 0
+        while True:
+            runs = self.begin()
+            try:
+                if self.world.state.run(request.id) is None:
+                    runs.submit(request)
+                runs.resume()
+                return runs.execute(request.id), deaths
+            except Crash:
+                deaths += 1
+                runs.engine.close()
+
+
+class Steps:
+    def __init__(self, context: Context, life: Life) -> None:
+        self._context = context
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def step(self, name: str, work: Callable[[], JsonValue]) -> JsonValue:
+        me = (self._context.id, name)
+
+        def watched() -> JsonValue:
+            self._life.repeated[me] += me in self._life.kept
+            return work()
+
+        value = self._context.step(name, watched)
+        self._life.kept.add(me)
+        return value
+
+
+@pytest.mark.parametrize("seed", [*range(40), *(pytest.param(n, marks=pytest.mark.long) for n in range(40, 200))])
+def test_killed_at_random_moments_a_run_comes_to_the_same_end(seed: int) -> None:
+    """Up to three deaths each. Replay one: pytest -k 'random_moments and [SEED]'."""
+    calm = Life(seed)
+    expected, _ = calm.live([])
+    chance = random.Random(-seed)
+    life = Life(seed)
+    sealed, deaths = life.live([chance.randint(1, calm.moments) for _ in range(chance.randint(1, 3))])
+    assert deaths, "it was alive all the time"
+    assert verdicts(sealed) == verdicts(expected) and sealed.summary.verdict == expected.summary.verdict
+    assert not +life.repeated, life.repeated
+    assert len(list(life.world.ledger.entries())) == 1 and life.world.ledger.verify() == []
+    assert life.world.state.runs(in_flight=True) == []
+    for name, machine in life.world.machines.items():
+        well = calm.world[name]
+        assert machine.installed == well.installed, name
+        assert {word: machine.log.count(word) for word in ("apply", "back", "reboot")} == {
+            word: well.log.count(word) for word in ("apply", "back", "reboot")
+        }, f"{name} {machine.log}"
+        assert (machine.there.lock.run, machine.fenced) == (well.there.lock.run, well.fenced), name
