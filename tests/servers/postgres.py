@@ -102,10 +102,14 @@ class Postgres:
 
     def database(self) -> str:
         """A new, empty database, owned by role `mainstay`. Returns its name."""
-        self._made += 1
-        name = f"test{os.getpid()}_{self._made}"
+        name = f"test{os.getpid()}_{self.made()}"
         self.execute(f"CREATE DATABASE {name} OWNER mainstay")
         return name
+
+    def made(self) -> int:
+        """Another number each time."""
+        self._made += 1
+        return self._made
 
     def url(self, database: str, user: str = "mainstay") -> str:
         """`postgresql://mainstay@127.0.0.1:PORT/NAME`: as in a site's `state:`, without the password."""

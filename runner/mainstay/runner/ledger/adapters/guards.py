@@ -50,7 +50,7 @@ _POSTGRES = {
     "record_chain": ("INSERT", "ROW", "record_follow", _ROW | _BEFORE | _INSERT),
 }
 _THERE = sa.text(
-    "SELECT t.tgname, t.tgtype, t.tgenabled, t.tgqual IS NULL AND array_length(t.tgattr::int2[], 1) IS NULL AS always, "
+    "SELECT t.tgname, t.tgtype, t.tgenabled::text AS tgenabled, t.tgqual IS NULL AND t.tgattr::text = '' AS always, "
     "p.proname, p.prosrc, l.lanname, p.prosecdef, p.proconfig, f.nspname "
     "FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid "
     "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid "
