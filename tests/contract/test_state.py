@@ -316,6 +316,18 @@ def test_a_host_takes_all_its_slots_or_none(state: State) -> None:
     assert state.slots() == {}
 
 
+def test_a_cancel_is_final(state: State) -> None:
+    """Somebody who pauses a run that another has cancelled, and lets it go on, must not take the cancel back."""
+    state.add_run(row())
+    state.wish("r1", "cancel", by="anna", reason="wrong plan")
+    state.wish("r1", "pause", by="ben", reason="")
+    state.wish("r1", "", by="ben", reason="")
+    found = state.run("r1")
+    assert found is not None
+    assert (found.wish, found.wish_by, found.wish_reason) == ("cancel", "anna", "wrong plan")
+    assert [one.wish for one in state.interventions("r1")] == ["cancel", "pause", ""]
+
+
 def test_a_run_that_has_ended_is_not_begun_again(state: State) -> None:
     """Whoever replays a sealed run (its process died between the seal and its last step) says once more that it runs."""
     state.add_run(row())

@@ -88,6 +88,8 @@ def _wish(screen: Screen, run: str, wish: str, reason: str) -> int:
         row = app.run_row(run)
         if row.state == "ended":
             raise UsageError(f"Run {row.id} has ended already.", hint=f"See it: mainstay records show {row.id}")
+        if row.wish == "cancel" and wish == "pause":
+            raise UsageError(f"Run {row.id} was cancelled by {row.wish_by}; it ends between hosts, and can't be paused.")
         assert wish in ("pause", "cancel")
         app.state.wish(row.id, "pause" if wish == "pause" else "cancel", by=app.requested_by, reason=reason)
         screen.say(f"Asked run {row.id} to {wish}; it acts between hosts.")

@@ -85,7 +85,8 @@ class State(Protocol):
         """Empty until they are known."""
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
-        """Ask something of a run; it is kept as an intervention too."""
+        """Ask something of a run; it is kept as an intervention too. A cancel is final: nothing that is asked later takes
+        it back."""
 
     def interventions(self, run: str) -> list[Intervention]:
         """Oldest first."""

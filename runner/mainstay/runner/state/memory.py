@@ -81,8 +81,10 @@ class MemoryState:
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
         now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        asked = {"wish": wish, "wish_by": by, "wish_reason": reason}
         with self._lock:
-            self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason})
+            final = id in self._runs and self._runs[id].wish == "cancel"
+            self._change_run(id, {"state": self._runs[id].state} if final else asked)
             said = Intervention(at=now, wish=wish, by=by, reason=reason)
             self._interventions.setdefault(id, []).append(said)
 

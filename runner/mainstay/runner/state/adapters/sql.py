@@ -126,7 +126,9 @@ class SqlState:
             id=str(ULID()), run=id, at=now, wish=wish, by=by, reason=reason
         )
         said = said.on_conflict_do_nothing()  # the same one again, where the first answer was lost
-        self._change_run(id, {"wish": wish, "wish_by": by, "wish_reason": reason}, said)
+        asked, row = {"wish": wish, "wish_by": by, "wish_reason": reason}, tables.run.c
+        final = {name: sa.case((row.wish == "cancel", row[name]), else_=value) for name, value in asked.items()}
+        self._change_run(id, final, said)
 
     @persistent
     def _change_run(self, id: str, values: dict[str, Any], also: Any = None) -> None:
