@@ -84,7 +84,7 @@ class MemoryState:
         asked = {"wish": wish, "wish_by": by, "wish_reason": reason}
         with self._lock:
             final = id in self._runs and self._runs[id].wish == "cancel"
-            self._change_run(id, {"state": self._runs[id].state} if final else asked)
+            self._change_run(id, {} if final else asked)
             said = Intervention(at=now, wish=wish, by=by, reason=reason)
             self._interventions.setdefault(id, []).append(said)
 
