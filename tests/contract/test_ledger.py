@@ -9,52 +9,20 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.contract.ledgers import OnPostgres, OnSqlite, Real
+from tests.servers.postgres import Postgres
 
 from mainstay.inventory.value import Json
-from mainstay.runner.ledger.adapters.sql import SqlLedger
 from mainstay.runner.ledger.contract import Ledger, LedgerBehind, RecordDamaged, SealConflict
 from mainstay.runner.ledger.memory import MemoryLedger
 from mainstay.runner.ledger.seals import Anchor, make_key
 from mainstay.runner.record import HostPart, hosts_digest
-from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 from mainstay.runner.verdict import Verdict
 
 Parts = dict[str, list[HostPart]]
-
-
-class Real:
-    """A ledger on files, and the ways of somebody who can write them."""
-
-    def __init__(self, directory: Path, parts: Callable[[str], list[HostPart]]) -> None:
-        self.directory, self.hosts = directory, lambda run: hosts_digest(parts(run))
-        self.anchor, self.key = directory / "anchor.jsonl", directory / "ledger.key"
-        directory.mkdir(exist_ok=True)
-        make_key(self.key)
-        Anchor(self.anchor).make()
-        self._opened: list[SqliteDatabase] = []
-
-    def open(self) -> SqlLedger:
-        self._opened.append(SqliteDatabase(self.directory / "mainstay.db"))
-        return SqlLedger(self._opened[-1], self.key, self.anchor, self.hosts)
-
-    def raw(self, *statements: str, without_triggers: bool = True) -> None:
-        with closing(sqlite3.connect(self.directory / "mainstay.db")) as database:
-            kept = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-            for name, _ in kept if without_triggers else ():
-                database.execute(f"DROP TRIGGER {name}")
-            for statement in statements:
-                database.execute(statement)
-            for _, text in kept if without_triggers else ():
-                database.execute(text)
-            database.commit()
-
-    def close(self) -> None:
-        for database in self._opened:
-            database.close()
 
 
 @pytest.fixture
@@ -62,16 +30,48 @@ def parts() -> Parts:
     return {}
 
 
-@pytest.fixture
-def real(tmp_path: Path, parts: Parts) -> Iterator[Real]:
-    one = Real(tmp_path / "state", lambda run: parts.get(run, []))
+@pytest.fixture(params=["sqlite", "postgres"])
+def real(request: pytest.FixtureRequest, tmp_path: Path, parts: Parts) -> Iterator[Real]:
+    def of(run: str) -> list[HostPart]:
+        return parts.get(run, [])
+
+    sqlite = request.param == "sqlite"
+    one = (
+        OnSqlite(tmp_path / "state", of)
+        if sqlite
+        else OnPostgres(tmp_path / "state", of, request.getfixturevalue("postgres"))
+    )
     yield one
     one.close()
 
 
-@pytest.fixture(params=["sql", "memory"])
-def ledger(request: pytest.FixtureRequest, real: Real, parts: Parts) -> Ledger:
-    return real.open() if request.param == "sql" else MemoryLedger(lambda run: parts.get(run, []))
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[OnSqlite]:
+    one = OnSqlite(tmp_path / "state", lambda run: [])
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres: Postgres) -> Iterator[OnPostgres]:
+    one = OnPostgres(tmp_path / "state", lambda run: [], postgres)
+    yield one
+    one.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path, parts: Parts) -> Iterator[Ledger]:
+    def of(run: str) -> list[HostPart]:
+        return parts.get(run, [])
+
+    if request.param == "memory":
+        yield MemoryLedger(of)
+        return
+    one: Real = OnSqlite(tmp_path / "state", of)
+    if request.param == "postgres":
+        one = OnPostgres(tmp_path / "state", of, request.getfixturevalue("postgres"))
+    yield one.open()
+    one.close()
 
 
 def filled(ledger: Ledger, count: int = 5) -> Ledger:
@@ -150,21 +150,70 @@ def test_hosts_parts_are_held_against_their_digest(ledger: Ledger, parts: Parts)
         "UPDATE maintenance_record SET body = '{}' WHERE seq = 3",
         "DELETE FROM maintenance_record WHERE seq = 3",
         "DELETE FROM maintenance_record",
-        "INSERT OR REPLACE INTO maintenance_record SELECT seq, id, prev, hash, '{}' FROM maintenance_record WHERE seq = 3",
+        "INSERT INTO maintenance_record SELECT seq, id, prev, hash, '{}' FROM maintenance_record WHERE seq = 3 "
+        "ON CONFLICT (seq) DO UPDATE SET body = '{}'",
         "INSERT INTO maintenance_record VALUES (7, 'x', '', 'h', '{}')",
         "INSERT INTO maintenance_record VALUES (6, 'x', 'not the head', 'h', '{}')",
     ],
 )
 def test_the_table_takes_nothing_but_the_next_entry(real: Real, statement: str) -> None:
     ledger = filled(real.open())
-    with pytest.raises(sqlite3.IntegrityError, match=r"append-only|broken chain"):
+    with pytest.raises(real.refusal, match=r"append-only|broken chain"):
         real.raw(statement, without_triggers=False)
     assert ledger.verify() == []
 
 
+def test_replacing_is_refused_as_well_on_sqlite(on_sqlite: OnSqlite) -> None:
+    ledger = filled(on_sqlite.open())
+    statement = "INSERT OR REPLACE INTO maintenance_record SELECT seq, id, prev, hash, '{}' FROM maintenance_record"
+    with pytest.raises(sqlite3.IntegrityError, match="broken chain"):
+        on_sqlite.raw(f"{statement} WHERE seq = 3", without_triggers=False)
+    assert ledger.verify() == []
+
+
+def test_emptying_is_refused_as_well_on_postgres(on_postgres: OnPostgres) -> None:
+    ledger = filled(on_postgres.open())
+    with pytest.raises(on_postgres.refusal, match="append-only"):
+        on_postgres.raw("TRUNCATE maintenance_record", without_triggers=False)
+    assert ledger.verify() == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE maintenance_record SET body = '{}'", "DELETE FROM maintenance_record", "TRUNCATE maintenance_record"],
+)
+def test_a_session_that_says_it_replicates_is_guarded_against_too(on_postgres: OnPostgres, statement: str) -> None:
+    ledger = filled(on_postgres.open())
+    with pytest.raises(on_postgres.refusal, match="append-only"):
+        on_postgres.raw("SET session_replication_role = replica", statement, without_triggers=False)
+    assert ledger.verify() == []
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "ALTER TABLE maintenance_record DISABLE TRIGGER record_chain",
+        "ALTER TABLE maintenance_record ENABLE TRIGGER record_chain",
+        "ALTER TABLE maintenance_record ENABLE REPLICA TRIGGER record_chain",
+        "CREATE OR REPLACE FUNCTION record_follow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$",
+        "ALTER FUNCTION record_follow() SET search_path = public",
+        "DROP TRIGGER record_chain ON maintenance_record; CREATE TRIGGER record_chain BEFORE INSERT ON maintenance_record "
+        "FOR EACH ROW WHEN (NEW.seq = 0) EXECUTE FUNCTION record_follow(); "
+        "ALTER TABLE maintenance_record ENABLE ALWAYS TRIGGER record_chain",
+        "CREATE RULE away AS ON DELETE TO maintenance_record DO INSTEAD NOTHING",
+    ],
+)
+def test_a_guard_that_was_taken_out_of_use_is_found_and_refused(on_postgres: OnPostgres, harm: str) -> None:
+    ledger = filled(on_postgres.open(), 2)
+    on_postgres.raw(harm, without_triggers=False)
+    assert ("triggers-missing", None) in kinds(ledger)
+    with pytest.raises(LedgerBehind, match="record_"):
+        ledger.guard()
+
+
 def test_an_edited_record_is_found(real: Real) -> None:
     ledger = filled(real.open())
-    real.raw("UPDATE maintenance_record SET body = json_set(body, '$.plan', 'q') WHERE seq = 3")
+    real.raw("UPDATE maintenance_record SET body = replace(body, '\"p\"', '\"q\"') WHERE seq = 3")
     assert kinds(ledger) == [("edited", 3)]
 
 
@@ -192,15 +241,22 @@ def test_a_record_put_before_the_first_one_is_found(real: Real, seq: int) -> Non
         "prev = CAST(x'ff' AS TEXT)",
     ],
 )
-def test_a_record_that_nobody_can_read_any_more_is_a_finding_like_others(real: Real, change: str) -> None:
-    ledger = filled(real.open())
-    real.raw(
+def test_a_record_that_nobody_can_read_any_more_is_a_finding_like_others(on_sqlite: OnSqlite, change: str) -> None:
+    ledger = filled(on_sqlite.open())
+    on_sqlite.raw(
         f"UPDATE maintenance_record SET {change} WHERE seq = 3",
         "UPDATE maintenance_record SET body = '{}' WHERE seq = 5",
     )
     found = [finding for finding in ledger.verify() if finding.seq in (3, 5)]
     assert [finding.seq for finding in found] == [3, 5]
     assert {finding.kind for finding in found} <= {"edited", "forged"}
+
+
+@pytest.mark.parametrize("change", ["body = 'x'", "body = '[]'", "body = repeat('[', 100000)", "hash = 'ü'", "id = ''"])
+def test_on_postgres_too(on_postgres: OnPostgres, change: str) -> None:
+    ledger = filled(on_postgres.open())
+    on_postgres.raw(f"UPDATE maintenance_record SET {change} WHERE seq = 3")
+    assert ("edited", 3) in kinds(ledger) or ("forged", 3) in kinds(ledger)
 
 
 def test_reading_a_damaged_record_says_which_and_what_to_do(real: Real) -> None:
@@ -254,7 +310,7 @@ def test_reordered_records_are_found(real: Real) -> None:
 
 def test_a_chain_made_anew_without_the_key_is_found(real: Real, tmp_path: Path) -> None:
     ledger = filled(real.open())
-    other = Real(tmp_path / "other", lambda run: [])
+    other = real.another(tmp_path / "other")
     forged = [other.open().seal(f"r{n}", {"plan": "q", "n": n}) for n in range(1, 6)]
     real.raw(
         "DELETE FROM maintenance_record",
@@ -273,7 +329,7 @@ def test_a_chain_made_anew_without_the_key_is_found(real: Real, tmp_path: Path) 
 def test_a_chain_made_anew_with_the_key_is_found_by_its_anchor(real: Real, tmp_path: Path) -> None:
     ledger = filled(real.open())
     kept = real.anchor.read_text()
-    (real.directory / "mainstay.db").rename(tmp_path / "old.db")
+    real.forget_database()
     real.anchor.write_text("")
     again = real.open()
     for number in range(1, 6):
@@ -288,7 +344,7 @@ def test_a_chain_made_anew_with_the_key_is_found_by_its_anchor(real: Real, tmp_p
 @pytest.mark.parametrize("trigger", ["record_no_update", "record_no_delete", "record_chain"])
 def test_a_missing_guard_is_found_and_refused(real: Real, trigger: str) -> None:
     ledger = filled(real.open())
-    real.raw(f"DROP TRIGGER {trigger}", without_triggers=False)
+    real.drop_guard(trigger)
     assert kinds(ledger) == [("triggers-missing", None)]
     with pytest.raises(LedgerBehind, match=trigger):
         ledger.guard()
@@ -296,8 +352,7 @@ def test_a_missing_guard_is_found_and_refused(real: Real, trigger: str) -> None:
 
 def test_a_guard_that_guards_nothing_is_found(real: Real) -> None:
     ledger = filled(real.open())
-    hollow = "CREATE TRIGGER record_no_update BEFORE UPDATE ON maintenance_record BEGIN SELECT 1; END"
-    real.raw("DROP TRIGGER record_no_update", hollow, without_triggers=False)
+    real.hollow_guard()
     assert kinds(ledger) == [("triggers-missing", None)]
 
 
@@ -354,7 +409,7 @@ def test_a_line_of_the_anchor_that_was_cut_off_is_passed_over(real: Real) -> Non
 
 def test_the_key_and_the_anchor_are_for_their_owner_alone(real: Real) -> None:
     filled(real.open())
-    for path in (real.key, real.anchor, real.directory / "mainstay.db"):
+    for path in real.directory.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
