@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mainstay.runner.engine.adapters.dbos_store import DbosClient
+from mainstay.runner.engine.adapters.dbos_client import DbosClient
 
 PROGRAM = Path(__file__).with_name("engine_process.py")
 HOSTS, STEPS = 6, 4

@@ -49,7 +49,7 @@ def _finding(topic: str, health: Health, message: str, hint: str | None = None) 
 
 
 def _versions(app: Application) -> Iterator[Finding]:
-    from mainstay.runner.engine.adapters.dbos_client import check_library
+    from mainstay.runner.engine.adapters.sqlite_place import check_library
 
     told = f"mainstay {version('mainstay')}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     check_library()

@@ -17,6 +17,11 @@ JsonValue = Any
 """None, bool, int, float, str, list or dict of the same. Nothing else goes through the engine (never pickle)."""
 
 
+VERSION = "1"
+"""What a workflow was begun by, and is gone on with by nothing else. Raised by hand, only when workflows that are under
+way can't be replayed by this program any more (their steps come in another order, or are named otherwise)."""
+
+
 class Handle(Protocol):
     @property
     def id(self) -> str: ...
@@ -48,7 +53,7 @@ class Context(Protocol):
 
     def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
         """Start a child in a queue that runs at most `parallel` of this parent's children at once, on this process or on
-        any that serves. Idempotent by id.
+        any that serves. Idempotent by id, which begins with this workflow's own and "/"; no other id has a "/".
 
         A workflow does not end before its children have ended, whether it waits for them or not."""
 
@@ -73,7 +78,7 @@ class Engine(Protocol):
         """Put down for whichever process serves, this one included; idempotent by id. It waits where nobody does."""
 
     def serving(self) -> list[str]:
-        """Executors that are alive and serve."""
+        """Executors that are alive, serve, and run this engine's version."""
 
     @property
     def lost(self) -> Event:
@@ -83,14 +88,23 @@ class Engine(Protocol):
     def signal(self, id: str, topic: str, message: JsonValue) -> None: ...
 
     def forget(self, ids: Sequence[str]) -> int:
-        """Delete these ended workflows and their children from the store; what has not ended stays. Returns how many."""
+        """Delete these ended workflows and their children from the store; what has not ended stays, with all its children.
+        Returns how many were deleted, children included."""
 
     def recover(self) -> list[str]:
-        """Take over the unfinished workflows whose executor is provably gone (its lock is free). Returns their ids.
-        A live executor's workflows are never touched."""
+        """Take over the unfinished workflows of this engine's version whose executor is provably gone (its lock is free,
+        or it has been frozen past its lease), and, where nobody serves, those that nobody has begun. Returns their ids.
+        A live executor's workflows are never touched. A serving engine does it by itself, every few seconds."""
 
     def unfinished(self) -> dict[str, str]:
-        """id → executor id of every workflow that has not ended."""
+        """id → executor id of every workflow that has not ended; "" for one that waits for whoever serves."""
+
+    def versions(self) -> dict[str, str]:
+        """id → the version that can go on with it, of every workflow that has not ended. An engine takes up, and takes
+        over, none but its own."""
+
+    @property
+    def version(self) -> str: ...
 
     def alive(self, executor: str) -> bool:
         """Whether that executor's process holds its lock."""

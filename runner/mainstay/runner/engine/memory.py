@@ -5,61 +5,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from mainstay.inventory.value import Json
-from mainstay.runner.engine.answers import answer, describe, plain, read_step, read_workflow
-from mainstay.runner.engine.contract import Context, EngineStopped, EngineUnusable, Handle, JsonValue, WorkflowFailed
+from mainstay.runner.engine.answers import describe, plain
+from mainstay.runner.engine.contract import (
+    VERSION,
+    Context,
+    EngineUnusable,
+    Handle,
+    JsonValue,
+    WorkflowFailed,
+)
 from mainstay.runner.engine.lanes import Lanes
+from mainstay.runner.engine.memory_context import Crash, FakeClock, MemoryContext, MemoryHandle, Workflow
 from mainstay.runner.ports import Clock, SystemClock
 
+__all__ = ["Crash", "FakeClock", "MemoryEngine", "MemoryHandle", "MemoryStore"]
+
 Body = Callable[[Context, JsonValue], JsonValue]
-
-
-class Crash(BaseException):
-    """The process died here, as far as the engine is concerned."""
-
-
-class FakeClock:
-    """Stands still until it is told to go on; a workflow's sleep moves it."""
-
-    def __init__(self, at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        self._at = at
-        self._lock = threading.Lock()
-
-    def now(self) -> datetime:
-        return self._at
-
-    def advance(self, seconds: float) -> None:
-        with self._lock:
-            self._at += timedelta(seconds=max(0.0, seconds))
-
-
-@dataclass(slots=True)
-class _Workflow:
-    name: str
-    argument: JsonValue
-    owner: str
-    parent: str | None = None
-    queue: str = ""
-    parallel: int = 0
-    kept: bool = False
-    """Begun, so that it outlives its process. A child that waits for its turn is not: its parent will come to it again."""
-    outcome: Json | None = None
-    checkpoints: list[tuple[str, Json]] = field(default_factory=list)
-    signals: list[tuple[str, JsonValue]] = field(default_factory=list)
 
 
 class MemoryStore:
     """What survives an engine: the workflows and their checkpoints. One per imagined state."""
 
     def __init__(self) -> None:
-        self.workflows: dict[str, _Workflow] = {}
+        self.workflows: dict[str, Workflow] = {}
         self.alive: set[str] = set()
+        self.servers: list[MemoryEngine] = []
+        """Living engines that serve, in the order in which they began to."""
         self.changed = threading.Condition()
         self.engines = 0
         self.checkpoints = 0
@@ -82,6 +58,7 @@ class MemoryEngine:
         threads: bool = False,
         clock: Clock | None = None,
         crash: tuple[int, Literal["before", "after"]] | None = None,
+        version: str = VERSION,
     ) -> None:
         self.store = store or MemoryStore()
         self.clock = clock or (SystemClock() if threads else FakeClock())
@@ -92,6 +69,8 @@ class MemoryEngine:
         self._lanes = Lanes()
         self._running: set[str] = set()
         self._launched = False
+        self._version = version
+        self._lost = threading.Event()
         self.dead = False
         with self.store.changed:
             self.store.engines += 1
@@ -105,11 +84,56 @@ class MemoryEngine:
         assert not self._launched, "every workflow is registered before launch"
         self._bodies[workflow] = body
 
-    def launch(self) -> None:
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @property
+    def lost(self) -> threading.Event:
+        return self._lost
+
+    def launch(self, *, serve: bool = False) -> None:
         if self._launched:
             raise EngineUnusable("this engine has been launched already")
         self._launched = True
-        self.store.alive.add(self._executor)
+        with self.store.changed:
+            self.store.alive.add(self._executor)
+            if serve:
+                self.store.servers.append(self)
+            waiting = [id for id, workflow in self._unfinished().items() if not workflow.owner]
+        if serve:
+            for id in waiting:
+                self._take(id)
+            self._recover_beside()
+
+    def submit(self, workflow: str, id: str, argument: JsonValue) -> Handle:
+        self._add(id, workflow, argument, owner="")
+        for server in tuple(self.store.servers):
+            server._take(id)
+        return MemoryHandle(self, id)
+
+    def _take(self, id: str) -> None:
+        """Serve: begin what nobody has begun."""
+        workflow = self.store.workflows[id]
+        with self.store.changed:
+            if workflow.owner or workflow.version != self._version or workflow.name not in self._bodies:
+                return
+            workflow.owner = self._executor
+        self._go(id)
+
+    def serving(self) -> list[str]:
+        with self.store.changed:
+            return [server.executor for server in self.store.servers if server.version == self._version]
+
+    def forget(self, ids: Sequence[str]) -> int:
+        with self.store.changed:
+            workflows = self.store.workflows
+            ended = [id for id in ids if id in workflows and workflows[id].outcome is not None]
+            under = tuple(f"{id}/" for id in ended)
+            gone = {*ended, *(id for id, one in workflows.items() if one.outcome is not None and id.startswith(under))}
+            for id in gone:
+                del workflows[id]
+        return len(gone)
 
     def start(self, workflow: str, id: str, argument: JsonValue) -> Handle:
         self._add(id, workflow, argument)
@@ -117,20 +141,30 @@ class MemoryEngine:
         return MemoryHandle(self, id)
 
     def enqueue(self, parent: str, workflow: str, id: str, argument: JsonValue, queue: str, parallel: int) -> Handle:
+        assert id.startswith(f"{parent}/"), f"{id}: a child's id begins with its parent's"
         self._add(id, workflow, argument, parent=parent, queue=queue, parallel=parallel)
         self._go(id)
         return MemoryHandle(self, id)
 
     def _add(
-        self, id: str, name: str, argument: JsonValue, parent: str | None = None, queue: str = "", parallel: int = 0
+        self,
+        id: str,
+        name: str,
+        argument: JsonValue,
+        parent: str | None = None,
+        queue: str = "",
+        parallel: int = 0,
+        owner: str | None = None,
     ) -> None:
         if name not in self._bodies:
             raise WorkflowFailed(f"{id}: no workflow {name!r} is registered")
+        by = self._executor if owner is None else owner
         with self.store.changed:
             there = self.store.workflows.get(id)
             if there is None or (not there.kept and there.owner not in self.store.alive):
-                new = _Workflow(name, plain(argument), self._executor, parent, queue, parallel, kept=not queue)
-                self.store.workflows[id] = new
+                self.store.workflows[id] = Workflow(
+                    name, plain(argument), by, parent, queue, parallel, kept=not queue, version=self._version
+                )
 
     def _go(self, id: str) -> None:
         """Work on it, where it is ours, unfinished and not being worked on."""
@@ -175,7 +209,7 @@ class MemoryEngine:
                 self.store.changed.notify_all()
 
     def check(self) -> None:
-        if self.dead:
+        if self.dead or self._lost.is_set():
             raise Crash
 
     @contextmanager
@@ -198,11 +232,29 @@ class MemoryEngine:
         self._end()
         raise Crash
 
+    def lose(self) -> None:
+        """As a process that was frozen past its lease and wakes, or whose hold on the store broke: from now on it starts
+        no step and writes nothing, but it is still there."""
+        self._lost.set()
+        self._leave()
+
     def _end(self) -> None:
+        self.dead = True
+        self._leave()
+
+    def _leave(self) -> None:
         with self.store.changed:
-            self.dead = True
             self.store.alive.discard(self._executor)
+            self.store.servers = [server for server in self.store.servers if server is not self]
+            servers = tuple(self.store.servers)
             self.store.changed.notify_all()
+        for server in servers:
+            server._recover_beside()
+
+    def _recover_beside(self) -> None:
+        """Serve: take over from the dead. Without threads whoever drives the engine calls `recover` when it wants to."""
+        if self._threads:
+            threading.Thread(target=self.recover, name=f"recover-{self._executor}", daemon=True).start()
 
     def signal(self, id: str, topic: str, message: JsonValue) -> None:
         with self.store.changed:
@@ -213,10 +265,15 @@ class MemoryEngine:
 
     def recover(self) -> list[str]:
         with self.store.changed:
+            if self._executor not in self.store.alive:
+                return []
+            served = any(server.version == self._version for server in self.store.servers)
             lost = {
                 id: workflow
                 for id, workflow in self._unfinished().items()
-                if workflow.name in self._bodies and workflow.owner not in self.store.alive
+                if workflow.name in self._bodies
+                and workflow.version == self._version
+                and (workflow.owner not in self.store.alive if workflow.owner else not served)
             }
             for workflow in lost.values():
                 workflow.owner = self._executor
@@ -229,7 +286,11 @@ class MemoryEngine:
         with self.store.changed:
             return {id: workflow.owner for id, workflow in self._unfinished().items()}
 
-    def _unfinished(self) -> dict[str, _Workflow]:
+    def versions(self) -> dict[str, str]:
+        with self.store.changed:
+            return {id: workflow.version for id, workflow in self._unfinished().items()}
+
+    def _unfinished(self) -> dict[str, Workflow]:
         workflows = self.store.workflows.items()
         return {id: workflow for id, workflow in workflows if workflow.kept and workflow.outcome is None}
 
@@ -245,124 +306,3 @@ class MemoryEngine:
                     for job in self._lanes.clear():
                         threading.Thread(target=job, daemon=True).start()
                     self.store.changed.wait(min(left, 0.1))
-
-
-class MemoryContext:
-    """Implements Context."""
-
-    def __init__(self, engine: MemoryEngine, id: str) -> None:
-        self._engine = engine
-        self._id = id
-        self._workflow = engine.store.workflows[id]
-        self._next = 0
-        self._children: list[Handle] = []
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    def step(self, name: str, work: Callable[[], JsonValue]) -> JsonValue:
-        self._engine.check()
-        at, self._next = self._next, self._next + 1
-        kept = self._workflow.checkpoints
-        if at < len(kept):
-            then, recorded = kept[at]
-            assert then == name, f"{self._id}: its replay took another way: {name!r} where {then!r} was"
-        else:
-            recorded = answer(work)
-            with self._engine.writing():
-                kept.append((name, recorded))
-        return read_step(name, plain(recorded))
-
-    def now(self) -> datetime:
-        return datetime.fromisoformat(self.step("now", lambda: self._engine.clock.now().isoformat()))
-
-    def sleep(self, seconds: float) -> None:
-        until = self._deadline("sleep", seconds)
-        self._pass_time(until, lambda: False)
-
-    def wait(self, topic: str, timeout: float) -> JsonValue | None:
-        until = self._deadline("wait", timeout)
-        if self._next >= len(self._workflow.checkpoints):
-            self._pass_time(until, lambda: any(about == topic for about, _ in self._workflow.signals))
-        return self._take(topic)
-
-    def _take(self, topic: str) -> JsonValue | None:
-        name = f"take {topic}"
-        if self._next >= len(self._workflow.checkpoints):
-            with self._engine.writing():  # taken and kept in one go, as in one transaction
-                self._workflow.checkpoints.append((name, {"value": self._pop(topic)}))
-        return self.step(name, lambda: None)
-
-    def _pop(self, topic: str) -> JsonValue | None:
-        for at, (about, message) in enumerate(self._workflow.signals):
-            if about == topic:
-                del self._workflow.signals[at]
-                return message
-        return None
-
-    def _deadline(self, name: str, seconds: float) -> datetime:
-        work = lambda: (self._engine.clock.now() + timedelta(seconds=seconds)).isoformat()  # noqa: E731 - one use
-        return datetime.fromisoformat(self.step(name, work))
-
-    def _pass_time(self, until: datetime, enough: Callable[[], bool]) -> None:
-        clock, store = self._engine.clock, self._engine.store
-        with store.changed:
-            while not enough() and (left := (until - clock.now()).total_seconds()) > 0:
-                self._engine.check()
-                if isinstance(clock, FakeClock):
-                    clock.advance(left)
-                else:
-                    store.changed.wait(left)
-        self._engine.check()
-
-    def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
-        self._engine.check()
-        child = _Child(self._engine.enqueue(self._id, workflow, id, argument, queue, parallel))
-        self._children.append(child)
-        return child
-
-    def join(self) -> None:
-        for child in self._children:
-            try:
-                child.result()
-            except WorkflowFailed:
-                continue  # the parent's matter, where it asked for the result
-
-
-class MemoryHandle:
-    """Implements Handle."""
-
-    def __init__(self, engine: MemoryEngine, id: str) -> None:
-        self._engine = engine
-        self._id = id
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    def result(self, timeout: float | None = None) -> JsonValue:
-        workflow, store = self._engine.store.workflows[self._id], self._engine.store
-        with store.changed:
-            if not store.changed.wait_for(lambda: workflow.outcome is not None or self._engine.dead, timeout):
-                raise TimeoutError(f"{self._id} has not ended yet")
-            if workflow.outcome is None:
-                raise EngineStopped(f"{self._id}: this process no longer works on it; it is unfinished")
-        return read_workflow(self._id, plain(workflow.outcome))
-
-    def done(self) -> bool:
-        return self._engine.store.workflows[self._id].outcome is not None
-
-
-class _Child(MemoryHandle):
-    """For a parent's body: an engine that died is no fault of the child's that it may catch."""
-
-    def __init__(self, handle: Handle) -> None:
-        assert isinstance(handle, MemoryHandle), "this engine's own"
-        super().__init__(handle._engine, handle.id)
-
-    def result(self, timeout: float | None = None) -> JsonValue:
-        try:
-            return super().result(timeout)
-        except EngineStopped:
-            raise Crash from None

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from mainstay.inventory.errors import UsageError
-from mainstay.runner.engine.adapters.dbos_store import FILE as ENGINE_FILE_OF_DBOS
+from mainstay.runner.engine.adapters.sqlite_place import FILE as ENGINE_FILE_OF_DBOS
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.state.adapters import stores
 from mainstay.runner.state.adapters.database import StateUnusable

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from dbos import DBOS
 
 from mainstay.inventory.value import Json
+from mainstay.runner.engine.adapters.dbos_ends import DbosHandle, Ends, Left, begun_under
 from mainstay.runner.engine.answers import answer, read_step
 from mainstay.runner.engine.contract import EngineStopped, Handle, JsonValue, WorkflowFailed
-
-if TYPE_CHECKING:
-    from mainstay.runner.engine.adapters.dbos import DbosEngine
 
 T = TypeVar("T")
 
@@ -22,31 +22,47 @@ WAKE = {"mainstay": "wake"}
 """The message with which a closing engine gets a thread out of its wait. Kept like any other, and never handed on."""
 
 
-class Left(BaseException):
-    """The engine has let go of this workflow: it is closing, its store failed, or another process owns it.
+class Desk(Protocol):
+    """The engine, as a workflow's body needs it."""
 
-    No Exception, so that a body's `except Exception` can't take it for a fault of its own and go on unrecorded.
-    """
+    ends: Ends
 
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    def stay(self, id: str) -> None:
+        """Raises Left where this process may not go on with it."""
+
+    def step(self) -> AbstractContextManager[None]:
+        """Around a step in hand."""
+
+    def pause(self, seconds: float) -> bool:
+        """Sleep; True where the engine stopped meanwhile."""
+
+    def waiting(self, id: str, topic: str) -> AbstractContextManager[None]:
+        """Around a wait for messages, so that it can be woken."""
+
+    def child(self, workflow: str, id: str, argument: JsonValue, queue: str, parallel: int, new: bool) -> Future[Json]:
+        """new: it is not in the store."""
 
 
 class DbosContext:
     """Implements Context."""
 
-    def __init__(self, engine: DbosEngine, id: str) -> None:
-        self._engine = engine
+    def __init__(self, desk: Desk, id: str) -> None:
+        self._desk = desk
         self._id = id
         self._children: list[Handle] = []
+        self._begun: set[str] | None = None
 
     @property
     def id(self) -> str:
         return self._id
 
     def step(self, name: str, work: Callable[[], JsonValue]) -> JsonValue:
-        recorded: Json = self._ask(lambda: DBOS.run_step({"name": name}, lambda: answer(work)))
+        def go() -> JsonValue:
+            self._desk.stay(self._id)  # once more: DBOS has looked into its store, and that may have taken its time
+            return work()
+
+        with self._desk.step():
+            recorded: Json = self._ask(lambda: DBOS.run_step({"name": name}, lambda: answer(go)))
         return read_step(name, recorded)
 
     def now(self) -> datetime:
@@ -56,24 +72,25 @@ class DbosContext:
         # Not DBOS's own sleep: nothing could end it before its time, and the process would hang on it at its end.
         until = self.step("sleep", lambda: time.time() + seconds)
         while (left := until - time.time()) > 0:
-            if self._engine.closing.wait(min(left, 3600.0)):  # the wall clock may be set meanwhile: look again
+            if self._desk.pause(min(left, 3600.0)):  # the wall clock may be set meanwhile: look again
                 break
-        self._stay()
+        self._desk.stay(self._id)
 
     def wait(self, topic: str, timeout: float) -> JsonValue | None:
         until = self.step("wait", lambda: time.time() + timeout)
         message: JsonValue = WAKE
-        self._engine.waiting.add((self._id, topic))
-        try:
+        with self._desk.waiting(self._id, topic):
             while message == WAKE:
                 message = self._ask(lambda: DBOS.recv(topic, timeout_seconds=max(0.0, until - time.time())))
-        finally:
-            self._engine.waiting.discard((self._id, topic))
         return message
 
     def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
-        self._stay()
-        child = Child(self._engine.enqueue(workflow, id, argument, queue, parallel))
+        assert id.startswith(f"{self._id}/"), f"{id}: a child's id begins with its parent's"
+        self._desk.stay(self._id)
+        if self._begun is None:  # one question for all of them; nobody else begins children of this parent
+            self._begun = self._ask(lambda: begun_under(self._id))
+        future = self._desk.child(workflow, id, argument, queue, parallel, id not in self._begun)
+        child = Child(DbosHandle(self._desk.ends, id, future))
         self._children.append(child)
         return child
 
@@ -85,12 +102,8 @@ class DbosContext:
             except WorkflowFailed:
                 continue  # the parent's matter, where it asked for the result
 
-    def _stay(self) -> None:
-        if self._engine.closing.is_set():
-            raise Left(EngineStopped(f"{self._id}: the engine is closing"))
-
     def _ask(self, call: Callable[[], T]) -> T:
-        self._stay()
+        self._desk.stay(self._id)
         try:
             return call()
         except Exception as error:  # not of the step's work, which is an answer by now: DBOS or its store failed

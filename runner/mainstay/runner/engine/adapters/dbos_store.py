@@ -1,21 +1,17 @@
-"""`engine.db` as DBOS keeps it: the file, and the format of what goes in."""
+"""The format of what DBOS keeps, and the way of what it has to say."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 from dbos import Serializer
-from sqlalchemy.exc import DBAPIError
 
-from mainstay.runner.engine.adapters.dbos_client import FILE, DbosClient, check_library, url
-from mainstay.runner.engine.contract import EngineUnusable, JsonValue
+from mainstay.runner.engine.contract import JsonValue
 
-__all__ = ["FILE", "DbosClient", "JsonSerializer", "check_library", "log", "prepare", "quiet", "unusable"]
+NAME = "mainstay"
+"""Of the application, as DBOS calls it."""
 
 log = logging.getLogger("mainstay.runner.engine")
 log.addHandler(logging.NullHandler())
@@ -56,31 +52,3 @@ def quiet() -> None:
         theirs.addHandler(_Forward())
     theirs.propagate = False
     theirs.setLevel(logging.WARNING)
-
-
-def prepare(directory: Path) -> str:
-    """Make `engine.db` (0600, write-ahead log) in the folder where it is not; returns its URL. Raises EngineUnusable."""
-    check_library()
-    path = directory / FILE
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(path, timeout=30)
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-        finally:
-            connection.close()
-    except (OSError, sqlite3.Error) as error:
-        raise EngineUnusable(f"{path} can't be opened: {error}") from error
-    if mode != "wal":
-        raise EngineUnusable(
-            f"{path}: SQLite refuses its write-ahead log here (it says {mode!r})",
-            hint="Put the state on a local file system.",
-        )
-    return url(directory)
-
-
-def unusable(directory: Path, error: DBAPIError) -> EngineUnusable:
-    hint = None
-    if "locked" in str(error.orig):
-        hint = "Another process holds it for writing; is one stopped, or in a debugger?"
-    return EngineUnusable(f"{directory / FILE}: {error.orig}", hint=hint)
