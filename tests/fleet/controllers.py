@@ -88,7 +88,7 @@ class Controllers:
         while True:
             arguments = ("runs", "resume", run, "--json") if run else ("run", plan, "--yes", "--json")
             with self.started(*arguments, die=die) as process:
-                out, told = process.communicate(timeout=300)
+                _, told = process.communicate(timeout=300)
             if process.returncode != -signal.SIGKILL:
                 assert run, f"nobody died: {told}"
                 return run, deaths
