@@ -3,6 +3,8 @@ in order."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from mainstay.inventory.value import Json
 from mainstay.runner import places
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
@@ -11,11 +13,13 @@ from mainstay.runner.phases.change import health, hooks, make
 from mainstay.runner.phases.finish import into_service, release
 from mainstay.runner.phases.goback import go_back, may_go_back
 from mainstay.runner.phases.prepare import NotAdmitted, admit, admit_again, prepare
+from mainstay.runner.phases.reconcile import look
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
+from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import Recorder, Stopped
 from mainstay.runner.toolbox import Toolbox
-from mainstay.runner.track import Track
+from mainstay.runner.track import Track, take_up
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.wire import get_json, put_json
 
@@ -27,18 +31,29 @@ def host_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
     try:
         part, kind = work_through(track, argument["total"])
     except StepFailed as error:
-        # A fault of ours, not of the host: what it did until then is in the steps, how it stands is not known.
-        verdict = Verdict.UNKNOWN if track.recorder.touched else Verdict.FAILED
-        into_service(track, well=False)
-        part, kind = track.part(verdict, f"internal error in {error.step}: {error.error_type}: {error}"), "failed"
+        part, kind = broken_off(track, error), "failed"
     finally:
         track.close()
     try:
-        return context.step("record", lambda: _record(track, part, kind))
+        final = track.request.on_failure != "rollback-all"
+        return context.step("record", lambda: _record(track, part, kind, final=final))
     except StepFailed:
         # The run says so at its end; until then others of it must not wait for this host's place.
         context.step("give-back", lambda: tools.state.free_slots(track.request.id, track.host.name))
         raise
+
+
+def broken_off(track: Track, error: StepFailed) -> HostPart:
+    """A fault of ours, not of the host: what it did until then is in the steps, how it stands is not known. Where it was
+    touched, it is gone on with from there as one that contact was lost to; otherwise it is given back."""
+    reason = f"internal error in {error.step}: {error.error_type}: {error}"
+    if track.recorder.touched:
+        track.lose(error.step, track.tools.clock.now(), reason)
+        into_service(track, well=False)
+        return track.part(Verdict.UNKNOWN, reason)
+    with suppress(StepFailed):
+        release(track)
+    return track.part(Verdict.FAILED, reason)
 
 
 def work_through(track: Track, total: int) -> tuple[HostPart, str]:
@@ -56,21 +71,21 @@ def work_through(track: Track, total: int) -> tuple[HostPart, str]:
         release(track)
         _stays(track)
         return track.part(Verdict.SUCCEEDED, "nothing to do"), ""
-    track.recorder.touched = True
+    track.recorder.touched, track.phase, track.drained = True, "before", True
     try:
         hooks(track, "before", track.request.careful.before)
-        track.drained = True
     except Stopped as stop:
-        track.drained = True
-        return _after_failed_hook(track, stop), stop.kind
-    return _change(track)
+        return after_failed_hook(track, f"before: {stop.reason}"), stop.kind
+    return change_host(track)
 
 
-def _change(track: Track) -> tuple[HostPart, str]:
+def change_host(track: Track, start: str = "") -> tuple[HostPart, str]:
+    """From the change to the end. start: the step to go on with, where contact was lost in it."""
     change, kind = track.change, ""
     assert change is not None
+    track.phase = "change"
     try:
-        make(track, change)
+        make(track, change, start=start)
         verdict, reason = Verdict.SUCCEEDED, f"{track.operation.changes(change)} changed, checked"
         if stale := track.measures.get("stale"):
             track.concerns.append(f"old code still runs in {', '.join(stale)}")
@@ -81,15 +96,22 @@ def _change(track: Track) -> tuple[HostPart, str]:
             return track.part(Verdict.UNKNOWN, f"{stop.step}: {stop.reason}"), kind
         why, against = f"{stop.step}: {stop.reason}", may_go_back(track)
         verdict, reason = (Verdict.FAILED, f"{why} ({against})") if against else go_back(track, why)
-        if verdict is Verdict.UNKNOWN:
-            into_service(track, well=False)
-            return track.part(verdict, reason), kind
+    return conclude(track, verdict, reason), kind
+
+
+def conclude(track: Track, verdict: Verdict, reason: str, start: str = "") -> HostPart:
+    """The end of a host whose change has gone one way or the other: noted, back into service, given back.
+    start: the step to go on with, where contact was lost in it."""
+    if verdict is Verdict.UNKNOWN:
+        into_service(track, well=False)
+        return track.part(verdict, reason)
+    track.phase, track.ended = "finish", (verdict, reason)
     undone = track.request.links.undoes
-    if verdict is Verdict.SUCCEEDED and undone and not _stays(track):
+    if verdict is Verdict.SUCCEEDED and undone and start in ("", "note") and not _stays(track):
         track.step("note", lambda io: track.tools.state.mark_undone(undone, track.host.name, track.request.id))
-    into_service(track, well=verdict in (Verdict.SUCCEEDED, Verdict.ROLLED_BACK))
+    into_service(track, well=verdict in (Verdict.SUCCEEDED, Verdict.ROLLED_BACK), start=start)
     release(track)
-    return track.part(verdict, reason), kind
+    return track.part(verdict, reason)
 
 
 def _stays(track: Track) -> bool:
@@ -100,16 +122,21 @@ def _stays(track: Track) -> bool:
     return bool(stays)
 
 
-def _after_failed_hook(track: Track, stop: Stopped) -> HostPart:
+def after_failed_hook(track: Track, reason: str) -> HostPart:
     """Nothing was changed, but the host may be out of service: it goes back in if it is well."""
-    well = True
+    if track.lost:
+        return conclude(track, Verdict.UNKNOWN, reason)
+    well, track.why = True, reason
     try:
         track.step("health", lambda io: health(track, io))
-    except Stopped:
+    except Stopped as stop:
+        if track.lost:
+            return conclude(track, Verdict.UNKNOWN, f"{reason}; then health: {stop.reason}")
         well = False
+    track.phase, track.ended = "finish", (Verdict.FAILED, reason)
     into_service(track, well=well)
     release(track)
-    return track.part(Verdict.UNKNOWN if stop.verdict is Verdict.UNKNOWN else Verdict.FAILED, f"before: {stop.reason}")
+    return track.part(Verdict.FAILED, reason)
 
 
 def _track(tools: Toolbox, context: Context, argument: JsonValue) -> Track:
@@ -137,14 +164,16 @@ def _forecast(tools: Toolbox, artifact: str | None) -> Forecast:
     return Forecast.from_json(found)
 
 
-def _record(track: Track, part: HostPart, kind: str) -> Json:
-    """Write the host's part once. Under rollback-all it waits: a host that is well now may still be taken back."""
+def _record(track: Track, part: HostPart, kind: str, *, final: bool) -> Json:
+    """Write the host's part once. Under rollback-all it waits: a host that is well now may still be taken back. That of a
+    host that was lost waits too, until it is reconciled or the run ends."""
     tools, run = track.tools, track.request.id
     tools.state.note_outcome(run, part.host, part.verdict)
-    if track.request.on_failure != "rollback-all":
-        tools.state.write_part(run, part)
-    places.give_back(tools.state, track.request, track.host, part.verdict)
-    tools.listener.host_finished(run, part)
+    if track.carried is None:
+        if final:
+            tools.state.write_part(run, part)
+        places.give_back(tools.state, track.request, track.host, part.verdict)
+        tools.listener.host_finished(run, part)
     change = put_json(tools.artifacts, track.change.to_json()) if track.change is not None else None
     return {
         "host": part.host,
@@ -153,7 +182,58 @@ def _record(track: Track, part: HostPart, kind: str) -> Json:
         "cohort": part.cohort,
         "change": change,
         "part": put_json(tools.artifacts, part.to_json()),
+        "lost": put_json(tools.artifacts, track.carried) if track.carried is not None else None,
     }
+
+
+def reconcile_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> JsonValue:
+    """Go on with one host where it was lost, now that it answers. argument: host_workflow's, and `done`: what the workflow
+    that lost it returned. Returns what host_workflow does, with all steps of the host in its part."""
+    track = _track(tools, context, argument)
+    before = HostPart.from_json(get_json(tools.artifacts, argument["done"]["part"]))
+    lost = get_json(tools.artifacts, argument["done"]["lost"])
+    try:
+        part, kind = _go_on(track, lost)
+    except StepFailed as error:
+        # Once is enough: asked again, it would go wrong again.
+        track.carried = None
+        part, kind = (
+            track.part(Verdict.UNKNOWN, f"internal error in {error.step}: {error.error_type}: {error}"),
+            "failed",
+        )
+    finally:
+        track.close()
+    part = part.model_copy(update={"steps": (*before.steps, *part.steps)})
+    final = track.request.on_failure != "rollback-all"
+    return context.step("record", lambda: _record(track, part, kind, final=final))
+
+
+def _go_on(track: Track, lost: Json) -> tuple[HostPart, str]:
+    """Look at the host, and bring its work to an end from the step in which it was lost."""
+    take_up(track, lost)
+    step = lost["step"]
+    try:
+        found = look(track, lost)
+    except Stopped as stop:
+        # Not heard of again, or refused: where its work was broken off is the same as before.
+        track.carried = lost if track.carried is not None else None
+        return track.part(Verdict.UNKNOWN, f"{step}: contact lost; then: {stop.reason}"), stop.kind
+    if track.phase == "undo":
+        return take_back(track), "failed"
+    if track.phase == "prepare":
+        release(track)
+        return track.part(Verdict.REFUSED, f"contact was lost in {step}; nothing had been changed"), "unreachable"
+    if track.phase == "finish":
+        assert track.ended is not None, "a host ends with a verdict"
+        return conclude(track, *track.ended, start=step), ""
+    if track.phase == "before" or (step == "apply.launch" and found["job"] == JobStatus.ABSENT):
+        why = track.why or f"contact was lost in {step}; nothing had been changed"
+        return after_failed_hook(track, why), "failed"
+    if found["job"] not in (None, JobStatus.ABSENT):
+        step = step.removesuffix(".launch")
+    if track.phase == "back":
+        return conclude(track, *go_back(track, track.why, step)), "failed"
+    return change_host(track, step)
 
 
 def undo_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> JsonValue:
@@ -164,11 +244,11 @@ def undo_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
     try:
         part = _take_back(track, argument, done)
     except StepFailed as error:
-        part = track.part(Verdict.UNKNOWN, f"internal error in {error.step}: {error.error_type}: {error}")
+        part = broken_off(track, error)
     finally:
         track.close()
     part = part.model_copy(update={"steps": (*done.steps, *part.steps), "before": done.before})
-    return context.step("record", lambda: _record_undone(track, part))
+    return context.step("record", lambda: _record(track, part, "", final=True))
 
 
 def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:
@@ -184,13 +264,21 @@ def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:
     against = may_go_back(track)
     if against:
         return track.part(done.verdict, f"{done.reason}; left as it is: {against}")
+    admit_again(track)
+    return take_back(track)
+
+
+def take_back(track: Track) -> HostPart:
+    """A host that was well goes back: locked, drained, changed, proved, given back."""
+    track.phase = "undo"
     try:
-        admit_again(track)
-        track.held = track.step("undo.lock", lambda io: bool(track.work(io)))
-        facts = track.step("undo.probe", lambda io: tools.upkeep.probe(track.shell).to_json())
+        track.held = track.recorder.sent = track.step("undo.lock", lambda io: bool(track.work(io)))
+        facts = track.patient_step("undo.probe", lambda io: track.tools.upkeep.probe(track.shell).to_json())
     except Stopped as stop:
+        release(track)
         return track.part(Verdict.FAILED, f"could not be put back: {stop.reason}")
     track.facts = track.facts.from_json(facts)
+    track.boot = track.facts.boot_id
     track.recorder.touched = True
     try:
         hooks(track, "undo.before", track.request.careful.before)
@@ -198,16 +286,4 @@ def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:
     except Stopped as stop:
         release(track)
         return track.part(Verdict.FAILED, f"could not be put back: before: {stop.reason}")
-    verdict, reason = go_back(track, "the rollout was stopped")
-    if verdict is not Verdict.UNKNOWN:
-        into_service(track, well=verdict is Verdict.ROLLED_BACK)
-        release(track)
-    return track.part(verdict, reason)
-
-
-def _record_undone(track: Track, part: HostPart) -> Json:
-    track.tools.state.note_outcome(track.request.id, part.host, part.verdict)
-    track.tools.state.write_part(track.request.id, part)
-    places.give_back(track.tools.state, track.request, track.host, part.verdict)
-    track.tools.listener.host_finished(track.request.id, part)
-    return {"host": part.host, "verdict": part.verdict.value}
+    return conclude(track, *go_back(track, "the rollout was stopped"))

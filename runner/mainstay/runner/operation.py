@@ -107,6 +107,8 @@ class HostWork:
     """Name for what the step starts detached: the same whenever the step is begun again."""
     notes: list[str] = field(default_factory=list)
     """Said in the host's part; a note alone does not make a host degraded."""
+    begun: bool = False
+    """The change has begun: what is asked for from here on must not hang on a repository."""
 
 
 C = TypeVar("C", bound=Value)

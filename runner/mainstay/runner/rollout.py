@@ -19,6 +19,7 @@ from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.housekeeping import tidy
 from mainstay.runner.operation import not_taken_back
 from mainstay.runner.places import spread_over, width
+from mainstay.runner.reconciling import Lost, came_back
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.sealing import seal
@@ -45,6 +46,11 @@ class Rollout:
     """cohort → artifact with its tested set."""
     away: int = 0
     """Hosts that could not be reached in the survey."""
+    arguments: dict[str, Json] = field(default_factory=dict)
+    """host → what its child workflow was started with."""
+    taken_back: set[str] = field(default_factory=set)
+    all_begun: bool = False
+    """It was stopped by a gate with no host to come."""
     failed: bool = False
     """A gate has stopped the rollout for how its hosts ended; a cancel alone is no failure."""
 
@@ -71,6 +77,7 @@ class Rollout:
         for wave in waves:
             stop = self._wave(wave, forecasts, survey["hosts"])
             if stop:
+                self.all_begun = wave is waves[-1] and not self._stopped_within(wave)
                 return stop
             if wave is not waves[-1] and self.request.careful.soak:
                 self._soak(wave)
@@ -86,14 +93,17 @@ class Rollout:
                 row = tools.state.run(self.request.id)
                 if row is not None and row.wish == "cancel":
                     return
-                tools.sleep(1.0)
+                tools.doze(1.0)
 
         self.context.step(f"wave-{wave.number}.soak", wait)
 
     def _permit(self) -> Json:
+        ours, theirs = self.tools.site_name, self.request.site_name
+        if ours and theirs and ours != theirs:
+            return {"refused": f"this worker works from the site {ours}, and the run is of {theirs}"}
         permission = self.tools.gate(self.request).permit(self.request.id, None, "run", None)
         while permission.answer == "wait":
-            self.tools.sleep(1.0)
+            self.tools.doze(1.0)
             permission = self.tools.gate(self.request).permit(self.request.id, None, "run", None)
         return {"refused": permission.reason if permission.answer == "refuse" else ""}
 
@@ -181,6 +191,7 @@ class Rollout:
                 now = queue if not self.request.careful.strict_budget else queue[:room]
                 queue = queue[len(now) :]
                 self._hand_out(now, wave, forecasts, surveyed, width(self.request, now, room))
+        self.lost.ask_again(f"wave-{wave.number}")
         unproved = self._unproved(wave, forecasts)
         decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave, unproved))
         self.failed = decision["failed"]
@@ -216,6 +227,7 @@ class Rollout:
                 "tested": self.tested.get(cohort),
                 "keep": cohort not in self.tested,
             }
+            self.arguments[name] = argument
             handles.append(self.context.enqueue(HOST_WORKFLOW, f"{run}/{name}", argument, queue=run, parallel=parallel))
         fault: WorkflowFailed | None = None
         for name, handle in zip(hosts, handles, strict=True):
@@ -256,10 +268,19 @@ class Rollout:
             unreachable=away,
             asked=len(self.request.hosts),
         )
-        failed, stop = bool(stop), stop or unproved
+        failed, stop = bool(stop), stop or unproved or self._stopped_within(wave)
         if row is not None and row.wish == "cancel":
             stop = f"cancelled by {row.wish_by}: {row.wish_reason}"
         return {"stop": stop, "failed": failed}
+
+    def _stopped_within(self, wave: PlannedWave) -> str:
+        """Why hosts of this wave were not let in. What stopped it may have been mended since (a host that was unknown is
+        reconciled), and it stays stopped all the same: somebody is to look at it."""
+        for name in wave.hosts:
+            result = self.results[name]
+            if result["kind"] == "not-admitted" and result["verdict"] == Verdict.CANCELLED:
+                return str(get_json(self.tools.artifacts, result["part"])["reason"]).removeprefix("not started: ")
+        return ""
 
     def _freeze(self, wave: PlannedWave) -> None:
         """The tested set of each cohort whose first hosts were in this wave. Pure, from the children's results."""
@@ -280,8 +301,9 @@ class Rollout:
         well = (Verdict.SUCCEEDED, Verdict.DEGRADED)
         for name in reversed([name for name, result in self.results.items() if result["verdict"] in well]):
             result = self.results[name]
-            if not result["change"]:
+            if not result["change"] or result.get("lost") or name in self.taken_back:
                 continue
+            self.taken_back.add(name)
             argument = {
                 "run": run,
                 "host": name,
@@ -296,9 +318,32 @@ class Rollout:
             handle = self.context.enqueue(
                 UNDO_WORKFLOW, f"{run}/{name}/undo", argument, queue=run, parallel=self.request.careful.parallel
             )
+            self.arguments[name] = argument
             # Until that has ended nobody knows how the host is, whatever it was before.
             del self.results[name]
             self.results[name] = {**result, **handle.result()}
+
+    @property
+    def lost(self) -> Lost:
+        return Lost(self.tools, self.context, self.request, self.results, self.arguments)
+
+    def settle_lost(self, reason: str) -> str:
+        """At the end: ask the hosts that are unknown for as long as the plan says. Returns why the run stopped, in words
+        that still hold then."""
+        seconds = self.request.careful.reconcile_for
+        back = self.lost.ask_again("end", seconds)
+        if self.failed and self.request.on_failure == "rollback-all":
+            self.take_all_back()
+            self.lost.ask_again("end.undone", seconds)
+        self.lost.give_up()
+        if back and self.all_begun:
+            # The last wave had been begun as a whole: what is said of it is what its hosts have come to.
+            return str(self.context.step("end.gate", self._gate_again))
+        return came_back(reason, back)
+
+    def _gate_again(self) -> str:
+        last = max((self.arguments[name]["wave"] for name in self.results), default=1)
+        return str(self._gate(PlannedWave(last, ()), "")["stop"])
 
 
 def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> JsonValue:
@@ -313,6 +358,10 @@ def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> J
             rollout.take_all_back()
     except (StepFailed, MainstayError) as error:
         reason = f"internal error: {error}"
+    try:
+        reason = rollout.settle_lost(reason)
+    except (StepFailed, MainstayError) as error:
+        reason = reason or f"internal error: {error}"
     results = rollout.results
     sealed: JsonValue = context.step("seal", lambda: seal(tools, request, reason, results))
     context.step("tidy", lambda: tidy(tools))

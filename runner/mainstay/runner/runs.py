@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from logging import WARNING
 
-from mainstay.inventory.errors import UsageError
+from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.runner.engine.contract import Engine, EngineStopped, Handle, WorkflowFailed
-from mainstay.runner.host_run import host_workflow, undo_workflow
+from mainstay.runner.host_run import host_workflow, reconcile_workflow, undo_workflow
+from mainstay.runner.housekeeping import forget
+from mainstay.runner.log.events import tell
 from mainstay.runner.log.logged import Logged
 from mainstay.runner.ports import Listener, Quiet
+from mainstay.runner.reconciling import RECONCILE_WORKFLOW
 from mainstay.runner.record import HostPart, MaintenanceRecord, Step, Summary
 from mainstay.runner.request import RunRequest
 from mainstay.runner.rollout import HOST_WORKFLOW, ROLLOUT_WORKFLOW, UNDO_WORKFLOW, rollout_workflow
@@ -29,6 +33,7 @@ class Runs:
         engine.register(ROLLOUT_WORKFLOW, logged.watch(partial(rollout_workflow, tools)))
         engine.register(HOST_WORKFLOW, logged.watch(partial(host_workflow, tools)))
         engine.register(UNDO_WORKFLOW, logged.watch(partial(undo_workflow, tools)))
+        engine.register(RECONCILE_WORKFLOW, logged.watch(partial(reconcile_workflow, tools)))
 
     def submit(self, request: RunRequest) -> str:
         """Write the run down; nothing is started. Again with the same request is success. Returns its id."""
@@ -48,6 +53,10 @@ class Runs:
         """Begin, or take hold of it where it has begun in this engine."""
         return self.engine.start(ROLLOUT_WORKFLOW, run, {"run": run})
 
+    def hand_over(self, run: str) -> Handle:
+        """Put it down for whichever process serves. Again, or where somebody works on it already, is success."""
+        return self.engine.submit(ROLLOUT_WORKFLOW, run, {"run": run})
+
     def execute(self, run: str) -> MaintenanceRecord:
         """Start and wait for the end. A run whose workflow could not end in a record (its last step failed, say on a full
         disk) is sealed here, with what is known of its hosts."""
@@ -56,10 +65,42 @@ class Runs:
         except EngineStopped:
             raise
         except WorkflowFailed as error:
-            row = self.tools.state.run(run)
-            assert row is not None, "a run's row is written before it starts"
-            seal(self.tools, RunRequest.from_json(row.request), f"internal error: {error.message}", {})
+            self._seal(run, error)
+        self.forget(most=1000)
         return record(self.tools, run)
+
+    def _seal(self, run: str, error: WorkflowFailed) -> None:
+        row = self.tools.state.run(run)
+        assert row is not None, "a run's row is written before it starts"
+        seal(self.tools, RunRequest.from_json(row.request), f"internal error: {error.message}", {})
+
+    def forget(self, most: int | None = None) -> int:
+        """Housekeeping in the engine's store, see there. What goes wrong with it is logged, and is nobody's failure."""
+        try:
+            return forget(self.tools, self.engine, most)
+        except MainstayError as error:
+            tell(WARNING, "housekeeping failed", fault=error)
+            return 0
+
+    def tend(self, before: str) -> list[str]:
+        """For a process that serves: see to the runs in flight that no workflow stands for, among those asked for before
+        this moment. One that was written down and not begun (its process died in between) begins; one whose workflow
+        could not end in a record gets it. Returns the ids of those that begin."""
+        known, begun = self.engine.unfinished(), list[str]()
+        for row in self.tools.state.runs(in_flight=True):
+            if row.id in known or row.started_at >= before:
+                continue
+            handle = self.hand_over(row.id)
+            if not handle.done():
+                begun.append(row.id)
+                continue
+            try:
+                handle.result()
+            except EngineStopped:
+                raise
+            except WorkflowFailed as error:
+                self._seal(row.id, error)
+        return begun
 
     def resume(self) -> list[str]:
         """Take over the runs that a dead process left. Returns their ids; they go on in this process."""

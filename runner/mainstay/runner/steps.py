@@ -26,13 +26,15 @@ def rfc3339(moment: datetime) -> str:
 class Stopped(Exception):
     """A step did not go well; the host's work goes another way from here. Raised again by every replay."""
 
-    def __init__(self, step: str, verdict: Verdict, reason: str, kind: str) -> None:
+    def __init__(self, step: str, verdict: Verdict, reason: str, kind: str, silent: float = 0.0) -> None:
         super().__init__(reason)
         self.step = step
         self.verdict = verdict
         self.reason = reason
         self.kind = kind
         """unreachable, refused, contact-lost, failed."""
+        self.silent = silent
+        """With contact-lost: seconds since the host was last heard of."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,12 @@ class StepIO:
     verdict: Verdict = Verdict.SUCCEEDED
     notes: list[str] = field(default_factory=list)
     """For the host's part; kept with the step's checkpoint, so that a restart does not lose them."""
+    silent: float = 0.0
+    """Seconds since the host was last heard of, where it is given up."""
+
+
+class GaveUp(ContactLost):
+    """No contact for as long as the plan says: the host is called unknown. Not tried again in the same step."""
 
 
 class HostFailed(MainstayError):
@@ -90,7 +98,7 @@ class Recorder:
         self.notes += result["notes"]
         self.listener.step_finished(self.run, self.host, step)
         if result["kind"]:
-            raise Stopped(name, step.verdict, step.detail, result["kind"])
+            raise Stopped(name, step.verdict, step.detail, result["kind"], result["silent"])
         return result["value"]
 
     def _live(self, name: str, work: Callable[[StepIO], Any]) -> Json:
@@ -114,7 +122,7 @@ class Recorder:
         detail, notes = redact(detail), [redact(note) for note in io.notes]
         finished = rfc3339(self.clock.now())
         step = Step(name=name, verdict=verdict, started_at=started, finished_at=finished, detail=detail, output=output)
-        return {"step": step.to_json(), "kind": kind, "value": value, "notes": notes}
+        return {"step": step.to_json(), "kind": kind, "value": value, "notes": notes, "silent": io.silent}
 
 
 def survey_step(verdict: Verdict, detail: str, finished_at: str, seconds: float) -> Step:

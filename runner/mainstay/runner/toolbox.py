@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mainstay.inventory.host import Host
 from mainstay.runner.artifacts.contract import Artifacts
+from mainstay.runner.hands import Hands
 from mainstay.runner.ledger.contract import Ledger
 from mainstay.runner.operation import Operation
 from mainstay.runner.ports import AlwaysOpen, Clock, Gate, Listener, Quiet, SystemClock
@@ -15,6 +16,12 @@ from mainstay.runner.request import RunRequest
 from mainstay.runner.shell.contract import Shells
 from mainstay.runner.state.contract import State
 from mainstay.runner.upkeep import Upkeep
+
+class Leaving(BaseException):
+    """This process is to end: who only waits leaves its step as it is, and the next process waits again.
+
+    No Exception, so that it can't be taken for a step's own failure and kept as its result."""
+
 
 OperationFactory = Callable[[RunRequest], Operation]  # type: ignore[type-arg]  # C and U are each operation's own
 
@@ -37,8 +44,20 @@ class Toolbox:
     monotonic: Callable[[], float] = time.monotonic
     captures_max_size: int = 20 * 2**30
     """Bytes that captured packages may take, beside those that a way back needs."""
-    patience: float = 120.0
-    """Seconds without contact to a host that works for us, after which it is called unknown."""
+    keep_engine: float = 30 * 86400.0
+    """Seconds that the engine keeps the checkpoints of a run which has ended."""
+    site_name: str = ""
+    """Of the site folder that this process works from; empty where nobody is to compare it."""
+
+    hands: Hands = field(default_factory=Hands)
+    able: Callable[[RunRequest, Host], str] = lambda request, host: ""
+    """Why this process must not begin with the host (a secret or a pin that its machine lacks); empty where it may."""
+    rest: Callable[[float], None] | None = None
+    """In the place of `sleep` where nothing is in hand: may raise Leaving."""
+
+    def doze(self, seconds: float) -> None:
+        """Sleep while waiting for what is to begin. Raises Leaving where the process is to end meanwhile."""
+        (self.rest or self.sleep)(seconds)
 
     def operation(self, request: RunRequest) -> Operation:  # type: ignore[type-arg]  # see OperationFactory
         return self.operations[request.kind](request)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
 
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
@@ -14,12 +16,60 @@ from mainstay.runner.operation import Forecast, HostWork, Operation
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.shell import hostlock
-from mainstay.runner.shell.contract import ContactLost, Fence, FenceRefused, HostKeyRefused, Shell, Unreachable
-from mainstay.runner.steps import Recorder, StepIO
+from mainstay.runner.shell.contract import (
+    ContactLost,
+    Fence,
+    FenceRefused,
+    HostKeyRefused,
+    Shell,
+    ShellError,
+    Unreachable,
+)
+from mainstay.runner.steps import GaveUp, Recorder, StepIO, Stopped, rfc3339
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.verdict import Verdict
 
 T = TypeVar("T")
+
+Phase = Literal["prepare", "before", "change", "back", "finish", "undo"]
+"""How far a host's work has come: what has to be done with it when it was lost depends on it."""
+
+RETRY = 1.0
+"""Seconds between two tries to reach a host in hand."""
+
+NOTICED = 30.0
+"""Seconds after which a dead connection is noticed at the latest: a long command that breaks was silent for no longer."""
+
+
+class Silence:
+    """How long a host in hand has not been heard of. Made at the last contact."""
+
+    def __init__(self, track: Track, io: StepIO) -> None:
+        self._track, self._io = track, io
+        self._last = track.tools.monotonic()
+        self._first = True
+
+    def over(self) -> float:
+        """It was heard of just now. Returns how many seconds it had been silent for; 0 where no try had failed."""
+        now = self._track.tools.monotonic()
+        silent = 0.0 if self._first else now - self._last
+        self._last, self._first = now, True
+        return silent
+
+    def bear(self, error: ShellError) -> None:
+        """There was no answer: say so and wait a little. Raises GaveUp after `lost_after` seconds without one."""
+        tools, lost_after = self._track.tools, self._track.request.careful.lost_after
+        now = tools.monotonic()
+        if self._first:
+            self._last = max(self._last, now - NOTICED)
+        silent = now - self._last
+        if silent > lost_after and not self._first:
+            self._io.silent = silent
+            raise GaveUp(self._track.host.name, f"no contact for {silent:.0f} s ({error.plain})") from error
+        self._io.progress(f"no contact for {silent:.0f} s: {error.plain}")
+        if not self._first:
+            tools.sleep(RETRY)
+        self._first = False  # a connection that only broke is there again at once
 
 
 @dataclass(slots=True)
@@ -42,6 +92,8 @@ class Track:
     facts: Facts = field(default_factory=Facts)
     change: Value | None = None
     undo: Value | None = None
+    back: Json | None = None
+    """The change that goes back, staged."""
     before: Json = field(default_factory=dict)
     after: Json = field(default_factory=dict)
     log_mark: str = ""
@@ -49,6 +101,31 @@ class Track:
     """The host's lock is ours (as far as the checkpoints tell)."""
     updaters_fenced: bool = False
     drained: bool = False
+    phase: Phase = "prepare"
+    why: str = ""
+    """Why it is taken back, with phase `back`."""
+    ended: tuple[Verdict, str] | None = None
+    """Verdict and reason, once they are known: what follows only puts the host back into service and gives it back."""
+    limit: float | None = None
+    """Seconds that a job is watched for; None: the plan's `apply_timeout`."""
+    boot: str = ""
+    """Id of the boot that it is in, as far as known. Another one that this run has not asked for is a concern."""
+    need: Json = field(default_factory=dict)
+    """What `reboot.need` found."""
+    cut: bool = False
+    """The job that makes the change did not end by itself: only the host can tell what it did."""
+    rebooted: bool = False
+    """The host went down in the middle of the job."""
+    again: bool = False
+    """What is left of the change is made in a second job."""
+    lost: str = ""
+    """The step in which contact was lost and not found again."""
+    fault: str = ""
+    """Our own fault that broke the work off instead."""
+    carried: Json | None = None
+    """What reconciling a lost host goes on from."""
+    lost_since: str = ""
+    """When the host was last heard of, RFC 3339 UTC."""
     _shell: Shell | None = None
     _fence: Fence | None = None
 
@@ -62,7 +139,7 @@ class Track:
         """The host's work with the fence of this process: one that goes on after another claims the host anew, with a
         higher number, so that the other can change nothing any more."""
         if self._fence is None:
-            self._fence = self._claim()
+            self._fence = self.patiently(io, self._claim) if self.held else self._claim()
         return HostWork(
             run=self.request.id,
             host=self.host,
@@ -73,6 +150,7 @@ class Track:
             output=io.output,
             progress=io.progress,
             notes=io.notes,
+            begun=self.recorder.touched,
         )
 
     def _claim(self) -> Fence:
@@ -97,19 +175,44 @@ class Track:
 
     def step(self, name: str, work: Callable[[StepIO], Any]) -> Any:
         """One checkpoint; see Recorder. Raises Stopped."""
-        return self.recorder(name, work)
+        try:
+            return self.recorder(name, work)
+        except Stopped as stop:
+            if stop.kind == "contact-lost":
+                said = datetime.fromisoformat(self.recorder.steps[-1].finished_at)
+                self.lose(name, said - timedelta(seconds=stop.silent))
+            raise
+
+    def lose(self, step: str, since: datetime, fault: str = "") -> None:
+        """The host's work is broken off in this step. since: when it was last heard of. fault: one of ours, where that was
+        the reason; otherwise contact was lost."""
+        if self.carried is None:
+            self.lost, self.lost_since, self.fault = step, rfc3339(since), fault
+            # As it is now: what is said from here on, of a host that nobody can ask, may be mended later.
+            self.carried = carry(self)
+
+    def patient_step(self, name: str, work: Callable[[StepIO], Any]) -> Any:
+        """A step that may be done again as a whole when contact was lost in it; see patiently."""
+        return self.step(name, lambda io: self.patiently(io, lambda: work(io)))
 
     def patiently(self, io: StepIO, attempt: Callable[[], T]) -> T:
-        """Again after contact was lost, for `patience` seconds: only for what may be asked or done twice."""
-        started = self.tools.monotonic()
+        """Again after contact was lost, for `lost_after` seconds: only for what may be asked or done twice. Raises GaveUp."""
+        silence = Silence(self, io)
         while True:
             try:
                 return attempt()
             except (Unreachable, ContactLost) as error:
-                if isinstance(error, HostKeyRefused) or self.tools.monotonic() - started > self.tools.patience:
+                if isinstance(error, (HostKeyRefused, GaveUp)):
                     raise
-                io.progress("no contact, trying again")
-                self.tools.sleep(1.0)
+                silence.bear(error)
+
+    def booted(self, boot_id: str, when: str = "while this run worked on it") -> bool:
+        """The host is in this boot. Returns whether it has rebooted without being asked, which is a concern."""
+        unexpected = bool(self.boot and boot_id and boot_id != self.boot)
+        self.boot = boot_id or self.boot
+        if unexpected:
+            self.concerns.append(f"the host rebooted by itself {when}")
+        return unexpected
 
     def job(self, step: str) -> str:
         """A unit's name: unique per run, host and step."""
@@ -133,5 +236,43 @@ class Track:
         )
 
     def close(self) -> None:
+        self.tools.hands.give_back(self.recorder.context.id)
         if self._shell is not None:
             self._shell.close()
+
+
+_CARRIED = (
+    *("before", "after", "log_mark", "held", "updaters_fenced", "drained", "phase", "why", "back", "boot", "need"),
+    *("cut", "rebooted", "again", "measures", "concerns"),
+)
+
+
+def carry(track: Track) -> Json:
+    """All that another workflow needs to go on with a host where this one lost it. Plain JSON."""
+    found = {name: getattr(track, name) for name in _CARRIED}
+    copied: Json = json.loads(json.dumps(found))
+    return {
+        **copied,
+        "facts": track.facts.to_json(),
+        "change": track.change.to_json() if track.change is not None else None,
+        "undo": track.undo.to_json() if track.undo is not None else None,
+        "ended": [track.ended[0].value, track.ended[1]] if track.ended else None,
+        "step": track.lost,
+        "since": track.lost_since,
+        "fault": track.fault,
+        "notes": list(track.recorder.notes),
+        "touched": track.recorder.touched,
+        "sent": track.recorder.sent,
+    }
+
+
+def take_up(track: Track, carried: Json) -> None:
+    """The other end of carry: the track is then as it was when contact was lost."""
+    for name in _CARRIED:
+        setattr(track, name, carried[name])
+    operation, recorder = track.operation, track.recorder
+    track.facts = Facts.from_json(carried["facts"])
+    track.change = operation.read_change(carried["change"]) if carried["change"] else None
+    track.undo = operation.read_undo(carried["undo"]) if carried["undo"] else None
+    track.ended = (Verdict(carried["ended"][0]), carried["ended"][1]) if carried["ended"] else None
+    recorder.notes, recorder.touched, recorder.sent = list(carried["notes"]), carried["touched"], carried["sent"]

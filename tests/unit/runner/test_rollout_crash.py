@@ -225,3 +225,34 @@ def test_killed_at_random_moments_a_run_comes_to_the_same_end(seed: int) -> None
             word: well.log.count(word) for word in ("apply", "back", "reboot")
         }, f"{name} {machine.log}"
         assert (machine.there.lock.run, machine.fenced) == (well.there.lock.run, well.fenced), name
+
+
+@pytest.mark.parametrize("power_cut", [False, True])
+def test_a_lost_host_is_reconciled_once_whichever_checkpoint_it_dies_at(power_cut: bool) -> None:
+    """w2 is lost in mid-change and comes back only at the end of the run; with a power cut it is completed then."""
+
+    def lost() -> World:
+        world = World("w1 w2 w3", waves=[1, "100%"], parallel=2, budget=1, before=[{"command": "drain"}])
+        world["w2"].away, world["w2"].power_cut = 300, power_cut
+        world["w2"].takes = 2 if power_cut else 0
+        world.while_asleep = lambda: world["w2"].there.time.advance(1)
+        return world
+
+    well = {"w1": "succeeded", "w2": "degraded" if power_cut else "succeeded", "w3": "succeeded"}
+    whole = lost()
+    assert verdicts(whole.run()) == well
+    for number in range(1, whole.store.checkpoints + 1):
+        for when in ("before", "after"):
+            world = lost()
+            request = world.request()
+            runs = world.runs(crash=(number, when))
+            runs.submit(request)
+            with pytest.raises(Crash):
+                runs.start(request.id)
+            sealed = go_on(world, runs, request.id)
+            where = f"crash {when} checkpoint {number} of {whole.store.checkpoints}"
+            assert verdicts(sealed) == well, where
+            for name, machine in world.machines.items():
+                assert machine.log.count("apply") == 1, f"{where}: {name} {machine.log}"
+                assert machine.there.lock.run == "", f"{where}: {name}"
+            assert len(list(world.ledger.entries())) == 1 and world.ledger.verify() == [], where

@@ -43,7 +43,9 @@ def test_a_host_that_goes_away_once_it_is_locked_is_unknown() -> None:
 def test_a_fence_that_may_be_there_is_taken_away() -> None:
     world = World("w1", other_updaters="fence")
     world["w1"].wrong = {"fence-lost"}
-    assert verdicts(world.run()) == {"w1": "unknown"}
+    record = world.run()
+    assert verdicts(record) == {"w1": "refused"}
+    assert "contact was lost in fence-updaters; nothing had been changed" in reason(record, "w1")
     assert not world["w1"].fenced and world["w1"].there.lock.run == ""
 
 

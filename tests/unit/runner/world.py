@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mainstay.inventory.errors import Refused
@@ -29,13 +30,24 @@ from mainstay.runner.upkeep import Judgement, RebootNeed, Restarted, Wellness
 
 
 @dataclass
+class Guest(FakeHost):
+    """A fake host that tells when a job has been launched on it."""
+
+    launched: Callable[[Job], object] = lambda job: None
+
+    def start(self, job: Job) -> None:
+        super().start(job)
+        self.launched(job)
+
+
+@dataclass
 class Machine:
     """One host's insides. `wrong`: what shall go wrong, once each: apply, verify, health, before, after, prepare,
     prepare-lost, fence-lost, baseline, capture, reboot, undo.apply, stale, release; health breaks with the
     new version and mends with the old."""
 
     name: str
-    there: FakeHost
+    there: Guest
     installed: dict[str, str]
     offers: dict[str, str]
     wrong: set[str] = field(default_factory=set)
@@ -51,6 +63,12 @@ class Machine:
     """Seconds of the fake host's own time that a change takes."""
     meanwhile: Callable[[], object] = lambda: None
     """Happens as a change is made."""
+    away: float = 0.0
+    """Seconds for which it can't be reached, from when a change was first launched on it."""
+    power_cut: bool = False
+    """It is switched off meanwhile: a job in its midst is cut short, and it is in another boot when it is back."""
+    broken: list[str] = field(default_factory=list)
+    """What the package manager finds and repairs when it is asked next."""
 
 
 class Moves(Value):
@@ -99,7 +117,8 @@ class ScriptedOperation:
         if "prepare-lost" in machine.wrong:
             machine.there.unreachable = "timed out"
             machine.there.reach()
-        return []
+        found, machine.broken = machine.broken, []
+        return found
 
     def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> Moves:
         change = Moves.from_json(forecast.change)
@@ -272,8 +291,9 @@ class World:
     def __init__(self, names: str, **plan: Any) -> None:
         self.machines: dict[str, Machine] = {}
         for name in names.split():
-            there = FakeHost(name)
+            there = Guest(name)
             self.machines[name] = Machine(name, there, {"openssl": "1", "perl": "1"}, {"openssl": "2", "perl": "2"})
+            there.launched = partial(self._launched, self.machines[name])
         self.plan = PatchPlan.model_validate({"name": "patch-web", "targets": "all", **plan})
         self.clock = FakeClock()
         self.shells = FakeShells(machine.there for machine in self.machines.values())
@@ -282,10 +302,13 @@ class World:
         self.artifacts = MemoryArtifacts()
         self.store = MemoryStore()
         self.gate: Gate = AlwaysOpen()
+        self.upkeep = CalmUpkeep(self)
         self.told: list[str] = []
         self.hosts = {name: self.machines[name].there.host() for name in self.machines}
         self.slept: list[float] = []
         self.while_asleep: Callable[[], None] = lambda: None
+        self.back_at: dict[str, float] = {}
+        """host → when it can be reached again, seconds of the clock."""
 
     def __getitem__(self, name: str) -> Machine:
         return self.machines[name]
@@ -297,7 +320,7 @@ class World:
             ledger=self.ledger,
             artifacts=self.artifacts,
             shells=self.shells,
-            upkeep=CalmUpkeep(self),
+            upkeep=self.upkeep,
             operations={
                 "patch": lambda request: ScriptedOperation(self),
                 "rollback": lambda request: ScriptedOperation(self, request.operation["undo"], "rollback"),
@@ -315,8 +338,28 @@ class World:
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.clock.advance(seconds)
+        self.pass_time(seconds)
         self.while_asleep()
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        for name, at in self.back_at.items():
+            if self.clock.now().timestamp() >= at:
+                self.machines[name].there.unreachable = ""
+
+    def _launched(self, machine: Machine, job: Job) -> None:
+        if not machine.away or machine.name in self.back_at:
+            return
+        self.leave(machine, machine.away)
+        if machine.power_cut:
+            machine.boots += 1
+            machine.there.reboot()
+            machine.there.time.advance(machine.takes)
+
+    def leave(self, machine: Machine, seconds: float) -> None:
+        """It can't be reached for so long."""
+        machine.there.unreachable = "timed out"
+        self.back_at[machine.name] = self.clock.now().timestamp() + seconds
 
     def request(self, **more: Any) -> RunRequest:
         asking = Asking(requested_by="anna", asked_at="2026-01-01T00:00:00.000Z", site_name="acme")

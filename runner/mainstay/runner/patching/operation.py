@@ -70,8 +70,9 @@ class PatchOperation:
             found = self.manager.repair(work)
         except Broken as broken:
             found = [broken.message]
-        # Once for each run and host: the way back of a run must not hang on a mirror that has died since.
-        if (work.run, work.host.name) not in self._fresh:
+        # Once for each run and host: the way back of a run must not hang on a mirror that has died since, in whichever
+        # process it goes on.
+        if not work.begun and (work.run, work.host.name) not in self._fresh:
             self.manager.refresh(work, wait)
             self._fresh.add((work.run, work.host.name))
         return found

@@ -9,20 +9,28 @@ from functools import partial
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.operation import Outcome
+from mainstay.runner.phases.following import follow
 from mainstay.runner.plan import Hook
-from mainstay.runner.shell.contract import ContactLost, JobState, JobStatus, ShellError
+from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import HostFailed, StepIO
 from mainstay.runner.track import Track
 
-POLL_FIRST, POLL_LATER = 0.2, 1.0
-"""Seconds between two looks at a detached job: short work is seen soon, long work is not asked all the time."""
+ORDER = (
+    *("apply.launch", "apply", "repair", "apply-again.launch", "apply-again", "verify", "restart"),
+    *("reboot.need", "reboot.launch", "reboot", "stale", "health"),
+)
+"""The steps of a change as they follow one another; which of them there are is decided on the way."""
+
+CUT_SHORT = "the job was killed or the host went down in the middle; what it did was found by looking"
 
 
-def hooks(track: Track, name: str, listed: Sequence[Hook]) -> None:
-    """Run the hooks one after the other, each a step. Raises Stopped at the first that fails."""
-    for number, hook in enumerate(listed, 1):
-        step = name if len(listed) == 1 else f"{name}.{number}"
-        track.step(step, partial(_hook, track, hook, track.job(step)))
+def hooks(track: Track, name: str, listed: Sequence[Hook], start: str = "") -> None:
+    """Run the hooks one after the other, each a step. Raises Stopped at the first that fails. One on a host is found
+    again by its name, however often its step is begun. start: the step to go on with."""
+    steps = [name if len(listed) == 1 else f"{name}.{number}" for number in range(1, len(listed) + 1)]
+    first = steps.index(start) if start in steps else 0
+    for step, hook in list(zip(steps, listed, strict=True))[first:]:
+        track.patient_step(step, partial(_hook, track, hook, track.job(step)))
 
 
 def _hook(track: Track, hook: Hook, job: str, io: StepIO) -> None:
@@ -34,95 +42,101 @@ def _hook(track: Track, hook: Hook, job: str, io: StepIO) -> None:
         raise HostFailed(outcome.detail)
 
 
-def make(track: Track, change: Value, prefix: str = "") -> None:
-    """Make the change and prove it. Raises Stopped."""
+def make(track: Track, change: Value, prefix: str = "", start: str = "") -> None:
+    """Make the change and prove it. start: the step (of ORDER) to go on with, where contact was lost in it; what comes
+    before it was done. Raises Stopped."""
     plan = track.request.careful
-    track.step(f"{prefix}apply.launch", lambda io: _launch(track, io, change, prefix))
-    lost = track.step(f"{prefix}apply", lambda io: _collect(track, io, change, prefix))
-    track.step(f"{prefix}verify", lambda io: _verify(track, io, change, lost))
-    stale: list[str] = []
-    if plan.restart == "affected":
-        restarted = track.step(f"{prefix}restart", lambda io: _restart(track, io))
-        stale = restarted["stale"]
-    need = track.step(f"{prefix}reboot.need", lambda io: _reboot_need(track, io))
+    first = ORDER.index(start) if start else 0
+
+    def due(step: str) -> bool:
+        return ORDER.index(step) >= first
+
+    if due("apply"):
+        _apply(track, change, prefix, "apply", launch=due("apply.launch"))
+    if due("apply-again") and track.cut:
+        _complete(track, change, prefix, start)
+    if due("verify"):
+        track.step(f"{prefix}verify", lambda io: _verify(track, io, change))
+    if due("restart") and plan.restart == "affected":
+        track.measures["stale"] = track.step(f"{prefix}restart", lambda io: _restart(track, io))["stale"]
+    if due("reboot.need"):
+        track.need = track.step(f"{prefix}reboot.need", lambda io: _reboot_need(track, io))
+        track.booted(track.need["boot_id"])
+    need = track.need
     reboots = plan.reboot == "always" or (plan.reboot == "when-needed" and need["needed"])
-    if reboots:
-        _reboot(track, prefix, need["boot_id"])
-        stale = []
-    elif need["needed"]:
+    if reboots and due("reboot"):
+        _reboot(track, prefix, launch=due("reboot.launch"))
+    elif need["needed"] and not reboots:
         track.measures["reboot_pending"] = need["reasons"]
-    elif need["needed"] is None:
+    elif need["needed"] is None and not reboots:
         track.recorder.notes.append("whether a reboot is needed can't be known: " + "; ".join(need["reasons"]))
-    if plan.restart == "none" and not reboots:
-        stale = track.step(f"{prefix}stale", lambda io: _still_old(track, io))
+    if due("stale") and plan.restart == "none" and not reboots:
+        track.measures["stale"] = track.step(f"{prefix}stale", lambda io: _still_old(track, io))
     track.step(f"{prefix}health", lambda io: health(track, io))
-    track.measures["stale"] = stale
+    track.measures.setdefault("stale", [])
 
 
-def _launch(track: Track, io: StepIO, change: Value, prefix: str) -> None:
+def _apply(track: Track, change: Value, prefix: str, name: str, *, launch: bool) -> None:
+    if launch:
+        track.step(f"{prefix}{name}.launch", lambda io: _launch(track, io, change, f"{prefix}{name}"))
+    ended = track.step(f"{prefix}{name}", lambda io: _collect(track, io, change, f"{prefix}{name}"))
+    track.cut = ended["cut"]
+    track.rebooted = track.booted(ended["boot_id"], "in the middle of the change") if track.cut else False
+    if track.cut and not track.rebooted:
+        track.concerns.append("the job that made the change was killed on the host")
+
+
+def _complete(track: Track, change: Value, prefix: str, start: str) -> None:
+    """After a job that was cut short: mend the package manager and, where the host went down under it, bring what is left
+    of the very same set to its end."""
+    first = ORDER.index(start) if start else 0
+    if first <= ORDER.index("repair"):
+        found = track.step(f"{prefix}repair", lambda io: _repair(track, io, change))
+        track.concerns += found["repaired"]
+        track.again = bool(found["left"]) and track.rebooted
+    if track.again:
+        _apply(track, change, prefix, "apply-again", launch=first <= ORDER.index("apply-again.launch"))
+
+
+def _launch(track: Track, io: StepIO, change: Value, step: str) -> None:
     work = track.work(io)
-    name = track.job(f"{prefix}apply")
+    name = track.job(step)
     job = track.operation.apply(work, change, name)
     track.patiently(io, lambda: track.shell.launch(job, work.fence))
     io.detail = name
 
 
-def _collect(track: Track, io: StepIO, change: Value, prefix: str) -> bool:
-    """Returns whether the job was lost, so that only the host itself can tell what it did."""
-    state, output = follow(track, io, track.job(f"{prefix}apply"), change)
+def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
+    """Whether the job was cut short, so that only the host itself can tell what it did; and the boot it is in then."""
+    state, output = follow(track, io, track.job(step), change)
     if state.status is JobStatus.LOST:
-        io.notes.append("the job was killed or the host went down in the middle; what it did was found by looking")
-        return True
+        io.notes.append(CUT_SHORT)
+        io.detail = "cut short"
+        return {"cut": True, "boot_id": track.patiently(io, lambda: track.tools.upkeep.probe(track.shell)).boot_id}
     outcome: Outcome = track.operation.outcome(change, state.exit, output)
     if not outcome.ok:
         raise HostFailed(outcome.detail)
     io.detail = outcome.detail
     io.notes += [f"kept its own {path}" for path in track.operation.kept(output)]
-    return outcome.unknown
+    return {"cut": False, "boot_id": ""}
 
 
-def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState, bytes]:
-    """Watch a detached job to its end, over breaks in contact. Raises ContactLost when they last too long."""
-    tools, plan = track.tools, track.request.careful
-    started = last_contact = tools.monotonic()
-    output, offset, pause = bytearray(), 0, POLL_FIRST
-    track.work(io)
-    while True:
-        try:
-            state = track.shell.poll(name, offset)
-        except ShellError:
-            # Whatever the reason: the job may be at work all the same, and how it ends is not known from here.
-            silent = tools.monotonic() - last_contact
-            if silent > tools.patience:
-                raise ContactLost(track.host.name, f"no contact for {silent:.0f} s while it works") from None
-            io.progress(f"no contact for {silent:.0f} s")
-            tools.sleep(POLL_LATER)
-            continue
-        last_contact = tools.monotonic()
-        if state.output:
-            io.output(state.output)
-            output += state.output
-            io.progress(track.operation.progress(bytes(output[-65536:]), change))
-        offset = state.offset
-        if state.status is JobStatus.ABSENT:
-            raise HostFailed(f"the host knows nothing of job {name}")
-        if state.status is not JobStatus.RUNNING:
-            return state, bytes(output)
-        if last_contact - started > plan.apply_timeout:
-            raise ContactLost(track.host.name, f"still working after {plan.apply_timeout:.0f} s; it is left alone")
-        if not state.output:
-            tools.sleep(pause)
-            pause = min(POLL_LATER, pause * 1.5)
-
-
-def _verify(track: Track, io: StepIO, change: Value, lost: bool) -> None:
+def _repair(track: Track, io: StepIO, change: Value) -> Json:
+    """Returns what was repaired, in words, and what of the change is still not as meant."""
     work = track.work(io)
-    if lost:
-        io.detail = "; ".join(track.operation.prepare(work, wait=track.request.careful.lock_wait))
+    wait = track.request.careful.lock_wait
+    repaired = track.patiently(io, lambda: track.operation.prepare(work, wait=wait))
+    left = track.patiently(io, lambda: track.operation.verify(work, change))
+    io.detail = "; ".join([*repaired, *left]) or "nothing to repair"
+    return {"repaired": list(repaired), "left": list(left)}
+
+
+def _verify(track: Track, io: StepIO, change: Value) -> None:
+    work = track.work(io)
     wrong = track.patiently(io, lambda: track.operation.verify(work, change))
     if wrong:
         raise HostFailed("not as meant: " + "; ".join(wrong))
-    io.detail = io.detail or f"{track.operation.changes(change)} as meant"
+    io.detail = f"{track.operation.changes(change)} as meant"
 
 
 def _restart(track: Track, io: StepIO) -> Json:
@@ -158,12 +172,19 @@ def _reboot_need(track: Track, io: StepIO) -> Json:
     return {"needed": needed, "reasons": reasons, "boot_id": boot_id}
 
 
-def _reboot(track: Track, prefix: str, old: str) -> None:
-    plan, name = track.request.careful, track.job(f"{prefix}reboot")
-    track.step(f"{prefix}reboot.launch", lambda io: track.tools.upkeep.reboot_start(track.work(io), name, old))
-    facts = track.step(f"{prefix}reboot", lambda io: _reboot_wait(track, io, old, plan.reboot_timeout))
+def _reboot(track: Track, prefix: str, *, launch: bool) -> None:
+    name, old, deadline = track.job(f"{prefix}reboot"), track.need["boot_id"], track.request.careful.reboot_timeout
+    if launch:
+        track.step(f"{prefix}reboot.launch", lambda io: _reboot_start(track, io, name, old))
+    facts = track.step(f"{prefix}reboot", lambda io: _reboot_wait(track, io, old, deadline))
     track.measures["reboots"] = track.measures.get("reboots", 0) + 1
-    track.measures["booted"] = facts["boot_id"]
+    track.measures["booted"] = track.boot = facts["boot_id"]
+    track.measures["stale"] = []
+
+
+def _reboot_start(track: Track, io: StepIO, name: str, old: str) -> None:
+    work = track.work(io)
+    track.patiently(io, lambda: track.tools.upkeep.reboot_start(work, name, old))
 
 
 def _reboot_wait(track: Track, io: StepIO, old: str, deadline: float) -> Json:

@@ -9,8 +9,9 @@ from mainstay.runner.steps import StepIO, Stopped
 from mainstay.runner.track import Track
 
 
-def into_service(track: Track, *, well: bool) -> None:
-    """Run the `after` hooks on a host proved well; otherwise it stays drained, and the record names it."""
+def into_service(track: Track, *, well: bool, start: str = "") -> None:
+    """Run the `after` hooks on a host proved well; otherwise it stays drained, and the record names it.
+    start: the step to go on with, where contact was lost in one of them."""
     if not track.drained:
         return
     if not well:
@@ -19,7 +20,7 @@ def into_service(track: Track, *, well: bool) -> None:
             track.recorder.notes.append("stays out of service: it is not proved well")
         return
     try:
-        hooks(track, "after", track.request.careful.after)
+        hooks(track, "after", track.request.careful.after, start)
         track.drained = False
     except Stopped as stop:
         track.measures["drained"] = True
@@ -27,8 +28,12 @@ def into_service(track: Track, *, well: bool) -> None:
 
 
 def release(track: Track) -> None:
-    """Give back what was taken. What can't be given back is named, and makes the host degraded. Never raises Stopped."""
+    """Give back what was taken. What can't be given back is named, and makes the host degraded. Never raises Stopped.
+    A host that does not answer is not asked once more: it is reconciled when it does."""
     if not track.held:
+        return
+    if track.lost:
+        track.concerns.append("the host's lock was not given back")
         return
     if track.updaters_fenced:
         try:
@@ -37,6 +42,8 @@ def release(track: Track) -> None:
                 track.concerns.append(f"other updaters are still fenced: {', '.join(left)}")
         except Stopped as stop:
             track.concerns.append(f"other updaters may still be fenced (the fence ends by itself): {stop.reason}")
+            if track.lost:
+                return
     try:
         ended = track.step("release", lambda io: _release(track, io))
     except Stopped as stop:
@@ -44,6 +51,7 @@ def release(track: Track) -> None:
         return
     if ended["after"]:
         track.after = ended["after"]
+        track.booted(ended["after"]["boot_id"], "after it was checked")
     if ended["foreign"]:
         track.measures["changed_by_others"] = ended["foreign"]
         track.concerns.append("changed by somebody else meanwhile: " + ", ".join(ended["foreign"]))

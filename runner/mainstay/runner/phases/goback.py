@@ -21,13 +21,18 @@ def may_go_back(track: Track) -> str:
     return ""
 
 
-def go_back(track: Track, why: str) -> tuple[Verdict, str]:
-    """Put the host back after its change went wrong. Returns its verdict and reason. Never raises Stopped."""
+def go_back(track: Track, why: str, start: str = "") -> tuple[Verdict, str]:
+    """Put the host back after its change went wrong. Returns its verdict and reason. Never raises Stopped.
+    start: the step to go on with, where contact was lost in it."""
     assert track.undo is not None
     back: Value = track.operation.undo(track.undo)
+    track.phase, track.why = "back", why
     try:
-        staged = track.step("undo.stage", lambda io: _stage(track, io, back))
-        make(track, track.operation.read_change(staged), prefix="undo.")
+        if not start or start == "undo.stage":
+            staged, start = track.patient_step("undo.stage", lambda io: _stage(track, io, back)), ""
+            track.back = staged
+        assert track.back is not None, "staged before anything later"
+        make(track, track.operation.read_change(track.back), prefix="undo.", start=start.removeprefix("undo."))
     except Stopped as stop:
         if stop.verdict is Verdict.UNKNOWN:
             return Verdict.UNKNOWN, f"{why}; contact lost on the way back: {stop.reason}"

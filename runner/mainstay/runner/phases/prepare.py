@@ -22,12 +22,14 @@ def admit(track: Track, total: int) -> None:
     answer = track.step("admit", lambda io: _patiently(track, io, lambda: _admission(track, total, io)))
     if answer["stop"]:
         raise NotAdmitted(Verdict(answer["verdict"]), answer["stop"])
+    track.tools.hands.hold(track.recorder.context.id)
 
 
 def admit_again(track: Track) -> None:
     """Before a host is taken back at the end of its run: it is in flight once more. It goes on where no place will ever
     become free, because leaving it as it is would be worse."""
     if not places.scopes(track.request, track.host):
+        track.tools.hands.hold(track.recorder.context.id)
         return
 
     def ask() -> Json | str:
@@ -35,6 +37,7 @@ def admit_again(track: Track) -> None:
         return {"stop": ""} if not waits or not waits[1] else waits[0]
 
     track.step("undo.admit", lambda io: _patiently(track, io, ask))
+    track.tools.hands.hold(track.recorder.context.id)
 
 
 SOON, LATE = 0.5, 2.0
@@ -48,7 +51,7 @@ def _patiently(track: Track, io: StepIO, ask: Callable[[], Json | str]) -> Json:
         if answer != told:
             io.progress(answer)
             told = answer
-        track.tools.sleep(pause)
+        track.tools.doze(pause)
         pause = min(LATE, pause * 1.5)
     return answer
 
@@ -87,6 +90,10 @@ def _admission(track: Track, total: int, io: StepIO) -> Json | str:
     if permission.answer == "refuse":
         io.verdict, io.detail = Verdict.REFUSED, permission.reason
         return {"stop": io.detail, "verdict": Verdict.REFUSED}
+    why = track.tools.able(track.request, track.host)
+    if why:
+        io.verdict, io.detail = Verdict.REFUSED, why
+        return {"stop": why, "verdict": Verdict.REFUSED}
     return _in_place(track, io)
 
 
@@ -104,13 +111,19 @@ def _in_place(track: Track, io: StepIO) -> Json | str:
 def _place(track: Track) -> tuple[str, bool] | None:
     """Take the host's places. None: they are its own. Otherwise why not, and whether that is for good."""
     state, run, wanted = track.tools.state, track.request.id, places.scopes(track.request, track.host)
+    if not track.tools.hands.take(track.recorder.context.id):
+        return "waiting for a free thread of this worker", False
     if not wanted:
         return None
     # Looked at before it is taken: whoever waits reads, and does not write.
     held = state.slots()
     scopes = places.full(held, wanted, (run, track.host.name))
+    if not scopes and state.take_slots(run, track.host.name, wanted):
+        return None
+    # Whoever waits for others keeps no thread from those that could go on.
+    track.tools.hands.give_back(track.recorder.context.id)
     if not scopes:
-        return None if state.take_slots(run, track.host.name, wanted) else ("waiting for a place", False)
+        return "waiting for a place", False
     for scope in scopes:
         if why := places.never(state, held, scope, run):
             return why, True
@@ -121,19 +134,20 @@ def prepare(track: Track) -> bool:
     """Lock, probe, preflight, resolve, stage, capture. False: there is nothing to do here. Raises Stopped."""
     plan, operation = track.request.careful, track.operation
     track.held = track.recorder.sent = track.step("lock", lambda io: _lock(track, io))
-    track.facts = Facts.from_json(track.step("probe", lambda io: _probe(track, io)))
-    track.log_mark = track.step("preflight", lambda io: _preflight(track, io))
+    track.facts = Facts.from_json(track.patient_step("probe", lambda io: _probe(track, io)))
+    track.boot = track.facts.boot_id
+    track.log_mark = track.patient_step("preflight", lambda io: _preflight(track, io))
     if plan.other_updaters == "fence":
         # Until it is known to have gone well it may be there, and is to be taken away.
         track.updaters_fenced = True
-        track.updaters_fenced = track.step("fence-updaters", lambda io: _fence_updaters(track, io))
-    resolved = track.step("resolve", lambda io: _resolve(track, io))
+        track.updaters_fenced = track.patient_step("fence-updaters", lambda io: _fence_updaters(track, io))
+    resolved = track.patient_step("resolve", lambda io: _resolve(track, io))
     track.change = operation.read_change(resolved["change"])
     if not operation.changes(track.change):
         track.before = track.after = resolved["before"]
         return False
-    track.change = operation.read_change(track.step("stage", lambda io: _stage(track, io)))
-    captured = track.step("capture", lambda io: _capture(track, io))
+    track.change = operation.read_change(track.patient_step("stage", lambda io: _stage(track, io)))
+    captured = track.patient_step("capture", lambda io: _capture(track, io))
     track.undo = operation.read_undo(captured["undo"])
     track.before = captured["before"]
     return True

@@ -1,0 +1,47 @@
+"""Watching a detached job to its end, over breaks in contact."""
+
+from __future__ import annotations
+
+from mainstay.inventory.value import Value
+from mainstay.runner.shell.contract import JobState, JobStatus, ShellError
+from mainstay.runner.steps import GaveUp, HostFailed, StepIO
+from mainstay.runner.track import Silence, Track
+
+POLL_FIRST, POLL_LATER = 0.2, 1.0
+"""Seconds between two looks at a detached job: short work is seen soon, long work is not asked all the time."""
+
+WORTH_SAYING = 10.0
+"""Seconds of silence, in the middle of the work, that the record names."""
+
+
+def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState, bytes]:
+    """Returns the job's end and all that it printed. Raises GaveUp after `lost_after` seconds without contact, or where it
+    still works after `apply_timeout`; HostFailed where the host knows nothing of it."""
+    tools = track.tools
+    limit = track.request.careful.apply_timeout if track.limit is None else track.limit
+    track.work(io)
+    started, silence = tools.monotonic(), Silence(track, io)
+    output, offset, pause = bytearray(), 0, POLL_FIRST
+    while True:
+        try:
+            state = track.shell.poll(name, offset)
+        except ShellError as error:
+            # Whatever the reason: the job may be at work all the same, and how it ends is not known from here.
+            silence.bear(error)
+            continue
+        if (silent := silence.over()) > WORTH_SAYING:
+            io.notes.append(f"no contact for {silent:.0f} s while it worked")
+        if state.output:
+            io.output(state.output)
+            output += state.output
+            io.progress(track.operation.progress(bytes(output[-65536:]), change))
+        offset = state.offset
+        if state.status is JobStatus.ABSENT:
+            raise HostFailed(f"the host knows nothing of job {name}")
+        if state.status is not JobStatus.RUNNING:
+            return state, bytes(output)
+        if tools.monotonic() - started > limit:
+            raise GaveUp(track.host.name, f"still working after {limit:.0f} s; it is left alone")
+        if not state.output:
+            tools.sleep(pause)
+            pause = min(POLL_LATER, pause * 1.5)

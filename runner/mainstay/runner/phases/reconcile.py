@@ -1,0 +1,75 @@
+"""The look at a host that was lost and answers again: what boot it is in, how its job is, what the package manager needs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from mainstay.inventory.errors import Refused
+from mainstay.inventory.value import Json
+from mainstay.runner.shell.contract import JobStatus
+from mainstay.runner.steps import StepIO
+from mainstay.runner.track import Track
+
+_JOBS = ("apply", "apply-again")
+
+
+def look(track: Track, lost: Json) -> Json:
+    """One step, `reconcile`: the host is claimed anew, with a higher number, and asked. What is not as it was left is a
+    concern; that contact was lost is a note. lost: as carried. Returns {boot_id, job: status or None}. Raises Stopped."""
+    careful = track.request.careful
+    track.limit = min(careful.apply_timeout, max(careful.reconcile_for, careful.lost_after))
+    found: Json = track.step("reconcile", lambda io: _look(track, io, lost))
+    track.held = track.recorder.sent = True
+    # One that was to reboot is meant to be in another boot, and what a job was cut short by is found with its end.
+    meant = lost["step"].removeprefix("undo.") in ("reboot.launch", "reboot")
+    if not meant and found["job"] != JobStatus.LOST:
+        track.booted(found["boot_id"], f"while there was no contact to it (in {lost['step']})")
+    track.concerns += found["repaired"]
+    return found
+
+
+def _look(track: Track, io: StepIO, lost: Json) -> Json:
+    work = track.work(io)
+    boot = track.patiently(io, lambda: track.tools.upkeep.probe(track.shell)).boot_id
+    job = _job(track, io, lost["step"])
+    repaired: list[str] = []
+    # While the job is at work, what looks half done is not; what it left is mended after its end.
+    if job not in (JobStatus.RUNNING, JobStatus.LOST):
+        try:
+            repaired = track.patiently(io, lambda: track.operation.prepare(work, wait=track.request.careful.lock_wait))
+        except Refused as no:
+            io.notes.append(f"the package manager could not be looked at: {no.message}")
+    silent = (track.tools.clock.now() - datetime.fromisoformat(lost["since"])).total_seconds()
+    same = "the same boot" if boot == track.boot else "another boot"
+    words = [same, *([f"its job: {_IN_WORDS[job]}"] if job else []), *repaired]
+    io.detail = f"answers again; {'; '.join(words)}"
+    told = lost["fault"] or f"contact lost for {spell(silent)} in {lost['step']}"
+    io.notes.append(f"{told}; reconciled: {'; '.join(words)}")
+    return {"boot_id": boot, "job": job, "repaired": repaired}
+
+
+def _job(track: Track, io: StepIO, step: str) -> JobStatus | None:
+    """How the job of that step is; None where the step has none that is followed."""
+    name = step.removesuffix(".launch")
+    if name.removeprefix("undo.") not in _JOBS:
+        return None
+    return track.patiently(io, lambda: track.shell.poll(track.job(name))).status
+
+
+_IN_WORDS = {
+    JobStatus.RUNNING: "still at work",
+    JobStatus.EXITED: "had ended by itself",
+    JobStatus.LOST: "was cut short",
+    JobStatus.ABSENT: "had not begun",
+}
+
+
+def spell(seconds: float) -> str:
+    """`3 min 20 s`, `2 h 5 min`, `12 s`."""
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    if minutes:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{rest} s"

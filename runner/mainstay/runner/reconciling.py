@@ -1,0 +1,142 @@
+"""Hosts that contact was lost to, as the rollout sees them: asked again at each gate and at the end of the run, and gone on
+with where they were lost. Until then they are `unknown`, and the budget counts them as failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.host import Host
+from mainstay.inventory.value import Json
+from mainstay.runner.engine.contract import Context
+from mainstay.runner.phases.reconcile import spell
+from mainstay.runner.request import RunRequest
+from mainstay.runner.shell import hostlock
+from mainstay.runner.toolbox import Toolbox
+from mainstay.runner.wire import get_json, put_json
+
+RECONCILE_WORKFLOW = "reconcile"
+
+SOON, LATE = 1.0, 15.0
+"""Seconds between two rounds of asking: at first, and after a while."""
+AT_ONCE = 20
+"""Hosts that are asked at the same time."""
+
+
+@dataclass(slots=True)
+class Lost:
+    """results: host → what its last workflow returned, the rollout's own; those with `lost` in them are asked. arguments:
+    host → what its workflow was started with."""
+
+    tools: Toolbox
+    context: Context
+    request: RunRequest
+    results: dict[str, Json]
+    arguments: Mapping[str, Json]
+
+    def names(self) -> list[str]:
+        return sorted(name for name, result in self.results.items() if result.get("lost"))
+
+    def ask_again(self, label: str, seconds: float = 0.0) -> list[str]:
+        """Ask once and, for so many seconds more, whoever has not answered; go on with those that do. Returns the names of
+        those that were reconciled. Asking ends early where the run is cancelled."""
+        asked = self.names()
+        if not asked:
+            return []
+        until = self.context.now() + timedelta(seconds=seconds)
+        turn = 0
+        while names := self.names():
+            found = self.context.step(f"{label}.ask-{turn + 1}", partial(self._answers, names, until, turn))
+            turn += 1
+            if not found["answer"]:
+                break
+            self._go_on(found["answer"])
+        return [name for name in asked if not self.results[name].get("lost")]
+
+    def give_up(self) -> None:
+        """Say of those that are still unknown for how long they were asked."""
+        if names := self.names():
+            told = self.context.step("unreconciled", lambda: self._told(names))
+            for name, part in told.items():
+                self.results[name] = {**self.results[name], "part": part}
+
+    def _go_on(self, names: Sequence[str]) -> None:
+        run = self.request.id
+        handles = {}
+        for name in names:
+            tries = self.results[name].get("tries", 0) + 1
+            argument = {**self.arguments[name], "done": self.results[name]}
+            handles[name] = (
+                tries,
+                self.context.enqueue(
+                    RECONCILE_WORKFLOW,
+                    f"{run}/{name}/reconcile-{tries}",
+                    argument,
+                    queue=run,
+                    parallel=self.request.careful.parallel,
+                ),
+            )
+        for name, (tries, handle) in handles.items():
+            before = self.results[name]
+            after = handle.result()
+            self.results[name] = {**before, **after, "change": after["change"] or before["change"], "tries": tries}
+
+    def _answers(self, names: Sequence[str], until: datetime, turn: int) -> Json:
+        """Those that answer; nobody once the time is over, or the run is cancelled. turn: how often some answered before,
+        and were lost again."""
+        tools, pause = self.tools, min(LATE, SOON * 1.5**turn)
+        if turn:
+            if tools.clock.now() >= until:
+                return {"answer": []}
+            tools.sleep(pause)
+        while True:
+            hosts = [self.request.host(name) for name in names]
+            with ThreadPoolExecutor(min(AT_ONCE, len(hosts)), thread_name_prefix="reconcile") as pool:
+                silent = dict(zip(names, pool.map(self._silent, hosts), strict=True))
+            answer = [name for name, why in silent.items() if not why]
+            row = tools.state.run(self.request.id)
+            cancelled = row is not None and row.wish == "cancel"
+            left = (until - tools.clock.now()).total_seconds()
+            if answer or cancelled or left <= 0:
+                return {"answer": answer}
+            for name in names:
+                line = f"does not answer; asked for {spell(left)} more: {silent[name]}"
+                tools.listener.step_progress(self.request.id, name, "contact lost", line)
+            tools.sleep(min(pause, left))
+            pause = min(LATE, pause * 1.5)
+
+    def _silent(self, host: Host) -> str:
+        """Why the host can't be gone on with now; empty where it answers."""
+        shell = self.tools.shells.open(host, write=False)
+        try:
+            hostlock.read(shell)
+        except MainstayError as error:
+            return getattr(error, "plain", error.message)
+        finally:
+            shell.close()
+        return ""
+
+    def _told(self, names: Sequence[str]) -> Json:
+        told = {}
+        for name in names:
+            part = get_json(self.tools.artifacts, self.results[name]["part"])
+            since = get_json(self.tools.artifacts, self.results[name]["lost"])["since"]
+            silent = (self.tools.clock.now() - datetime.fromisoformat(since)).total_seconds()
+            hint = f"mainstay runs reconcile {self.request.id} asks it again"
+            part["reason"] = f"{part['reason']}; not heard of for {spell(silent)} when the run ended ({hint})"
+            told[name] = put_json(self.tools.artifacts, part)
+        return told
+
+
+def came_back(reason: str, names: Sequence[str]) -> str:
+    """Why a rollout stopped, where hosts that were unknown then have been reconciled since: it does not go on."""
+    if not reason or not names:
+        return reason
+    was = "was" if len(names) == 1 else "were"
+    return (
+        f"{reason} ({', '.join(names)} {was} unknown then and {was} reconciled later; what has stopped does not go on)"
+    )

@@ -1,0 +1,193 @@
+"""Hosts that contact is lost to: unknown until they answer, then looked at and brought to an end, and told as it was."""
+
+import pytest
+from tests.unit.runner.test_rollout import part, reason
+from tests.unit.runner.world import World, steps, verdicts
+
+from mainstay.runner.record import MaintenanceRecord
+
+WEB = {"before": {"command": "drain"}, "after": {"command": "undrain"}, "other_updaters": "fence", "budget": 1}
+
+
+def notes(record: MaintenanceRecord, host: str) -> str:
+    return " | ".join(part(record, host).measures["notes"])
+
+
+def clean(world: World) -> bool:
+    """Nothing of a run is left on any host."""
+    return all(not machine.there.lock.run and not machine.fenced for machine in world.machines.values())
+
+
+def test_a_host_that_comes_back_is_gone_on_with_where_it_was_lost() -> None:
+    world = World("w1", **WEB)
+    world["w1"].away = 200
+    record = world.run()
+    assert verdicts(record) == {"w1": "succeeded"} and record.summary.verdict == "succeeded"
+    assert record.summary.reason == "", "it was the last wave, and is well now"
+    assert steps(record, "w1")[-10:] == [
+        "apply.launch", "apply", "reconcile", "apply", "verify", "restart", "reboot.need", "health", "after",
+        "release-updaters", "release",
+    ][-10:]  # fmt: skip
+    assert world["w1"].log.count("apply") == 1 and world["w1"].log.count("drain") == 1
+    assert "contact lost for 3 min" in notes(record, "w1") and "had ended by itself" in notes(record, "w1")
+    assert clean(world)
+
+
+def test_what_is_unknown_counts_in_the_budget_until_it_is_reconciled() -> None:
+    """w2 is lost for longer than its wave takes: the rollout stops there, and stays stopped."""
+    world = World("w1 w2 w3", waves=[1, 1, 1])
+    world["w2"].away = 300
+    record = world.run()
+    assert verdicts(record) == {"w1": "succeeded", "w2": "succeeded", "w3": "cancelled"}
+    assert record.summary.reason.startswith("stopped in wave 2: 1 failed, 0 tolerated (w2 was unknown then")
+    assert "apply" not in world["w3"].log
+
+
+def test_a_host_that_answers_at_the_gate_counts_by_how_it_is() -> None:
+    world = World("w1 w2 w3 w4", waves=[1, 2, 1], parallel=1, budget=1, lost_after="30s")
+    world["w2"].away = 34
+    world["w3"].takes = 9  # while it works, w2 comes back
+    world.while_asleep = lambda: world["w3"].there.time.advance(1)
+    record = world.run()
+    assert verdicts(record) == dict.fromkeys(["w1", "w2", "w3", "w4"], "succeeded")
+    assert record.summary.reason == ""
+    assert "reconcile" in steps(record, "w2")
+    told = [line for line in world.told if line.startswith(("wave", "w2"))]
+    assert told == ["wave 1: w1", "wave 2: w2 w3", "w2 succeeded", "wave 3: w4"]
+
+
+def test_a_wave_that_was_stopped_within_does_not_go_on_though_its_lost_host_is_well_again() -> None:
+    world = World("w1 w2 w3 w4", waves=[1, 2, 1], parallel=1, lost_after="30s")
+    world["w2"].away = 34
+    request = world.request()
+    runs = world.runs()
+    runs.submit(request)
+    ask = world.state.outcomes
+
+    def outcomes(run: str):  # type: ignore[no-untyped-def]
+        found = ask(run)
+        if found.get("w2") == "unknown":
+            world.pass_time(5)
+        return found
+
+    world.state.outcomes = outcomes  # type: ignore[method-assign]  # time passes between the host's end and the gate
+    record = runs.execute(request.id)
+    assert verdicts(record) == {"w1": "succeeded", "w2": "succeeded", "w3": "cancelled", "w4": "cancelled"}
+    assert record.summary.reason == "stopped in wave 2: 1 failed, 0 tolerated"
+
+
+@pytest.mark.parametrize("on_failure", ["halt", "rollback-host"])
+def test_a_power_cut_in_mid_change_is_mended_completed_and_named(on_failure: str) -> None:
+    world = World("w1", on_failure=on_failure, **WEB)
+    machine = world["w1"]
+    machine.away, machine.power_cut, machine.takes = 200, True, 5
+    machine.broken = []
+    machine.there.launched = _and_breaks(world, machine.there.launched)
+    world.while_asleep = lambda: machine.there.time.advance(1)
+    record = world.run()
+    assert verdicts(record) == {"w1": "degraded"}
+    assert "the host rebooted by itself in the middle of the change" in reason(record, "w1")
+    assert "dpkg was interrupted (openssl); repaired" in reason(record, "w1")
+    assert machine.log.count("apply") == 1, "the first was cut short, the second completed it"
+    assert "apply-again" in steps(record, "w1") and machine.installed["openssl"] == "2"
+    assert clean(world)
+
+
+def _and_breaks(world: World, launched):  # type: ignore[no-untyped-def]
+    def breaks(job):  # type: ignore[no-untyped-def]
+        if not world.back_at:
+            world["w1"].broken = ["dpkg was interrupted (openssl); repaired with dpkg --configure -a"]
+        launched(job)
+
+    return breaks
+
+
+def test_a_reboot_between_two_looks_is_named_though_nobody_was_called_lost() -> None:
+    world = World("w1")
+    machine = world["w1"]
+    machine.away, machine.power_cut = 20, True  # the job had ended before
+    machine.takes = 0
+    record = world.run()
+    assert verdicts(record) == {"w1": "degraded"}
+    assert "the host rebooted by itself" in reason(record, "w1")
+
+
+def test_one_that_never_answers_stays_unknown_and_the_record_says_for_how_long_it_was_asked() -> None:
+    world = World("w1", reconcile_for="10m", **WEB)
+    world["w1"].away = 10_000
+    record = world.run()
+    assert verdicts(record) == {"w1": "unknown"} and record.summary.verdict == "unknown"
+    assert f"mainstay runs reconcile {record.summary.id}" in reason(record, "w1")
+    assert "not heard of for 12 min" in reason(record, "w1")
+    assert part(record, "w1").measures["drained"] is True
+    assert sum(world.slept) < 900, "it is asked for as long as the plan says, and no longer"
+
+
+def test_a_cancel_ends_the_asking() -> None:
+    world = World("w1", reconcile_for="10m")
+    world["w1"].away = 10_000
+    request = world.request()
+    runs = world.runs()
+    runs.submit(request)
+
+    def cancelled() -> None:
+        if sum(world.slept) > 200:
+            world.state.wish(request.id, "cancel", by="anna", reason="enough")
+
+    world.while_asleep = cancelled
+    record = runs.execute(request.id)
+    assert verdicts(record) == {"w1": "unknown"} and sum(world.slept) < 300
+
+
+def test_one_lost_on_its_way_back_is_brought_back_to_the_end() -> None:
+    world = World("w1", on_failure="rollback-host", after={"command": "undrain"})
+    machine = world["w1"]
+    machine.wrong = {"health"}
+    launched = machine.there.launched
+
+    def only_back(job):  # type: ignore[no-untyped-def]
+        machine.away = 300 if "undo_apply" in job.name else 0
+        launched(job)
+
+    machine.there.launched = only_back
+    record = world.run()
+    assert verdicts(record) == {"w1": "rolled-back"}
+    assert machine.installed["openssl"] == "1" and machine.log.count("back") == 1
+    assert "in undo.apply" in notes(record, "w1") and clean(world)
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_one_lost_in_a_hook(lost: str) -> None:
+    """Before the change nothing is changed any more; after it the host is put back into service when it answers."""
+    world = World("w1", **WEB)
+    machine = world["w1"]
+    hook = {"before": "drain", "after": "undrain"}[lost]
+    original = world.upkeep.hook
+
+    def vanishes(work, wanted):  # type: ignore[no-untyped-def]
+        if wanted.command == (hook,) and machine.name not in world.back_at:
+            world.leave(machine, 300)
+        return original(work, wanted)
+
+    world.upkeep.hook = vanishes  # type: ignore[method-assign]  # a fault where none is foreseen
+    record = world.run()
+    assert verdicts(record) == {"w1": "failed" if lost == "before" else "succeeded"}
+    assert machine.log.count("undrain") == 1 and clean(world)
+    assert machine.log.count("apply") == (0 if lost == "before" else 1)
+
+
+def test_an_internal_fault_leaves_neither_lock_nor_fence_where_the_host_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World("w1", **WEB)
+    original, faults = world.upkeep.until_well, [ZeroDivisionError("ours")]
+
+    def broken(*args):  # type: ignore[no-untyped-def]
+        if faults:
+            raise faults.pop()
+        return original(*args)
+
+    world.upkeep.until_well = broken  # type: ignore[method-assign]  # a fault where none is foreseen
+    record = world.run()
+    assert verdicts(record) == {"w1": "succeeded"}
+    assert "internal error in health: ZeroDivisionError" in notes(record, "w1") and clean(world)
