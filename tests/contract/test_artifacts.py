@@ -6,11 +6,17 @@ import hashlib
 import os
 import stat
 import time
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers.postgres import Postgres
+from tests.servers.state import opened, with_tables
+from ulid import ULID
 
 from mainstay.runner.artifacts.adapters.files import FileArtifacts
+from mainstay.runner.artifacts.adapters.shared import CHUNK, SharedArtifacts
 from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing, Artifacts
 from mainstay.runner.artifacts.memory import MemoryArtifacts
 from mainstay.runner.artifacts.trim import HEAD, OUTPUT_CAP, TAIL, marker
@@ -18,9 +24,33 @@ from mainstay.runner.artifacts.trim import HEAD, OUTPUT_CAP, TAIL, marker
 KINDS = ["output", "package", "json"]
 
 
-@pytest.fixture(params=["files", "memory"])
+class OnPostgres:
+    """A store in a database, as somebody sees it who can write that."""
+
+    def __init__(self, server: Postgres, cache: Path) -> None:
+        self.server, self.name, self.cache = server, with_tables(server), cache
+        self.database = opened(server, self.name)
+        self.store = SharedArtifacts(self.database, cache)
+
+    def raw(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        return self.server.execute(statement, *values, database=self.name)
+
+
+@pytest.fixture
+def on_postgres(postgres: Postgres, tmp_path: Path) -> Iterator[OnPostgres]:
+    one = OnPostgres(postgres, tmp_path / "cache")
+    yield one
+    one.database.close()
+
+
+@pytest.fixture(params=["files", "postgres", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
-    return FileArtifacts(tmp_path / "artifacts") if request.param == "files" else MemoryArtifacts()
+    if request.param == "memory":
+        return MemoryArtifacts()
+    if request.param == "files":
+        return FileArtifacts(tmp_path / "artifacts")
+    one: OnPostgres = request.getfixturevalue("on_postgres")
+    return one.store
 
 
 def sha(data: bytes) -> str:
@@ -169,3 +199,96 @@ def test_identical_content_is_kept_once(tmp_path: Path) -> None:
     for _ in range(3):
         store.put(b"same", kind="output")
     assert len([path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]) == 1
+
+
+# Shared in a database.
+
+CHUNKS = "mainstay.artifact_chunk"
+
+
+def test_another_machine_reads_what_one_has_written(on_postgres: OnPostgres, tmp_path: Path) -> None:
+    data = os.urandom(CHUNK * 2 + 17)
+    with on_postgres.store.writer(kind="package") as (file, names):
+        for at in range(0, len(data), 1000):
+            file.write(data[at : at + 1000])
+    other = SharedArtifacts(on_postgres.database, tmp_path / "other")
+    assert other.path(names[0]).read_bytes() == data
+    assert other.read(names[0]) == data
+    assert on_postgres.raw(f"SELECT octet_length(data) FROM {CHUNKS} ORDER BY number") == [(CHUNK,), (CHUNK,), (17,)]
+
+
+def test_a_copy_of_this_machine_that_was_changed_is_fetched_anew(on_postgres: OnPostgres) -> None:
+    name = on_postgres.store.put(b"deb", kind="package")
+    place = on_postgres.store.path(name)
+    place.write_bytes(b"evil")
+    assert on_postgres.store.path(name).read_bytes() == b"deb"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "harm",
+    [
+        f"UPDATE {CHUNKS} SET data = set_byte(data, octet_length(data) - 2, 1 + get_byte(data, octet_length(data) - 2) % 200)",
+        f"UPDATE {CHUNKS} SET data = substr(data, 1, octet_length(data) - 5)",
+        f"UPDATE {CHUNKS} SET data = ''",
+        f"UPDATE {CHUNKS} SET data = data || data",
+        f"DELETE FROM {CHUNKS}",
+    ],
+)
+def test_damage_in_the_database_is_found_when_it_is_read(on_postgres: OnPostgres, kind: str, harm: str) -> None:
+    name = on_postgres.store.put(b"what was there " * 50, kind=kind)
+    on_postgres.raw(harm)
+    with pytest.raises(ArtifactDamaged):
+        on_postgres.store.read(name)
+    if kind == "package":
+        with pytest.raises(ArtifactDamaged):
+            on_postgres.store.path(name)
+    assert [path for path in on_postgres.cache.rglob("*") if path.is_file()] == []
+
+
+def test_what_two_machines_write_at_once_is_kept_once(on_postgres: OnPostgres, tmp_path: Path) -> None:
+    other = SharedArtifacts(on_postgres.database, tmp_path / "other")
+    with on_postgres.store.writer(kind="package") as (first, names), other.writer(kind="package") as (second, others):
+        first.write(b"same")
+        second.write(b"same")
+    assert names == others
+    assert on_postgres.raw(f"SELECT count(*) FROM {CHUNKS}") == [(1,)]
+    assert other.read(names[0]) == b"same"
+
+
+def test_the_oldest_go_first_and_so_do_their_chunks_and_copies(on_postgres: OnPostgres) -> None:
+    store = on_postgres.store
+    names = [store.put(bytes([number]) * 1000, kind="package") for number in range(5)]
+    for number, name in enumerate(names):
+        store.path(name)
+        age = "UPDATE mainstay.artifact SET made_at = extract(epoch FROM now()) - %s WHERE hash = %s"
+        on_postgres.raw(age, 1000 - number * 100, name)
+    assert store.prune(kind="package", older_than=850, keep=frozenset({names[0]}), cap=10_000) == [names[1]]
+    assert store.prune(kind="package", older_than=10_000, keep=frozenset({names[0]}), cap=2500) == names[2:4]
+    assert list(store.hashes("package")) == sorted([names[0], names[4]])
+    assert on_postgres.raw(f"SELECT count(*) FROM {CHUNKS}") == [(2,)]
+    assert len([path for path in on_postgres.cache.rglob("*") if path.is_file()]) == 2
+
+
+def test_what_a_process_left_that_died_while_it_wrote_goes_after_a_day(on_postgres: OnPostgres) -> None:
+    old, new = (str(ULID.from_timestamp(time.time() - age)) for age in (90_000, 10))
+    for upload in (old, new):
+        on_postgres.raw(f"INSERT INTO {CHUNKS} VALUES (%s, 0, 'half')", upload)
+    assert on_postgres.store.prune(kind="package", older_than=1e9, keep=frozenset(), cap=10**9) == []
+    assert on_postgres.raw(f"SELECT upload FROM {CHUNKS}") == [(new,)]
+
+
+def test_a_large_package_is_never_in_memory_as_a_whole(on_postgres: OnPostgres) -> None:
+    piece = os.urandom(CHUNK)
+    tracemalloc.start()
+    try:
+        with on_postgres.store.writer(kind="package") as (file, names):
+            for _ in range(40):
+                file.write(piece)
+        on_postgres.store.path(names[0]).unlink()
+        assert on_postgres.store.path(names[0]).stat().st_size == 40 * CHUNK
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * CHUNK

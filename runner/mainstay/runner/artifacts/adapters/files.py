@@ -1,34 +1,24 @@
 """Artifacts as files: `<directory>/<kind>/ab/cdef…`, folders 0700, files 0600.
 
-A name is the SHA-256 of what was given. A package's file is that content itself. What is compressed begins with a line
-of our own: the SHA-256 of the content that is in the file, which differs from the name only where an output was capped.
+What lies in them is what `packing` makes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from mainstay.runner.artifacts.adapters.packing import HASH, KINDS, PLAIN, Hashing, packed, packed_file, unpacked
 from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing
-from mainstay.runner.artifacts.trim import is_trimmed, trim, trim_file
-
-KINDS = ("output", "package", "json")
-PLAIN = frozenset({"package"})
-"""Kinds that lie as they are, so that their file can be handed to a host."""
 
 ABANDONED = 86400.0
 """Seconds after which an unfinished file belongs to nobody any more."""
-
-_HASH = re.compile(r"[0-9a-f]{64}")
-_HEADER = 65  # a hash and a newline
 
 
 class FileArtifacts:
@@ -43,7 +33,7 @@ class FileArtifacts:
         place = self._place(kind, name)
         if not place.exists():
             with self._temporary(kind) as (file, path):
-                file.write(data if kind in PLAIN else _packed(trim(data) if kind == "output" else data))
+                file.write(packed(data, kind))
                 _keep(file, path, place)
         return name
 
@@ -51,24 +41,22 @@ class FileArtifacts:
     def writer(self, *, kind: str) -> Iterator[tuple[BinaryIO, list[str]]]:
         names: list[str] = []
         with self._temporary(kind) as (file, path):
-            hashing = _Hashing(file)
+            hashing = Hashing(file)
             yield cast(BinaryIO, hashing), names
             name = hashing.hexdigest()
             place = self._place(kind, name)
             if kind in PLAIN:
                 _keep(file, path, place)
             else:
-                data = trim_file(file) if kind == "output" else _whole(file)
-                with self._temporary(kind) as (packed, beside):
-                    packed.write(_packed(data))
-                    _keep(packed, beside, place)
+                with self._temporary(kind) as (smaller, beside):
+                    smaller.write(packed_file(file, kind))
+                    _keep(smaller, beside, place)
             names.append(name)
 
     def read(self, hash: str) -> bytes:
         place = self._find(hash)
-        data = place.read_bytes()
-        content = data if place.parent.parent.name in PLAIN else _unpacked(data, hash)
-        if content is None or (hashlib.sha256(content).hexdigest() != hash and place.parent.parent.name in PLAIN):
+        content = unpacked(place.read_bytes(), hash, place.parent.parent.name)
+        if content is None:
             raise _damaged(place)
         return content
 
@@ -111,7 +99,7 @@ class FileArtifacts:
         return self._directory / kind
 
     def _place(self, kind: str, name: str) -> Path:
-        if not _HASH.fullmatch(name):
+        if not HASH.fullmatch(name):
             raise ArtifactMissing(f"{name!r} is not the name of an artifact")
         return self._kind(kind) / name[:2] / name[2:]
 
@@ -133,50 +121,11 @@ class FileArtifacts:
             Path(name).unlink(missing_ok=True)
 
 
-class _Hashing:
-    """Hashes what is written through it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
 def _keep(file: BinaryIO, path: Path, place: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     place.parent.mkdir(mode=0o700, exist_ok=True)
     path.rename(place)
-
-
-def _whole(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
-
-
-def _packed(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n" + zlib.compress(content)
-
-
-def _unpacked(data: bytes, name: str) -> bytes | None:
-    """The content, or None where it is not what it was: neither what the name says nor a capped form of it."""
-    try:
-        content = zlib.decompress(data[_HEADER:])
-    except zlib.error:
-        return None
-    found = hashlib.sha256(content).hexdigest()
-    if found == name or (found.encode() + b"\n" == data[:_HEADER] and is_trimmed(content)):
-        return content
-    return None
 
 
 def _damaged(place: Path) -> ArtifactDamaged:

@@ -107,7 +107,8 @@ class Database(ABC):
 
 
 class OnDatabase(Protocol):
-    _database: Database
+    @property
+    def _database(self) -> Database: ...
 
 
 S = TypeVar("S", bound=OnDatabase)
