@@ -42,6 +42,10 @@ class Context(Protocol):
         """Run once, checkpoint the result. Replayed: the result, without the work. What `work` raises is
         checkpointed as a failure and raised as StepFailed, also when replayed."""
 
+    def stay(self) -> None:
+        """Returns only where this process is still the owner of its work; otherwise lets go, as a step would. Asked within a
+        step's work after a number has been drawn: the number is then lower than any that a later owner draws."""
+
     def now(self) -> datetime:
         """A checkpointed reading of the clock, aware, UTC."""
 

@@ -80,6 +80,9 @@ class MemoryContext:
                 kept.append((name, recorded))
         return read_step(name, plain(recorded))
 
+    def stay(self) -> None:
+        self._engine.check()
+
     def now(self) -> datetime:
         return datetime.fromisoformat(self.step("now", lambda: self._engine.clock.now().isoformat()))
 

@@ -65,7 +65,7 @@ class DbosEngine:
     """Implements Engine. directory: the state's folder, made where it is not (0700); url: `postgresql://…` where the
     store is there and not in a file of that folder.
 
-    Raises EngineUnusable from `launch`. After `lost` no other engine can be launched in this process.
+    Raises EngineUnusable from `launch`. After `lost` none can be launched in this process while the store is out of reach.
     """
 
     def __init__(
@@ -361,10 +361,18 @@ class DbosEngine:
         self.ends.stop(EngineStopped("the engine is closing"))
         self._hands.wait(wait, steps_only=lost)
         if lost:
-            self._hands.abandon()  # DBOS would wait for its database; this process is at its end
-            self._liveness.release()
-            return
-        self._takeover.close()
-        DBOS.destroy(destroy_registry=True)
+            # DBOS would wait for its database, and this process is at its end: it is not waited for.
+            ending = threading.Thread(target=self._destroy, name="engine-end", daemon=True)
+            ending.start()
+            ending.join(1.0)
+        else:
+            self._takeover.close()
+            self._destroy()
         self._hands.abandon()
+        if lost:
+            self._liveness.release()
+
+    @staticmethod
+    def _destroy() -> None:
+        DBOS.destroy(destroy_registry=True)
         _in_this_process.release()

@@ -65,6 +65,9 @@ class DbosContext:
             recorded: Json = self._ask(lambda: DBOS.run_step({"name": name}, lambda: answer(go)))
         return read_step(name, recorded)
 
+    def stay(self) -> None:
+        self._desk.stay(self._id)
+
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.step("now", time.time), UTC)
 

@@ -28,8 +28,8 @@ CUT_OFF = 7
 """Seconds after which the server ends the session of a machine that does not answer: 3 idle, then 2 questions of 2 each."""
 KEEP_ALIVE: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 3, "keepalives_interval": 2, "keepalives_count": 2}
 OF_SERVER = (
-    f"-c tcp_keepalives_idle=3 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2 -c tcp_user_timeout={CUT_OFF}000 "
-    "-c idle_session_timeout=0 -c search_path=dbos"
+    f"SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 2; "
+    f"SET tcp_user_timeout = {CUT_OFF}000; SET search_path = dbos"
 )
 HELD = (
     "SELECT (l.classid::bigint << 32) | l.objid::bigint, a.application_name, a.pid, "
@@ -49,15 +49,11 @@ def lock_of(executor: str) -> int:
 
 def connect(url: str, name: str) -> Connection:
     """A session of ours, committing each statement. Raises psycopg.Error."""
-    return psycopg.connect(
-        url,
-        autocommit=True,
-        connect_timeout=10,
-        tcp_user_timeout=5000,
-        application_name=name,
-        options=OF_SERVER,
-        **KEEP_ALIVE,
+    session = psycopg.connect(
+        url, autocommit=True, connect_timeout=10, tcp_user_timeout=5000, application_name=name, **KEEP_ALIVE
     )
+    session.execute(OF_SERVER)
+    return session
 
 
 class PostgresLiveness:

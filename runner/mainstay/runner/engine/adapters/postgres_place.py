@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -29,13 +30,26 @@ STARTING = 7_205_759_403_792_793
 """The advisory lock around the start of an engine; a number of our own."""
 
 
+def for_libpq(url: str) -> str:
+    """The same address as a URL of libpq's: SQLAlchemy names its driver, and writes several servers as `host=a:1&host=b:2`."""
+    parts = urlsplit(url)
+    asked = parse_qsl(parts.query, keep_blank_values=True)
+    servers = [value for key, value in asked if key == "host" and ":" in value.rpartition("/")[2]]
+    if servers:
+        hosts, ports = zip(*(server.rsplit(":", 1) for server in servers), strict=True)
+        asked = [pair for pair in asked if pair[0] != "host"]
+        asked += [("host", ",".join(hosts)), ("port", ",".join(ports))]
+    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(asked), ""))
+
+
 class PostgresPlace:
     """Implements Place. url: `postgresql://…`, with the password in it or in the environment."""
 
     shared = True
 
     def __init__(self, url: str) -> None:
-        self.url = re.sub(r"^postgresql\+\w+:", "postgresql:", url)
+        self.url = url
+        self._address = for_libpq(url)
         self._session: Connection | None = None
         self._alone = threading.RLock()
 
@@ -55,7 +69,7 @@ class PostgresPlace:
     @contextmanager
     def _connected(self, name: str) -> Iterator[Connection]:
         try:
-            session = connect(self.url, name)
+            session = connect(self._address, name)
         except psycopg.Error as error:
             raise failed(error) from error
         try:
@@ -77,7 +91,7 @@ class PostgresPlace:
         }
 
     def liveness(self, timing: Timing) -> PostgresLiveness:
-        return PostgresLiveness(self.url, timing, self._ask)
+        return PostgresLiveness(self._address, timing, self._ask)
 
     @contextmanager
     def _asking(self) -> Iterator[Connection]:
@@ -85,7 +99,7 @@ class PostgresPlace:
         with self._alone:
             try:
                 if self._session is None or self._session.closed:
-                    self._session = connect(self.url, "mainstay asks")
+                    self._session = connect(self._address, "mainstay asks")
                     self._session.execute("SET statement_timeout = '10s'")
                     self._session.execute("SET idle_in_transaction_session_timeout = '5s'")
                 yield self._session
