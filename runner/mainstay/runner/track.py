@@ -171,7 +171,10 @@ class Track:
 
     def _next_fence(self) -> Fence:
         state = self.tools.state
-        return Fence(number=state.next_fence(), state=state.id, run=self.request.id, site=self.request.site_name)
+        number = state.next_fence()
+        # One that was frozen just before it drew would have a higher number than whoever took the run over from it.
+        self.recorder.context.stay()
+        return Fence(number=number, state=state.id, run=self.request.id, site=self.request.site_name)
 
     def step(self, name: str, work: Callable[[StepIO], Any]) -> Any:
         """One checkpoint; see Recorder. Raises Stopped."""

@@ -5,6 +5,7 @@ from tests.unit.runner.test_rollout import reason
 from tests.unit.runner.world import World, verdicts
 
 from mainstay.inventory.host import Ssh
+from mainstay.runner.engine.memory import Crash
 from mainstay.runner.ledger.contract import Entry
 from mainstay.runner.ports import Permission
 
@@ -154,3 +155,23 @@ def test_a_fault_of_ours_ends_the_run_with_a_record_all_the_same() -> None:
     record = world.run()
     assert verdicts(record) == {"w1": "unknown", "w2": "cancelled"}
     assert "ZeroDivisionError" in reason(record, "w1")
+
+
+def test_who_was_frozen_before_it_drew_its_number_takes_no_host_away_from_its_successor() -> None:
+    """Its number would be the higher one, and the host would refuse the rightful owner."""
+    world = World("w1")
+    request = world.request()
+    runs = world.runs()
+    runs.submit(request)
+    draw = world.state.next_fence
+
+    def frozen_meanwhile() -> int:
+        successor = draw()
+        runs.engine.lose()  # type: ignore[attr-defined]  # the one in memory: as who wakes past its lease
+        assert successor < draw()
+        return successor + 1
+
+    world.state.next_fence = frozen_meanwhile  # type: ignore[method-assign]  # for this process
+    with pytest.raises(Crash):
+        runs.start(request.id)
+    assert world["w1"].there.lock.run == ""
