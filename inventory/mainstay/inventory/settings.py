@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from mainstay.inventory.amounts import Duration, Size
+from mainstay.inventory.anchors import Anchor
 from mainstay.inventory.errors import WrongValue
 from mainstay.inventory.host import Become, Ssh
 from mainstay.inventory.limits import Limits
@@ -162,6 +163,8 @@ class SiteFile(Value):
     never_automatic: Words = ()
     """Patterns of packages that are never taken back without a human, beside the list that ships."""
     captures: Captures = Captures()
+    anchors: tuple[Anchor, ...] = ()
+    """Other machines that keep every seal of the ledger too."""
     limits: Limits = Limits()
     retention: Retention = Retention()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mainstay.inventory.anchors import Place, anchor_problems, anchor_references
 from mainstay.inventory.document import Document, Spot, load_document
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host, Ssh
@@ -45,6 +46,8 @@ class Site:
     limits: Limits = field(default_factory=Limits)
     keep_engine: float = 30 * 86400.0
     """Seconds that the engine keeps the checkpoints of a run which has ended."""
+    anchors: tuple[Place, ...] = ()
+    """Where else the ledger's seals are kept. A host is one of the inventory, a path absolute, a file's relative to the site."""
     warnings: tuple[Problem, ...] = ()
     references: tuple[tuple[str, Spot], ...] = field(default=(), repr=False)
     """Every secret's reference and where it is written."""
@@ -98,6 +101,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
     if unread is not None:
         # what a file that could not be read declares would be missed everywhere
         problems += errors
+        problems += anchor_problems(settings.anchors, [host.name for host in inventory.hosts], main.spot("anchors"))
     if unread == frozenset():
         warnings += doubts(main.spot("limits", "spread"), settings.limits.spread, inventory.hosts, plan=False)
     if not inventory.hosts and not problems:
@@ -118,6 +122,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         captures_max_size=settings.captures.max_size,
         limits=settings.limits,
         keep_engine=settings.retention.engine,
+        anchors=settings.anchors,
         warnings=tuple(warnings),
         references=tuple(_all_references(settings, main, hosts, groups)),
     )
@@ -211,6 +216,7 @@ def _all_references(
     if settings.state_password:
         yield settings.state_password, main.spot("state_password")
     yield from _references(settings.ssh, main.spot("ssh"), hosts, groups)
+    yield from anchor_references(settings.anchors, main.spot("anchors"))
 
 
 def _references(

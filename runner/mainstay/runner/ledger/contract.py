@@ -23,7 +23,16 @@ class Finding(Value):
     """One thing that `verify` found wrong."""
 
     kind: Literal[
-        "edited", "missing", "reordered", "truncated", "forged", "hosts-differ", "triggers-missing", "anchor-missing"
+        "edited",
+        "missing",
+        "reordered",
+        "truncated",
+        "forged",
+        "hosts-differ",
+        "triggers-missing",
+        "anchor-missing",
+        "unsealed",  # a run that ended, and has no record
+        "run-missing",  # a record, and nothing is known of its run
     ]
     seq: int | None = None
     message: str
@@ -40,6 +49,9 @@ class Ledger(Protocol):
 
     def head(self) -> tuple[int, str]:
         """(seq, hash) of the last entry; (0, "") when empty."""
+
+    def index(self) -> dict[int, tuple[str, str]]:
+        """seq → (id, hash) of every entry as it lies there, also where its body can't be read."""
 
     def verify(self) -> list[Finding]:
         """Everything that is wrong between the first entry, the last, and the anchor. Empty: nothing found."""

@@ -48,6 +48,9 @@ class MemoryLedger:
         last = max(self.rows, key=lambda entry: entry.seq, default=None)
         return (last.seq, last.hash) if last else (0, "")
 
+    def index(self) -> dict[int, tuple[str, str]]:
+        return {entry.seq: (entry.id, entry.hash) for entry in self.entries()}
+
     def verify(self) -> list[Finding]:
         found = examine(self.entries(), self._key, self.anchor or {}, self._hosts)
         if not self.anchor and self.rows:

@@ -86,10 +86,10 @@ class Anchor:
         """Append, and on the disk before it returns. A seq that it has reached already is left out."""
         self.append([Seal(seq, hash, now())])
 
-    def append(self, seals: Iterable[Seal]) -> None:
+    def append(self, seals: Iterable[Seal], *, only_further: bool = True) -> None:
         """As `note`, several at once, with the times that they bring. All of them, or none."""
         with self._locked() as number:
-            reached = self.last()
+            reached = self.last() if only_further else None
             new = [seal for seal in seals if reached is None or seal.seq > reached.seq]
             if not new:
                 return

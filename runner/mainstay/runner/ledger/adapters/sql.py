@@ -98,8 +98,9 @@ class SqlLedger:
         row = of.execute(query).one_or_none()
         return (row.seq, row.hash) if row is not None else (0, "")
 
+    @persistent
     def index(self) -> dict[int, tuple[str, str]]:
-        id, hash = (sa.cast(column, sa.LargeBinary).label(column.name) for column in (record.c.id, record.c.hash))
+        id, hash = (self._database.bytes_of(column).label(column.name) for column in (record.c.id, record.c.hash))
         with self._database.read() as of:
             rows = of.execute(sa.select(record.c.seq, id, hash).order_by(record.c.seq))
             return {row.seq: (_lax(row.id), _lax(row.hash)) for row in rows}
