@@ -137,6 +137,9 @@ class Watched:
             if first and not ran:
                 self._replayed()
 
+    def stay(self) -> None:
+        self._context.stay()
+
     def now(self) -> datetime:
         return self._context.now()
 
