@@ -1,7 +1,7 @@
 """What stops a rollout or keeps it from a host: cancel, pause, soak, a closed gate, another run's lock, a full disk."""
 
 import pytest
-from tests.unit.runner.test_rollout import reason
+from tests.unit.runner.test_rollout import part, reason
 from tests.unit.runner.world import World, verdicts
 
 from mainstay.inventory.host import Ssh
@@ -153,8 +153,8 @@ def test_a_fault_of_ours_ends_the_run_with_a_record_all_the_same() -> None:
 
     world["w1"].meanwhile = bug
     record = world.run()
-    assert verdicts(record) == {"w1": "unknown", "w2": "cancelled"}
-    assert "ZeroDivisionError" in reason(record, "w1")
+    assert verdicts(record) == {"w1": "failed", "w2": "cancelled"}, "the host was asked what has become of it"
+    assert "ZeroDivisionError: a fault of ours" in part(record, "w1").measures["notes"][0]
 
 
 def test_who_was_frozen_before_it_drew_its_number_takes_no_host_away_from_its_successor() -> None:
