@@ -24,6 +24,7 @@ from typing import BinaryIO
 from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.seals import Anchor
+from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 from mainstay.runner.state.adapters.stores import ANCHOR_FILE, ARTIFACTS, ENGINE_FILE, KEY_FILE, Stores
 
 DATABASE = "mainstay.db"
@@ -76,6 +77,7 @@ def backup(stores: Stores, path: Path, *, known_hosts: Path | None = None) -> in
 
 def _write(tar: tarfile.TarFile, stores: Stores, folder: Path, known_hosts: Path | None) -> None:
     hashes: dict[str, str] = {}
+    assert isinstance(stores.database, SqliteDatabase)
     # The anchor first: the ledger that is copied after it can only be further.
     _add(tar, ANCHOR_FILE, stores.anchor, hashes)
     for name, source in ((DATABASE, stores.database.path), (ENGINE_FILE, stores.directory / ENGINE_FILE)):

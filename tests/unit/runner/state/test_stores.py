@@ -112,7 +112,7 @@ def test_the_anchor_may_lie_on_another_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://db/mainstay", "postgres:///x", "sqlite://", "sqlite:///", "state.db", "sqlite:///a.db?mode=ro"],
+    ["mysql://db/mainstay", "sqlite://", "sqlite:///", "state.db", "sqlite:///a.db?mode=ro"],
 )
 def test_another_url_is_refused_with_a_hint(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -65,7 +65,7 @@ class PostgresDatabase(Database):
     def __init__(self, address: PostgresAddress, password: Secret | None = None, *, patience: float = PATIENCE) -> None:
         self.address = address
         self.password = password
-        self._patience = patience
+        self.patience = patience
         self._watch = Watch()
         engine = sa.create_engine(
             sa.URL.create("postgresql+psycopg"),
@@ -134,7 +134,7 @@ class PostgresDatabase(Database):
             except ConnectionLost:
                 now = time.monotonic()
                 began = now if began is None else began
-                if now - began >= self._patience:
+                if now - began >= self.patience:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
