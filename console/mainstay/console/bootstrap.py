@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
 
+import click
+
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host
-from mainstay.inventory.secrets import Secrets
+from mainstay.inventory.secrets import Secret, Secrets
 from mainstay.inventory.selectors import parse, pick
 from mainstay.inventory.site import MAIN, Site, find_site
 from mainstay.inventory.stamp import stamp
@@ -179,9 +181,23 @@ class Application:
     def stores(self) -> Stores:
         from mainstay.runner.state.adapters.stores import open_state
 
-        stores = open_state(self.site.state_url, self.site.root)
+        stores = open_state(
+            self.site.state_url,
+            self.site.root,
+            directory=self.site.state_dir,
+            key=self.site.ledger_key,
+            password=self.state_password,
+        )
         self._closing.callback(stores.close)
+        for notice in stores.notices:
+            click.echo(notice, err=True)
         return stores
+
+    @property
+    def state_password(self) -> Secret | None:
+        """Of the user in the state's URL. None: libpq finds one, or needs none. Raises SecretError."""
+        reference = self.site.state_password
+        return None if reference is None else self.secrets.resolve(reference)
 
     @property
     def state(self) -> State:
