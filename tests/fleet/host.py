@@ -68,6 +68,12 @@ class Host:
         """The plug is pulled: PID 1 is killed, nothing is written, nobody says goodbye. `boot` switches it on again."""
         self._stop()
 
+    def cut_ssh(self) -> None:
+        """Every SSH session on it is killed, without a word to the other end but the end itself."""
+        # the listener keeps its name; a session's says whose it is
+        script = 'for p in /proc/[0-9]*; do case $(tr "\\0" " " <$p/cmdline 2>/dev/null) in "sshd: "*@*|"sshd: "*priv*|sshd-session*) kill -9 ${p#/proc/};; esac; done'
+        self.exec(["sh", "-c", script], check=False)
+
     def link_down(self) -> None:
         """Its cable is pulled: packets vanish, connections hang."""
         run(["ip", "link", "set", self._link.cable, "down"])

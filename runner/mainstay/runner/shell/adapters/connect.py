@@ -23,8 +23,12 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _ALL = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
-KEEPALIVE = 15
-_TCP_USER_TIMEOUT = 30_000
+KEEPALIVE = 5
+"""Seconds between two signs of life on a connection on which nothing else is said."""
+_TCP_USER_TIMEOUT = 20_000
+"""Milliseconds for which what was sent may go without an answer of the other machine: the connection counts as broken
+then. With the signs of life, a silent partition is noticed within 25 s also where nothing is asked. Behind a jump host,
+whose own connection stays well, only a command's deadline tells."""
 
 # An explicit empty ssh_config and lazy=True: nothing is read from /etc, ~ or the current folder. Looking a host up in an
 # ssh_config runs its `Match exec`.

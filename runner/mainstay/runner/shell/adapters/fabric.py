@@ -44,6 +44,8 @@ from mainstay.runner.shell.streams import Framed, Kept
 
 GUARD_WAIT = 30
 """Seconds that a fenced command waits on the host for a change of the lock that is under way."""
+POLL_DEADLINE = 30.0
+"""Seconds for a look at a job, which is small work: one that takes longer is no contact, and a new connection is tried."""
 STALL = 60.0
 """Seconds without a byte after which a file transfer counts as broken."""
 _LONGEST = 120_000
@@ -229,7 +231,11 @@ class FabricShell:
             str(offset),
             str(scripts.POLL_CHUNK),
         )
-        output = self.run(Command(argv, sudo=True))
+        try:
+            output = self.run(Command(argv, sudo=True, deadline=POLL_DEADLINE))
+        except DeadlineExceeded:
+            self.close()
+            raise
         try:
             return parse_poll(output.stdout, offset)
         except ValueError:
