@@ -15,6 +15,14 @@ from tests.fleet.system import FleetError, quietly, run, wait_until
 
 GUEST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_CUT_SSH = r"""
+for p in /proc/[0-9]*; do
+  case $(tr "\0" " " <"$p/cmdline" 2>/dev/null) in
+  "sshd: "*@*|"sshd: "*priv*|sshd-session*) kill -9 "${p#/proc/}" ;;
+  esac
+done
+"""
+
 
 class Host:
     """name: h1, h2, …; address: reachable from here and from the other hosts; key: logs in as ops, reader and root."""
@@ -71,8 +79,7 @@ class Host:
     def cut_ssh(self) -> None:
         """Every SSH session on it is killed, without a word to the other end but the end itself."""
         # the listener keeps its name; a session's says whose it is
-        script = 'for p in /proc/[0-9]*; do case $(tr "\\0" " " <$p/cmdline 2>/dev/null) in "sshd: "*@*|"sshd: "*priv*|sshd-session*) kill -9 ${p#/proc/};; esac; done'
-        self.exec(["sh", "-c", script], check=False)
+        self.exec(["sh", "-c", _CUT_SSH], check=False)
 
     def link_down(self) -> None:
         """Its cable is pulled: packets vanish, connections hang."""
