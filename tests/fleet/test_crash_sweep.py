@@ -10,8 +10,6 @@ from tests.fleet import Fleet, Host
 from tests.fleet.controllers import PLAN, Controllers, breaks_on, hooks_run, left_on, transactions
 from tests.fleet.site import make_site
 
-EVERYTHING = ["kept .*", "host .*"]
-
 ONE_PER_PHASE = [
     "kept run survey",
     "host h1 lock 1 acquire",
@@ -64,10 +62,19 @@ def test_one_death_per_phase(fleet: Fleet, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("bad", [False, True], ids=["good", "rolled-back"])
-def test_a_death_after_every_checkpoint_and_every_side_effect(fleet: Fleet, tmp_path: Path, bad: bool) -> None:
-    controllers, hosts = prepared(fleet, tmp_path, 4, bad=bad)
-    run, deaths = controllers.until_it_ends("web-update", EVERYTHING)
-    print(f"{deaths} deaths")
-    assert deaths > 100, "the sweep is over a real rollout"
-    check(controllers, hosts, run, bad=bad)
+@pytest.mark.timeout(7200)
+def test_a_death_after_every_checkpoint_and_every_side_effect(fleet: Fleet, tmp_path: Path) -> None:
+    controllers, hosts = prepared(fleet, tmp_path, 4, bad=False)
+    run, deaths = controllers.until_it_ends("web-update", ["kept .*", "host .*"])
+    assert deaths > 150, "the sweep is over a real rollout"
+    check(controllers, hosts, run, bad=False)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_a_death_at_every_moment_of_a_host_that_is_taken_back(fleet: Fleet, tmp_path: Path) -> None:
+    """The others are in the sweep above."""
+    controllers, hosts = prepared(fleet, tmp_path, 4, bad=True)
+    run, deaths = controllers.until_it_ends("web-update", [f"kept {hosts[-1].name} .*", f"host {hosts[-1].name} .*"])
+    assert deaths > 50, "the way back is part of it"
+    check(controllers, hosts, run, bad=True)
