@@ -369,6 +369,7 @@ class DbosEngine:
             self._takeover.close()
             self._destroy()
         self._hands.abandon()
+        self._place.close()
         if lost:
             self._liveness.release()
 

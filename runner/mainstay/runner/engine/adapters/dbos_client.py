@@ -10,7 +10,8 @@ from mainstay.runner.engine.liveness import Timing
 
 
 class DbosClient:
-    """Never launches, recovers nothing, makes no file. Raises EngineUnusable where nothing has ever been run.
+    """Never launches, recovers nothing, makes no file. Raises EngineUnusable where nothing has ever been run, or where the
+    database can't be asked.
 
     directory: the state's folder; url: `postgresql://…` where the engine's store is there."""
 
@@ -52,4 +53,4 @@ class DbosClient:
             client.destroy()
 
     def close(self) -> None:
-        """Nothing is held between two questions."""
+        self._place.close()

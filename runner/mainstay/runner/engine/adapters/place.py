@@ -95,6 +95,9 @@ class Place(Protocol):
     def take_over(self, rows: Sequence[Row], queue: Callable[[Row], str]) -> list[str]:
         """Put those that are still as seen into the queue. Returns their ids. Raises EngineUnusable."""
 
+    def close(self) -> None:
+        """Let go of what was held for questions; another question opens it again."""
+
     def unusable(self, error: BaseException) -> EngineUnusable | None:
         """In words, where the store is what failed."""
 

@@ -81,6 +81,9 @@ class SqlitePlace:
                     taken.append(row.id)
         return taken
 
+    def close(self) -> None:
+        """Nothing is held between two questions."""
+
     def unusable(self, error: BaseException) -> EngineUnusable | None:
         at: BaseException | None = getattr(error, "orig", error)  # SQLAlchemy wraps it
         return self._failed(at) if isinstance(at, sqlite3.Error) else None
