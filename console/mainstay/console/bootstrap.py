@@ -347,7 +347,7 @@ class Application:
     def engine(self) -> Engine:
         from mainstay.runner.engine.adapters.dbos import DbosEngine
 
-        return DbosEngine(self.stores.directory)
+        return DbosEngine(self.stores.directory, self.stores.engine_url)
 
     @cached_property
     def runs(self) -> Runs:
@@ -366,7 +366,7 @@ class Application:
         from mainstay.runner.engine.contract import EngineUnusable
 
         try:
-            client = DbosClient(self.stores.directory)
+            client = DbosClient(self.stores.directory, self.stores.engine_url)
         except EngineUnusable:
             return set(runs)
         try:
