@@ -26,7 +26,7 @@ from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Json
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import unavailable
-from mainstay.runner.ports import Clock, Quiet, SystemClock
+from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import MaintenanceRecord, SiteStamp
 from mainstay.runner.request import Asking
 from mainstay.runner.shell.pins import HostKey, Pins
@@ -37,9 +37,10 @@ from mainstay.schedules.check import LoadedSite, load_checked
 if TYPE_CHECKING:
     from mainstay.console.history import History
     from mainstay.console.render.hosts import Known
+    from mainstay.console.working import Works
     from mainstay.runner.artifacts.contract import Artifacts
-    from mainstay.runner.engine.contract import Engine
-    from mainstay.runner.ledger.contract import Ledger
+    from mainstay.runner.engine.adapters.dbos import DbosEngine
+    from mainstay.runner.ledger.anchored import AnchoredLedger
     from mainstay.runner.patching.contract import PackageManager
     from mainstay.runner.patching.operation import PatchOperation
     from mainstay.runner.runs import Runs
@@ -82,23 +83,14 @@ def who() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-class WavesSeen(Quiet):
-    """Keeps how the hosts of a run that this process executes were laid out."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, list[list[str]]] = {}
-
-    def run_started(self, run: str, plan: str, waves: list[list[str]]) -> None:
-        self.of[run] = waves
-
-
 class Application:
     """One site with everything that works on it. A context manager: what was opened is closed at its end."""
 
     def __init__(self, loaded: LoadedSite) -> None:
         self._loaded = loaded
         self._closing = ExitStack()
-        self.waves = WavesSeen()
+        self.serves = False
+        """Set before `runs` is asked for: the engine takes work that others put down too."""
 
     def __enter__(self) -> Self:
         return self
@@ -203,9 +195,20 @@ class Application:
     def state(self) -> State:
         return self.stores.state
 
-    @property
-    def ledger(self) -> Ledger:
-        return self.stores.ledger
+    @cached_property
+    def ledger(self) -> AnchoredLedger:
+        from mainstay.console.anchoring import anchors_of
+        from mainstay.runner.ledger.anchored import AnchoredLedger
+        from mainstay.runner.ledger.courier import Courier
+        from mainstay.runner.ledger.seals import Anchor
+
+        anchors = anchors_of(self.site, self.secrets, self._host)
+        courier = Courier(Anchor(self.stores.anchor), anchors, self.stores.directory / "anchors")
+        self._closing.callback(courier.close)
+        return AnchoredLedger(self.stores.ledger, courier, self._ended)
+
+    def _ended(self) -> dict[str, bool]:
+        return {row.id: row.state == "ended" for row in self.state.runs()}
 
     @property
     def artifacts(self) -> Artifacts:
@@ -336,15 +339,16 @@ class Application:
             operations=self.operations,
             matches=lambda selector, host: parse(selector).matches(host),
             clock=self.clock,
-            listener=self.waves,
             captures_max_size=self.site.captures_max_size,
+            keep_engine=self.site.keep_engine,
+            site_name=self.site.name,
             gate=lambda request: (
                 WindowGate(request.window, break_glass=request.break_glass) if request.window else AlwaysOpen()
             ),
         )
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> DbosEngine:
         from mainstay.runner.engine.adapters.dbos import DbosEngine
 
         return DbosEngine(self.stores.directory, self.stores.engine_url)
@@ -355,22 +359,37 @@ class Application:
         from mainstay.runner.runs import Runs
 
         self.stores.guard()
+        self.ledger.guard()
+        self.ledger.courier.wake()  # what an earlier process could not deliver
         runs = Runs(self.tools, self.engine)
-        self.engine.launch()
+        self.engine.launch(serve=self.serves)
         self._closing.callback(self.engine.close)
         return runs
 
-    def left_behind(self, runs: Collection[str]) -> set[str]:
-        """Those of the runs in flight that no living process works on. Starts nothing."""
+    def works(self, runs: Collection[str] = ()) -> Works:
+        """Who works on these runs in flight, and who serves. Starts nothing."""
+        from mainstay.console.working import Works
         from mainstay.runner.engine.adapters.dbos_client import DbosClient
-        from mainstay.runner.engine.contract import EngineUnusable
+        from mainstay.runner.engine.contract import VERSION, EngineUnusable
 
         try:
             client = DbosClient(self.stores.directory, self.stores.engine_url)
         except EngineUnusable:
-            return set(runs)
+            return Works(version=VERSION)
         try:
-            owners = client.unfinished()
-            return {run for run in runs if run not in owners or not client.alive(owners[run])}
+            owners = {run: owner for run, owner in client.unfinished().items() if run in runs} if runs else {}
+            versions = {run: version for run, version in client.versions().items() if run in runs} if runs else {}
+            return Works(
+                owners=owners,
+                alive=frozenset(owner for owner in set(owners.values()) if owner and client.alive(owner)),
+                versions=versions,
+                serving={version: tuple(client.serving(version)) for version in {VERSION, *versions.values()}},
+                version=VERSION,
+            )
         finally:
             client.close()
+
+    def left_behind(self, runs: Collection[str]) -> set[str]:
+        """Those of the runs in flight that nobody works on, and nobody will unless they are resumed. Starts nothing."""
+        works = self.works(runs)
+        return {run for run in runs if works.standing(run) == "left-behind"}

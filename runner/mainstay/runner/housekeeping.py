@@ -1,11 +1,14 @@
-"""What is kept for going back is not kept for ever: after a run, captured packages that no way back needs are removed."""
+"""What is not kept for ever: captured packages that no way back needs, and the engine's checkpoints of runs long ended. The
+ledger, with every record in it, is never pruned."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+from mainstay.runner.engine.contract import Engine
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.toolbox import Toolbox
 
@@ -29,6 +32,22 @@ def tidy(tools: Toolbox) -> int:
         kind="package", older_than=KEEP_FOR, keep=frozenset(needed), cap=tools.captures_max_size
     )
     return len(gone)
+
+
+BATCH = 200
+"""Runs that the engine is asked to forget at once."""
+
+
+def forget(tools: Toolbox, engine: Engine, most: int | None = None) -> int:
+    """Delete what the engine keeps of runs that ended longer ago than `tools.keep_engine`. most: stop after about so many
+    workflows, the rest is for the next time. Returns how many were deleted."""
+    ended = tools.state.ended_before(rfc3339(tools.clock.now() - timedelta(seconds=tools.keep_engine)))
+    gone = 0
+    for at in range(0, len(ended), BATCH):
+        if most is not None and gone >= most:
+            break
+        gone += engine.forget(ended[at : at + BATCH])
+    return gone
 
 
 def _words(data: Any) -> Iterator[str]:

@@ -17,6 +17,7 @@ from mainstay.runner.shell.contract import Shells
 from mainstay.runner.state.contract import State
 from mainstay.runner.upkeep import Upkeep
 
+
 class Leaving(BaseException):
     """This process is to end: who only waits leaves its step as it is, and the next process waits again.
 

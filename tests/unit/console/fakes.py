@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mainstay.console.bootstrap import Application
+from mainstay.console.working import Works
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
@@ -77,6 +79,7 @@ class FakeRuns:
         self.app = app
         self.requests: list[RunRequest] = []
         self.recovered = 0
+        self.handed: list[str] = []
 
     def submit(self, request: RunRequest) -> str:
         self.requests.append(request)
@@ -101,6 +104,10 @@ class FakeRuns:
             self.app.state.note_outcome(run, part.host, part.verdict)
         seal(self.app, request.id, parts, plan=request.plan, undoes=request.links.undoes)
 
+    def hand_over(self, run: str) -> None:
+        self.handed.append(run)
+        threading.Thread(target=self.execute, args=(run,), daemon=True).start()
+
     def resume(self) -> list[str]:
         self.recovered += 1
         return []
@@ -116,6 +123,10 @@ class FakeApplication(Application):
         self._artifacts = MemoryArtifacts()
         self.guarded = 0
         self.left: set[str] = set()
+        self.serving: tuple[str, ...] = ()
+        """Executors that serve; what is handed over is played by them at once."""
+        self.needs: dict[str, str] = {}
+        """run → version that it was begun by, where it is another one."""
         self.during: Callable[[str], None] | None = None
         self.ending: Callable[[Host], HostPart] = lambda host: part(host.name)
         self.forecasts: dict[str, HostForecast] = {}
@@ -141,6 +152,7 @@ class FakeApplication(Application):
             ledger=self._ledger,
             artifacts=self._artifacts,
             directory=self.site.root,
+            anchor=self.site.root / "anchor.jsonl",
             guard=guard,
             close=lambda: None,
         )
@@ -161,8 +173,16 @@ class FakeApplication(Application):
     def shells(self) -> Any:
         return SimpleNamespace()
 
-    def left_behind(self, runs: Any) -> set[str]:
-        return self.left & set(runs)
+    def works(self, runs: Any = ()) -> Works:
+        """A run that was not left behind is worked on by the first who serves, or by a process of its own."""
+        hand = self.serving[0] if self.serving else "ops2-4711-01KYB00000000000000000EXEC"
+        return Works(
+            owners={run: hand for run in runs if run not in self.left},
+            alive=frozenset({hand}),
+            versions={run: self.needs.get(run, "1") for run in runs},
+            serving={"1": self.serving},
+            version="1",
+        )
 
     def scan(self, host: Host) -> tuple[HostKey, ...]:
         answer = self.scans[host.name]

@@ -120,8 +120,8 @@ def test_on_a_terminal_a_table_is_drawn_over_itself(app: FakeApplication, monkey
     shown = threading.Event()
     real = _following.Watch.now
 
-    def now(self: _following.Watch) -> progress.Moment:
-        moment = real(self)
+    def now(self: _following.Watch, where: str = "") -> progress.Moment:
+        moment = real(self, where)
         if moment.notes:
             shown.set()
         return moment

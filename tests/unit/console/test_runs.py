@@ -159,11 +159,19 @@ def test_runs_in_flight(app: FakeApplication, mainstay: Mainstay) -> None:
     assert mainstay("runs").out == "No run is in flight.\n"
     assert mainstay("runs", "--json").json == []
     row = in_flight(app)
-    expected = {"id": row.id, "plan": "patch-web", "state": "running", "wave": 2, "started_at": row.started_at}
+    expected = {
+        "id": row.id, "plan": "patch-web", "state": "running", "wave": 2, "started_at": row.started_at, "waves": None,
+        "standing": "in-hand", "executor": "ops2-4711-01KYB00000000000000000EXEC", "needs_version": None,
+    }  # fmt: skip
     assert mainstay("runs", "--json").json == [expected]
     assert re.search(rf"^  {row.id}   patch-web   running +2   Fri 2026-12-11 02:00 CET", mainstay("runs").out, re.M)
+    assert "ops2-4711" in mainstay("runs").out
+    app.state.set_waves(row.id, [["web1"], ["web2"], ["web10"]])
+    assert "2 of 3" in mainstay("runs").out
+    assert mainstay("runs", "--json").json[0]["waves"] == 3
     app.left = {row.id}
     assert "left behind" in mainstay("runs").out
+    assert mainstay("runs", "--json").json[0]["standing"] == "left-behind"
 
 
 def test_pause_and_cancel_are_asked_for_with_a_reason(app: FakeApplication, mainstay: Mainstay) -> None:

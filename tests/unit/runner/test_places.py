@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from tests.unit.runner.test_rollout import reason
@@ -141,7 +141,7 @@ def test_waiting_for_a_place_writes_nothing_but_once() -> None:
         written.append(f"{step}: {detail}")
         note(run, host, step, detail)
 
-    def take_slots(run: str, host: str, limits: dict[str, int]) -> bool:
+    def take_slots(run: str, host: str, limits: Mapping[str, int]) -> bool:
         written.append("take")
         return take(run, host, limits)
 

@@ -38,6 +38,8 @@ class Moment:
     """Of hosts whose part is written."""
     took: Mapping[str, float | None] = field(default_factory=dict)
     wish: str = ""
+    where: str = ""
+    """Which process works on it, or that it waits for one; empty where it is this one."""
 
 
 def title(moment: Moment, now: datetime) -> str:
@@ -52,6 +54,8 @@ def title(moment: Moment, now: datetime) -> str:
     parts.append(f"{failed} failed, {moment.tolerated} tolerated")
     left = remaining(moment)
     parts.append(f"{times.clock(spent)} elapsed" + (f", about {times.about(left)} to go" if left else ""))
+    if moment.where:
+        parts.append(moment.where)
     if moment.wish:
         parts.append(
             {"cancel": "stopping between hosts", "pause": "pausing between hosts"}.get(moment.wish, moment.wish)
@@ -121,6 +125,8 @@ def events(before: Moment | None, now: Moment) -> list[str]:
     if now.wave is not None and now.wave != (before.wave if before else None):
         told.append(f"wave {now.wave} of {now.waves}" if now.waves else f"wave {now.wave}")
     told += moved
+    if before is not None and now.where and now.where != before.where:
+        told.append(f"run {now.run} is {now.where}")
     if now.wish and now.wish != (before.wish if before else ""):
         told.append(f"{now.wish} was asked for; it acts between hosts")
     return told

@@ -2,33 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 
 from mainstay.console.render import times
 from mainstay.console.render.spans import Line, Span, line
 from mainstay.console.render.table import Cell, table, wrap
+from mainstay.console.working import Works, short, where
 from mainstay.inventory.value import Json
 from mainstay.runner.state.contract import RunRow
 
 
-def listing(rows: Sequence[RunRow], left: Collection[str], zone: tzinfo, now: datetime, columns: int) -> list[Line]:
-    """left: runs that no living process works on."""
+def listing(
+    rows: Sequence[RunRow], works: Works, waves: Mapping[str, int], zone: tzinfo, now: datetime, columns: int
+) -> list[Line]:
+    """waves: run → how many it has, 0 where that is not known yet."""
     if not rows:
         return [line("No run is in flight.")]
     body: list[list[Cell]] = []
     remarks: list[Line] = []
     for row in rows:
-        state: Cell = Span("left behind", "warn") if row.id in left else row.state
+        standing = works.standing(row.id)
+        state: Cell = Span("left behind", "warn") if standing == "left-behind" else row.state
+        if standing == "waiting":
+            state = Span("waiting", "warn")
+        wave = f"{row.wave} of {waves[row.id]}" if row.wave and waves.get(row.id) else row.wave
         age = times.about(times.age(row.started_at, now))
-        body.append([row.id, row.plan, state, row.wave, times.local(row.started_at, zone), age])
+        body.append([row.id, row.plan, state, wave, times.local(row.started_at, zone), age])
         if row.wish:
-            remarks += wrap(f"{row.wish} was asked for by {row.wish_by}: {row.wish_reason}", columns=columns)
-        if row.id in left:
-            remarks += wrap(f"Its process is gone; take it up: mainstay runs resume {row.id}", columns=columns)
+            remarks += wrap(f"{row.id}: {row.wish} was asked for by {row.wish_by}: {row.wish_reason}", columns=columns)
+        for text in _remarks(works, row.id):
+            remarks += wrap(text, columns=columns)
     head = ("run", "plan", "state", "wave", "started", "age")
     return [*table(body, head=head, right=frozenset({3}), columns=columns), *remarks]
 
 
-def to_json(row: RunRow) -> Json:
-    return {"id": row.id, "plan": row.plan, "state": row.state, "wave": row.wave, "started_at": row.started_at}
+def _remarks(works: Works, run: str) -> list[str]:
+    if works.standing(run) == "in-hand":
+        return [f"{run}: worked on by {short(works.executor(run))}"]
+    if works.standing(run) == "waiting":
+        return [f"{run}: {where(works, run)}"]
+    if works.foreign(run):
+        return [of_another_version(run, works)]
+    return [f"{run}: its process is gone; take it up: mainstay runs resume {run}"]
+
+
+def of_another_version(run: str, works: Works) -> str:
+    return (
+        f"Run {run} was begun by a mainstay of another version (its work has version {works.foreign(run)}, this one "
+        f"goes on with {works.version} alone): start a worker of that version, it brings the run to its end."
+    )
+
+
+def to_json(row: RunRow, works: Works, waves: Mapping[str, int]) -> Json:
+    """See docs/reference/cli.md, `runs --json`."""
+    return {
+        "id": row.id,
+        "plan": row.plan,
+        "state": row.state,
+        "wave": row.wave,
+        "waves": waves.get(row.id) or None,
+        "started_at": row.started_at,
+        "standing": works.standing(row.id),
+        "executor": works.executor(row.id) or None,
+        "needs_version": works.foreign(row.id) or None,
+    }

@@ -1,4 +1,5 @@
-"""Executing a run in this process and showing how it goes: `run`, `rollback` and `runs resume` end here."""
+"""Executing a run in this process, or handing it over, and showing how it goes: `run`, `rollback` and `runs resume` end
+here."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 from mainstay.console.render import progress, record
 from mainstay.console.render.table import wrap
 from mainstay.console.screen import Screen
+from mainstay.console.working import where
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.verdict import EXIT_CODES, Verdict
@@ -24,29 +27,47 @@ if TYPE_CHECKING:
 
 EVERY = 0.3
 """Seconds between two looks at the state."""
+LOOKS = 7
+"""Every so many of them, also at who works on a run that was handed over."""
 INTERRUPTED = 130
+
+
+def run_and_follow(screen: Screen, app: Application, request: RunRequest, *, here: bool) -> int:
+    """A run that was just asked for: handed to whoever serves on this state, otherwise (or with `here`) executed in this
+    process. Returns the exit code of its verdict."""
+    if here or not app.works().served:
+        return execute_and_follow(screen, app, app.runs.submit(request))
+    run = app.runs.submit(request)
+    return hand_over_and_follow(screen, app, run)
+
+
+def hand_over_and_follow(screen: Screen, app: Application, run: str) -> int:
+    """Put it down for whoever serves, and show it from the state."""
+    _follow(screen, app, run, Elsewhere(screen, app, run))
+    return finished(screen, app, run)
 
 
 def execute_and_follow(screen: Screen, app: Application, run: str) -> int:
     """Execute the run in a thread and show it until its record is sealed. Returns the exit code of its verdict."""
-    _follow(screen, app, run)
+    _follow(screen, app, run, Here(lambda: app.runs.execute(run)))
     return finished(screen, app, run)
 
 
 def execute_quietly(screen: Screen, app: Application, run: str) -> None:
     """The same without the record at the end, for a run that was not asked about."""
-    _follow(screen, app, run)
+    _follow(screen, app, run, Here(lambda: app.runs.execute(run)))
     screen.say(f"Run {run}: {app.record(run).summary.verdict}.")
 
 
-def _follow(screen: Screen, app: Application, run: str) -> None:
+def _follow(screen: Screen, app: Application, run: str, execution: Here | Elsewhere) -> None:
     watch = Watch(app, run)
-    execution = _Execution(lambda: app.runs.execute(run))
     with _ctrl_c() as pressed, _display(screen) as show:
         execution.start()
         asked = False
-        while not execution.ended.wait(EVERY):
-            show(watch.now(), app.clock.now())
+        while not execution.over(EVERY):
+            show(watch.now(execution.where()), app.clock.now())
+            for text in execution.remarks():
+                show.say(text)
             if pressed.times and not asked:
                 asked = True
                 app.state.wish(run, "cancel", by=app.requested_by, reason="Ctrl-C")
@@ -56,7 +77,7 @@ def _follow(screen: Screen, app: Application, run: str) -> None:
                 )
             if pressed.times > 1:
                 show.close()
-                _let_go(screen, run)
+                _let_go(screen, execution.parting(run))
         show(watch.now(), app.clock.now(), last=True)
     if execution.error is not None:
         raise execution.error
@@ -82,8 +103,9 @@ class Watch:
         self._careful = request.careful
         self._outcomes: dict[str, Verdict] = {}
         self._parts: dict[str, HostPart] = {}
+        self._waves: list[list[str]] = []
 
-    def now(self) -> progress.Moment:
+    def now(self, where: str = "") -> progress.Moment:
         state, run = self._app.state, self._run
         row = state.run(run)
         assert row is not None, "a run that is followed has a row"
@@ -91,7 +113,7 @@ class Watch:
         if outcomes != self._outcomes or row.state == "ended" or len(self._parts) < len(outcomes):
             self._outcomes = outcomes
             self._parts = {part.host: part for part in state.parts(run)}
-        waves = self._app.waves.of.get(run)
+        waves = self._waves = self._waves or state.waves(run)
         return progress.Moment(
             run=run,
             plan=row.plan,
@@ -107,15 +129,16 @@ class Watch:
             reasons={host: part.reason for host, part in self._parts.items()},
             took={host: record.elapsed(part) for host, part in self._parts.items()},
             wish=row.wish,
+            where=where,
         )
 
 
-class _Execution:
+class Here:
     """The run's work, in a thread of this process, so that the main thread can listen to its operator."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._work = work
-        self.ended = threading.Event()
+        self._ended = threading.Event()
         self.error: BaseException | None = None
 
     def start(self) -> None:
@@ -127,7 +150,74 @@ class _Execution:
         except BaseException as error:  # raised again in the main thread
             self.error = error
         finally:
-            self.ended.set()
+            self._ended.set()
+
+    def over(self, seconds: float) -> bool:
+        """Whether it has ended, or does within so many seconds."""
+        return self._ended.wait(seconds)
+
+    def where(self) -> str:
+        return ""
+
+    def remarks(self) -> list[str]:
+        return []
+
+    def parting(self, run: str) -> list[str]:
+        """What is said to somebody who lets go of it."""
+        return [
+            f"Let go of run {run}. What its hosts are doing goes on there; the run itself stands still until",
+            f"  mainstay runs resume {run}",
+        ]
+
+
+class Elsewhere:
+    """A run that is put down for other processes to work on: over when its record is sealed."""
+
+    def __init__(self, screen: Screen, app: Application, run: str) -> None:
+        self.error: BaseException | None = None
+        self._screen = screen
+        self._app = app
+        self._run = run
+        self._looks = 0
+        self._where = ""
+        self._left = False
+        self._told = False
+
+    def start(self) -> None:
+        self._app.runs.hand_over(self._run)
+        self._look()
+        self._screen.say(f"Run {self._run} is handed over: {self._where or 'it goes on in other processes'}.")
+
+    def _look(self) -> None:
+        works = self._app.works([self._run])
+        self._where = where(works, self._run)
+        self._left = works.standing(self._run) == "left-behind"
+
+    def over(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        row = self._app.state.run(self._run)
+        return row is not None and row.state == "ended"
+
+    def where(self) -> str:
+        self._looks += 1
+        if self._looks % LOOKS == 0:
+            self._look()
+        return self._where
+
+    def remarks(self) -> list[str]:
+        """Said once, and again after somebody had come."""
+        told, self._told = self._told, self._left
+        if told or not self._left:
+            return []
+        return [
+            "No process serves on this state any more: the run stands still until one does (mainstay worker), "
+            f"or until mainstay runs resume {self._run}."
+        ]
+
+    def parting(self, run: str) -> list[str]:
+        return [
+            f"Let go of run {run}. It goes on elsewhere, and stops between hosts, as was asked. See it: mainstay runs",
+        ]
 
 
 class _Pressed:
@@ -151,11 +241,8 @@ def _ctrl_c() -> Iterator[_Pressed]:
         signal.signal(signal.SIGINT, before)
 
 
-def _let_go(screen: Screen, run: str) -> None:
-    screen.say(
-        f"Let go of run {run}. What its hosts are doing goes on there; the run itself stands still until",
-        f"  mainstay runs resume {run}",
-    )
+def _let_go(screen: Screen, parting: list[str]) -> None:
+    screen.say(*parting)
     sys.stdout.flush()
     # At once: an orderly end would wait for the threads that this is about leaving.
     os._exit(INTERRUPTED)

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of the run's hosts that this picks.")
 @click.option("--force", is_flag=True, help="Although a later run changed the same packages.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the record.")
+@click.option("--here", is_flag=True, help="Execute it in this process, also where a worker would take it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would go back, and do nothing.")
-def command(screen: Screen, run: str, selector: str | None, force: bool, reason: str, dry_run: bool) -> int:
+def command(screen: Screen, run: str, selector: str | None, force: bool, reason: str, here: bool, dry_run: bool) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.forecasting import arranged, ask
     from mainstay.console.render import rollback as render
@@ -49,9 +50,9 @@ def command(screen: Screen, run: str, selector: str | None, force: bool, reason:
         if not screen.confirm("Go on?"):
             screen.say("Nothing was changed.")
             return 1
-        from mainstay.console.verbs._following import execute_and_follow
+        from mainstay.console.verbs._following import run_and_follow
 
-        return execute_and_follow(screen, app, app.runs.submit(request))
+        return run_and_follow(screen, app, request, here=here)
 
 
 def _nothing(screen: Screen, view: Preview, run: str) -> int:

@@ -11,8 +11,8 @@ from mainstay.console.verb import verb
 
 @verb(
     help=(
-        "Run PLAN now and show how it goes. Ctrl-C asks the run to stop between hosts; a second one lets go of the "
-        "terminal, never of the hosts. The exit code is the run's verdict."
+        "Run PLAN now and show how it goes; where a worker serves, it is handed over. Ctrl-C asks the run to stop between "
+        "hosts; a second one lets go of the terminal, never of the hosts. The exit code is the run's verdict."
     )
 )
 @click.argument("plan", shell_complete=completing.plans)
@@ -23,6 +23,7 @@ from mainstay.console.verb import verb
 @click.option("--retry", is_flag=True, help="Try again what was rolled back on a host before.")
 @click.option("--reason", default="", metavar="TEXT", help="Why this run; it stands in the record.")
 @click.option("--min-age", metavar="DURATION", help="Another age than the plan asks for (0, 3d). Needs --reason.")
+@click.option("--here", is_flag=True, help="Execute it in this process, also where a worker would take it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 def command(
     screen: Screen,
@@ -32,6 +33,7 @@ def command(
     retry: bool,
     reason: str,
     min_age: str | None,
+    here: bool,
     dry_run: bool,
 ) -> int:
     from mainstay.console import bootstrap
@@ -48,8 +50,8 @@ def command(
             screen.show(lambda: render.to_json(view), lambda: render.screen(view, screen.columns))
             return 0
         permitted(found, break_glass)
-        from mainstay.console.verbs._following import execute_and_follow
+        from mainstay.console.verbs._following import run_and_follow
         from mainstay.runner.request import patch_request
 
         request = patch_request(found, hosts, app.asking(reason=reason, break_glass=break_glass, retry=retry))
-        return execute_and_follow(screen, app, app.runs.submit(request))
+        return run_and_follow(screen, app, request, here=here)

@@ -27,11 +27,12 @@ def list_runs(screen: Screen) -> int:
 
     with bootstrap.load(screen.site_dir) as app:
         rows = app.state.runs(in_flight=True)
-        left = app.left_behind([row.id for row in rows])
+        works = app.works([row.id for row in rows])
+        waves = {row.id: len(app.state.waves(row.id)) for row in rows}
         zone, now = app.zone, app.clock.now()
     screen.show(
-        lambda: [render.to_json(row) for row in rows],
-        lambda: render.listing(rows, left, zone, now, screen.columns),
+        lambda: [render.to_json(row, works, waves) for row in rows],
+        lambda: render.listing(rows, works, waves, zone, now, screen.columns),
     )
     return 0
 
@@ -58,7 +59,9 @@ def cancel(screen: Screen, run: str, reason: str) -> int:
 @with_screen
 def resume(screen: Screen, run: str, reason: str) -> int:
     from mainstay.console import bootstrap
-    from mainstay.console.verbs._following import execute_and_follow, execute_quietly, finished
+    from mainstay.console.render.runs import of_another_version
+    from mainstay.console.verbs._following import execute_and_follow, execute_quietly, finished, hand_over_and_follow
+    from mainstay.inventory.errors import Refused
 
     with bootstrap.load(screen.site_dir) as app:
         row = app.run_row(run)
@@ -68,8 +71,14 @@ def resume(screen: Screen, run: str, reason: str) -> int:
         if row.wish == "pause":
             app.state.wish(row.id, "", by=app.requested_by, reason=reason)
             screen.say(f"Run {row.id} goes on.")
-        if row.id not in app.left_behind([row.id]):
-            return _told(screen, row.id, "")
+        works = app.works([row.id])
+        if works.standing(row.id) != "left-behind":
+            # Also one that only waits: whoever serves takes up what the dead left.
+            if works.standing(row.id) == "in-hand":
+                return _told(screen, row.id, "")
+            return hand_over_and_follow(screen, app, row.id)
+        if works.foreign(row.id):
+            raise Refused(of_another_version(row.id, works))
         taken = app.runs.resume()
         code = execute_and_follow(screen, app, row.id)
         for other in taken:
@@ -89,7 +98,9 @@ def _wish(screen: Screen, run: str, wish: str, reason: str) -> int:
         if row.state == "ended":
             raise UsageError(f"Run {row.id} has ended already.", hint=f"See it: mainstay records show {row.id}")
         if row.wish == "cancel" and wish == "pause":
-            raise UsageError(f"Run {row.id} was cancelled by {row.wish_by}; it ends between hosts, and can't be paused.")
+            raise UsageError(
+                f"Run {row.id} was cancelled by {row.wish_by}; it ends between hosts, and can't be paused."
+            )
         assert wish in ("pause", "cancel")
         app.state.wish(row.id, "pause" if wish == "pause" else "cancel", by=app.requested_by, reason=reason)
         screen.say(f"Asked run {row.id} to {wish}; it acts between hosts.")

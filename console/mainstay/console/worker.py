@@ -1,0 +1,133 @@
+"""A process that serves: it takes what was handed over and what the dead left behind, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from logging import INFO, WARNING
+from types import FrameType
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from mainstay.console import fitness
+from mainstay.inventory.errors import MainstayError
+from mainstay.runner.hands import Hands
+from mainstay.runner.log.events import tell
+from mainstay.runner.steps import rfc3339
+from mainstay.runner.toolbox import Leaving
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+    from mainstay.runner.runs import Runs
+
+TICK = 0.2
+"""Seconds between two looks at whether the work is still its own."""
+TEND_EVERY = 15.0
+"""Seconds between two looks for runs that nobody stands for."""
+LEFT_ALONE = 60.0
+"""Seconds for which a run that was written down is left to the process that wrote it."""
+FORGET_EVERY = 3600.0
+AGAIN = "MAINSTAY_WORKER_AGAIN"
+"""Set in the environment of a worker that began anew after it had lost its hold."""
+LONGEST = 30.0
+"""Seconds between two tries to reach a database that does not answer."""
+
+
+class Worker:
+    """threads: how many hosts it has in hand at once; None for as many as the runs allow. grace: seconds that steps in
+    hand may take to end when it is stopped."""
+
+    def __init__(self, app: Application, *, threads: int | None = None, grace: float = 30.0) -> None:
+        self._app = app
+        self._threads = threads
+        self._grace = grace
+        self._stop = threading.Event()
+
+    def serve(self) -> Literal["stopped", "lost"]:
+        """Until SIGTERM or SIGINT (takes nothing new then, and lets steps in hand end), or until the hold on the store is
+        lost: then at once, with whatever it was doing still going on. Raises what keeps it from starting."""
+        app = self._app
+        missing = fitness.check(app)
+        app.serves = True
+        app.tools.hands, app.tools.rest = Hands(self._threads), self._rest
+        app.tools.able = lambda request, host: fitness.why_not(app, request, host)
+        with self._listening():
+            runs = app.runs
+            if missing:
+                tell(WARNING, "hosts will be refused here", reason=fitness.unpinned(missing))
+            engine = runs.engine
+            tell(
+                INFO,
+                "worker serves",
+                executor=engine.executor,
+                version=engine.version,
+                site=app.site.name,
+                state=app.state.id,
+            )
+            threading.Thread(target=self._keep_house, args=(runs,), name="housekeeping", daemon=True).start()
+            while not self._stop.wait(TICK):
+                if engine.lost.is_set():
+                    return "lost"
+            tell(INFO, "worker stops", grace=self._grace, reason="takes nothing new; steps in hand may end")
+            app.engine.close(self._grace)
+        tell(INFO, "worker stopped", reason="what has not ended is left to others")
+        return "stopped"
+
+    def _rest(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Leaving
+
+    def _keep_house(self, runs: Runs) -> None:
+        forgotten = -FORGET_EVERY
+        while not self._stop.is_set() and not runs.engine.lost.is_set():
+            try:
+                before = rfc3339(self._app.clock.now() - timedelta(seconds=LEFT_ALONE))
+                for run in runs.tend(before):
+                    tell(INFO, "run taken up", run=run, reason="it had been written down and not begun")
+                if time.monotonic() - forgotten > FORGET_EVERY:
+                    runs.forget()
+                    forgotten = time.monotonic()
+            except MainstayError as error:
+                tell(WARNING, "housekeeping failed", fault=error)
+            self._stop.wait(TEND_EVERY)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._told) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _told(self, number: int, frame: FrameType | None) -> None:
+        if self._stop.is_set() and number == signal.SIGINT:
+            # A second Ctrl-C: at once. Hosts go on with what they do; whoever serves takes it up from there.
+            os._exit(130)
+        self._stop.set()
+
+
+def begin_anew() -> NoReturn:
+    """Become a new worker with another executor id, at once: nothing of what this one still had in hand goes on here."""
+    sys.stderr.flush()
+    argv = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, argv, {**os.environ, AGAIN: "1"})  # noqa: S606 - this very program, no shell wanted
+
+
+def leave(code: int) -> int:
+    """The end of the process: without waiting for a thread that is still busy with a host that does not answer."""
+    busy = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    if busy:
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def pause_before(attempt: int) -> float:
+    """Seconds to wait after so many failures in a row to reach the database: 1, 2, 4 … and never more than LONGEST."""
+    return float(min(LONGEST, 2 ** min(attempt - 1, 10)))

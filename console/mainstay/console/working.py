@@ -1,0 +1,60 @@
+"""Who works on which run: what the engine's store says to a process that runs nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from typing import Literal
+
+Standing = Literal["in-hand", "waiting", "left-behind"]
+"""A living process works on it; one that serves will take it up by itself; nobody does, until it is resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """owners: run → executor, "" for one that waits for whoever serves; a run that is not in it has not been begun.
+    versions: run → the version that can go on with it. serving: version → executors that are alive and serve."""
+
+    owners: Mapping[str, str] = field(default_factory=dict)
+    alive: Set[str] = frozenset()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    serving: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    version: str = ""
+    """This program's."""
+
+    def standing(self, run: str) -> Standing:
+        if self.executor(run):
+            return "in-hand"
+        return "waiting" if self.serving.get(self.versions.get(run, self.version)) else "left-behind"
+
+    def executor(self, run: str) -> str:
+        """The living process that works on it; empty where none does."""
+        owner = self.owners.get(run, "")
+        return owner if owner in self.alive else ""
+
+    def foreign(self, run: str) -> str:
+        """The version that the run needs, where it is another than this program's; empty otherwise."""
+        needed = self.versions.get(run, self.version)
+        return needed if needed != self.version else ""
+
+    @property
+    def served(self) -> bool:
+        """Whether somebody would take a run that is begun now."""
+        return bool(self.serving.get(self.version))
+
+
+def short(executor: str) -> str:
+    """`ops2-4711` of `ops2-4711-01K…`: machine and process, for people."""
+    name, dash, rest = executor.rpartition("-")
+    return name if dash and len(rest) == 26 else executor
+
+
+def where(works: Works, run: str) -> str:
+    """Who works on it, or what it waits for, in a few words; empty where it is left behind."""
+    standing = works.standing(run)
+    if standing == "in-hand":
+        return f"on {short(works.executor(run))}"
+    if standing == "left-behind":
+        return ""
+    foreign = works.foreign(run)
+    return f"waiting for a worker of version {foreign}" if foreign else "waiting for a worker"
