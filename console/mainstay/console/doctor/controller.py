@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mainstay.console.bootstrap import Application
 from mainstay.console.doctor.finding import Finding, Health
+from mainstay.console.render.ledger import lag_in_words
 from mainstay.console.render.times import counted, size
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.redaction import MASK, SHORTEST
@@ -33,6 +34,7 @@ def examine(app: Application) -> Iterator[Finding]:
         ("known hosts", _known_hosts),
         ("state", _state),
         ("ledger", _ledger),
+        ("anchors", _anchors),
         ("runs", _runs),
     ]
     for topic, look in parts:
@@ -106,12 +108,24 @@ def _known_hosts(app: Application) -> Iterator[Finding]:
 def _state(app: Application) -> Iterator[Finding]:
     directory = app.stores.directory
     yield _finding("state", "well", f"{directory}, id {app.state.id}")
+    yield from _roles(app)
     open_to_others = [path for path in _ours(directory) if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if open_to_others:
         named = ", ".join(path.name or str(path) for path in open_to_others[:3])
         hint = f"chmod -R go-rwx {directory}"
         yield _finding("state", "wrong", f"others can get at {named} in {directory}", hint)
     yield _disk(directory)
+
+
+def _roles(app: Application) -> Iterator[Finding]:
+    """Who may do what to the ledger, where the database knows roles."""
+    if app.stores.database.dialect != "postgresql":
+        return
+    from mainstay.runner.state.adapters.rights import HINT, rights
+
+    weakness = rights(app.stores.database).weakness()
+    told = f"{app.stores.database.name}: adds records, and can't change one"
+    yield _finding("database", "look", weakness, HINT) if weakness else _finding("database", "well", told)
 
 
 def _ours(directory: Path) -> list[Path]:
@@ -135,6 +149,22 @@ def _ledger(app: Application) -> Iterator[Finding]:
     if not findings:
         seq, _ = app.ledger.head()
         yield _finding("ledger", "well", f"{counted(seq, 'record')}, unbroken and at its anchor")
+
+
+def _anchors(app: Application) -> Iterator[Finding]:
+    compared = app.ledger.compare()  # brings what is left as well, so that the lags are those that stay
+    lags = {lag.name: lag for lag in app.ledger.courier.lags()}
+    for said in compared:
+        for found in said.findings:
+            hint = "Find out who wrote to the state, or to the anchor. A sound copy comes back with mainstay state restore."
+            yield _finding("anchors", "wrong", f"{found.kind}: {found.message}", hint)
+        if said.error:
+            yield _finding("anchors", "unknown", said.error, said.hint)
+        if lags[said.name].behind:
+            hint = "It is delivered when the anchor answers again: by the next run, records verify or doctor."
+            yield _finding("anchors", "wrong", lag_in_words(lags[said.name], app.zone), hint)
+        elif not said.error and not said.findings:
+            yield _finding("anchors", "well", f"{said.name}: has seen {counted(said.reached, 'record')}")
 
 
 def _runs(app: Application) -> Iterator[Finding]:

@@ -157,17 +157,21 @@ NAMED = 5
 """Hosts that the line of `--nagios` names."""
 
 
-def nagios(known: Sequence[Known]) -> tuple[int, str]:
-    """(exit code, the one line that monitoring plugins print). Critical before unknown before warning."""
+def nagios(known: Sequence[Known], warnings: Sequence[str] = ()) -> tuple[int, str]:
+    """(exit code, the one line that monitoring plugins print). Critical before unknown before warning.
+
+    warnings: what else somebody should look at, beside the hosts."""
     levels = [(_level(one), one) for one in known]
     worst = min((level for level, _ in levels), key=_WORST.index, default=3)
+    if warnings:
+        worst = min(worst, 1, key=_WORST.index)
     bad = sorted((entry for entry in levels if entry[0]), key=lambda entry: _WORST.index(entry[0]))
     told = "; ".join(f"{one.host.name} {one.verdict}: {one.reason}".rstrip(": ") for _, one in bad[:NAMED])
     more = f"; {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     well = len(known) - len(bad)
     text = f"MAINSTAY {NAGIOS[worst]} - {well} of {times.counted(len(known), 'host')} well"
     # `|` parts the text from the measured values in this protocol, so no text of ours may hold one.
-    text = span(f"{text}; {told}{more}" if told else text).text.replace("|", "/")
+    text = span("; ".join([text, *([told + more] if told else []), *warnings])).text.replace("|", "/")
     return worst, f"{text} | well={well} not_well={len(bad)}"
 
 

@@ -64,21 +64,28 @@ def show(screen: Screen, id: str, hosts: tuple[str, ...], full: bool) -> int:
     return 0
 
 
-@command.command(help="Look for anything edited, deleted, reordered or cut off since it was sealed.")
+@command.command(
+    help="Look for anything edited, deleted, reordered or cut off since it was sealed; anchors are asked too."
+)
+@click.option("--local", is_flag=True, help="Ask no anchor on another machine.")
 @with_screen
-def verify(screen: Screen) -> int:
+def verify(screen: Screen, local: bool) -> int:
     from mainstay.console import bootstrap
-    from mainstay.console.render.spans import line, span
+    from mainstay.console.render import ledger as render
 
     with bootstrap.load(screen.site_dir) as app:
-        findings = app.ledger.verify()
-        seq, head = app.ledger.head()
-    data = {"ok": not findings, "records": seq, "head": head, "findings": [one.to_json() for one in findings]}
-    lines = [line(span(f"{one.kind}: ", "bad"), one.message) for one in findings] or [
-        line(span("unbroken", "good"), f": {seq} {'record' if seq == 1 else 'records'}, head {head[:16] or '–'}")
-    ]
-    screen.show(lambda: data, lambda: lines)
-    return 1 if findings else 0
+        compared = [] if local else app.ledger.compare()
+        findings = [*app.ledger.verify(), *(finding for one in compared for finding in one.findings)]
+        lags = [] if local else app.ledger.courier.lags()
+        head = app.ledger.head()
+        zone = app.zone
+    screen.show(
+        lambda: render.verified_json(head, findings, compared, lags),
+        lambda: render.verified(head, findings, compared, lags, zone),
+    )
+    if findings:
+        return 1
+    return 5 if any(one.error for one in compared) else 0
 
 
 @command.command(help="Every record for other programs, oldest first: --csv (one line per host) or --json (whole).")

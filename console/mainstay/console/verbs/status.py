@@ -14,6 +14,7 @@ from mainstay.console.verb import verb
 def command(screen: Screen, selector: str | None, nagios: bool) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.render import hosts as render
+    from mainstay.console.render.ledger import lag_in_words, lagging
     from mainstay.console.render.spans import line
     from mainstay.inventory.errors import MainstayError
 
@@ -21,15 +22,19 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
         with bootstrap.load(screen.site_dir) as app:
             known = app.known(app.select(selector))
             now = app.clock.now()
+            lags = app.ledger.courier.lags()
+            zone = app.zone
     except MainstayError as error:
         if not nagios:
             raise
         screen.answer([line(f"MAINSTAY UNKNOWN - {error.message.splitlines()[0]}".replace("|", "/"))])
         return 3
     if nagios:
-        code, text = render.nagios(known)
+        late = [lag for lag in lags if lag.late(now)]
+        code, text = render.nagios(known, [lag_in_words(lag, zone) for lag in late])
         data = {"status": render.NAGIOS[code], "text": text, "hosts": [render.status_json(one) for one in known]}
         screen.show(lambda: data, lambda: [line(text)])
         return code
     screen.show(lambda: [render.status_json(one) for one in known], lambda: render.status(known, now, screen.columns))
+    screen.answer(lagging(lags, zone))
     return 0
