@@ -6,6 +6,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mainstay.runner.engine.naming import short
+
 Standing = Literal["in-hand", "waiting", "left-behind"]
 """A living process works on it; one that serves will take it up by itself; nobody does, until it is resumed."""
 
@@ -41,12 +43,6 @@ class Works:
     def served(self) -> bool:
         """Whether somebody would take a run that is begun now."""
         return bool(self.serving.get(self.version))
-
-
-def short(executor: str) -> str:
-    """`ops2-4711` of `ops2-4711-01K…`: machine and process, for people."""
-    name, dash, rest = executor.rpartition("-")
-    return name if dash and len(rest) == 26 else executor
 
 
 def where(works: Works, run: str) -> str:

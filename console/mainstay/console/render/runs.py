@@ -8,8 +8,9 @@ from datetime import datetime, tzinfo
 from mainstay.console.render import times
 from mainstay.console.render.spans import Line, Span, line
 from mainstay.console.render.table import Cell, table, wrap
-from mainstay.console.working import Works, short, where
+from mainstay.console.working import Works, where
 from mainstay.inventory.value import Json
+from mainstay.runner.engine.naming import short
 from mainstay.runner.state.contract import RunRow
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from dbos import DBOS, SetWorkflowID
 from dbos import error as dbos_errors
-from ulid import ULID
 
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.adapters.dbos_context import WAKE, DbosContext
@@ -49,6 +48,7 @@ from mainstay.runner.engine.contract import (
 )
 from mainstay.runner.engine.lanes import Lanes
 from mainstay.runner.engine.liveness import Timing
+from mainstay.runner.engine.naming import executor_id
 
 ROOTS_AT_ONCE = 100
 """Submitted workflows that one serving process works on; each has two threads."""
@@ -79,7 +79,7 @@ class DbosEngine:
         self._place = place(directory, url)
         self._version = version
         self._timing = timing
-        self._executor = str(ULID())
+        self._executor = executor_id()
         self._liveness = self._place.liveness(timing)
         self._bodies: dict[str, Body] = {}
         self._functions: dict[str, Callable[[Json], Json]] = {}
