@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +38,9 @@ _MEMBERS = re.compile(
     rf"({DATABASE}|{ENGINE_FILE}|{KEY_FILE}|{ANCHOR_FILE}|{KNOWN_HOSTS}|{MANIFEST}"
     rf"|{ARTIFACTS}/(output|package|json)/[0-9a-f]{{2}}/[0-9a-f]{{62}})"
 )
+
+
+Against = Callable[[dict[int, str]], object]
 
 
 class ArchiveDamaged(MainstayError):
@@ -100,9 +103,11 @@ def restore(
     database: str = DATABASE,
     anchor: Path | None = None,
     known_hosts: Path | None = None,
+    against: Against | None = None,
 ) -> Restored:
     """Make the state's folder from a backup. database: the name that the site's `state:` gives the file. anchor,
-    known_hosts: where the site keeps them, if not in the folder; a known_hosts that is there stays as it is.
+    known_hosts: where the site keeps them, if not in the folder; a known_hosts that is there stays as it is. against:
+    asked with the backup's hashes by seq before anything takes its place; raises where they are not what others have seen.
 
     Raises UsageError where the folder holds something or an anchor has seen more than the backup, ArchiveDamaged.
     """
@@ -113,6 +118,8 @@ def restore(
         manifest = _extract(path, folder)
         (folder / MANIFEST).unlink()
         restored = _prepare(folder, manifest)
+        if against is not None:
+            against(_index(folder / DATABASE))
         _place_outside(folder, restored, anchor, known_hosts)
         (folder / DATABASE).rename(folder / database)
         if directory.exists():
@@ -136,6 +143,11 @@ def _prepare(folder: Path, manifest: Json) -> Restored:
         (records,) = connection.execute("SELECT count(*) FROM maintenance_record").fetchone()
         rows = connection.execute("SELECT id FROM run WHERE state != 'ended' ORDER BY number").fetchall()
     return Restored(manifest["state"], manifest["made_at"], records, tuple(id for (id,) in rows))
+
+
+def _index(database: Path) -> dict[int, str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return {seq: str(hash) for seq, hash in connection.execute("SELECT seq, hash FROM maintenance_record")}
 
 
 def _place_outside(folder: Path, restored: Restored, anchor: Path | None, known_hosts: Path | None) -> None:

@@ -111,7 +111,8 @@ class State(Protocol):
         """(run id, part) of the host's newest part."""
 
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
-        """How a host ended, as soon as it is known: what the budget counts while the run goes on. The last one stands."""
+        """How a host ended, as soon as it is known: what the budget counts while the run goes on. The last one stands; once
+        the host's part is written, nothing changes it any more."""
 
     def outcomes(self, run: str) -> dict[str, Verdict]: ...
 

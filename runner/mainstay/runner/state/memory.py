@@ -144,7 +144,8 @@ class MemoryState:
 
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
         with self._lock:
-            self._outcomes[run, host] = verdict
+            if (run, host) not in self._parts:
+                self._outcomes[run, host] = verdict
 
     def outcomes(self, run: str) -> dict[str, Verdict]:
         with self._lock:

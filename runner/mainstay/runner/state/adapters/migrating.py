@@ -65,6 +65,16 @@ def migrate(
         return before, current(database, connection)
 
 
+def revision(database: Database) -> str | None:
+    """As `current`, asked on its own."""
+
+    def look() -> str | None:
+        with database.read() as of:
+            return current(database, of)
+
+    return database.persist(look)
+
+
 def current(database: Database, of: sa.Connection) -> str | None:
     """The database's revision; None where it holds no state."""
     if database.has_table(of, "alembic_version"):

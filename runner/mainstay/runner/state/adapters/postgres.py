@@ -262,7 +262,8 @@ def _hint(code: str | None, text: str) -> str | None:
             return "`mainstay state sql` prints what makes the roles and the database."
         return "Does the server run, and can this machine reach it? Unfinished runs go on with `mainstay runs resume`."
     hints = {
-        "42501": "Its rights are not enough: `mainstay state sql` prints what the roles need.",
+        "42501": "Its rights are not enough. Make the tables as their owner: mainstay state migrate --as ROLE. "
+        "`mainstay state sql` prints what the roles need.",
         "42P01": "A table is missing: `mainstay state migrate` makes it, `mainstay state restore` brings it back.",
         "42703": "A column is missing: `mainstay state migrate` makes it.",
         "53100": "The database's disk is full: make room, then go on with `mainstay runs resume RUN`.",

@@ -221,8 +221,12 @@ class SqlState:
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
         row = self._database.insert(tables.outcome).values(run=run, host=host, verdict=str(verdict))
         row = row.on_conflict_do_update(index_elements=["run", "host"], set_={"verdict": row.excluded.verdict})
+        table = tables.host_part
+        part = sa.select(table.c.number).where(table.c.run == run, table.c.host == host)
         with self._database.write() as to:
-            to.execute(row)
+            # A process that was frozen before it said this may wake when another has long ended the host.
+            if to.execute(part).first() is None:
+                to.execute(row)
 
     @persistent
     def outcomes(self, run: str) -> dict[str, Verdict]:
