@@ -175,6 +175,10 @@ def _record(track: Track, part: HostPart, kind: str, *, final: bool) -> Json:
         places.give_back(tools.state, track.request, track.host, part.verdict)
         tools.listener.host_finished(run, part)
     change = put_json(tools.artifacts, track.change.to_json()) if track.change is not None else None
+    lost = put_json(tools.artifacts, track.carried) if track.carried is not None else None
+    if lost is not None:
+        # Should it end as unknown, another run can go on from there.
+        part = part.model_copy(update={"measures": {**part.measures, "lost": lost}})
     return {
         "host": part.host,
         "verdict": part.verdict.value,
@@ -182,7 +186,7 @@ def _record(track: Track, part: HostPart, kind: str, *, final: bool) -> Json:
         "cohort": part.cohort,
         "change": change,
         "part": put_json(tools.artifacts, part.to_json()),
-        "lost": put_json(tools.artifacts, track.carried) if track.carried is not None else None,
+        "lost": lost,
     }
 
 
@@ -218,6 +222,8 @@ def _go_on(track: Track, lost: Json) -> tuple[HostPart, str]:
         # Not heard of again, or refused: where its work was broken off is the same as before.
         track.carried = lost if track.carried is not None else None
         return track.part(Verdict.UNKNOWN, f"{step}: contact lost; then: {stop.reason}"), stop.kind
+    if track.phase == "look":
+        return _only_looked(track, lost, found["job"])
     if track.phase == "undo":
         return take_back(track), "failed"
     if track.phase == "prepare":
@@ -234,6 +240,22 @@ def _go_on(track: Track, lost: Json) -> tuple[HostPart, str]:
     if track.phase == "back":
         return conclude(track, *go_back(track, track.why, step)), "failed"
     return change_host(track, step)
+
+
+def _only_looked(track: Track, lost: Json, job: str | None) -> tuple[HostPart, str]:
+    """Where it is not known what the run was to do: that nothing of it is at work, and that the host is well."""
+    if job == JobStatus.RUNNING:
+        track.carried = lost
+        return track.part(Verdict.UNKNOWN, "what the run began there is still at work"), "contact-lost"
+    try:
+        track.step("health", lambda io: health(track, io))
+    except Stopped as stop:
+        if track.carried is not None:
+            track.carried = lost
+            return track.part(Verdict.UNKNOWN, f"health: {stop.reason}"), stop.kind
+        return conclude(track, Verdict.FAILED, f"health: {stop.reason}"), stop.kind
+    reason = f"well, and nothing of run {track.of} is at work; what that run was to change there is not known any more"
+    return conclude(track, Verdict.DEGRADED, reason), ""
 
 
 def undo_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> JsonValue:

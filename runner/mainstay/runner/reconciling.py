@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.errors import MainstayError, Refused, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import Context
 from mainstay.runner.phases.reconcile import spell
-from mainstay.runner.request import RunRequest
+from mainstay.runner.record import HostPart, Links
+from mainstay.runner.request import Asking, RunRequest, new_run_id
 from mainstay.runner.shell import hostlock
 from mainstay.runner.toolbox import Toolbox
+from mainstay.runner.track import nothing_known
+from mainstay.runner.verdict import Verdict
 from mainstay.runner.wire import get_json, put_json
 
 RECONCILE_WORKFLOW = "reconcile"
@@ -130,6 +133,80 @@ class Lost:
             part["reason"] = f"{part['reason']}; not heard of for {spell(silent)} when the run ended ({hint})"
             told[name] = put_json(self.tools.artifacts, part)
         return told
+
+
+def unknown_hosts(tools: Toolbox, run: str) -> dict[str, HostPart]:
+    """host → its part in that run, of those that ended as unknown there and that no later run has reconciled."""
+    unknown = {part.host: part for part in tools.state.parts(run) if part.verdict is Verdict.UNKNOWN}
+    for row in tools.state.runs():
+        if unknown and row.kind == "reconcile" and RunRequest.from_json(row.request).links.reconciles == run:
+            for part in tools.state.parts(row.id):
+                if part.verdict is not Verdict.UNKNOWN:
+                    unknown.pop(part.host, None)
+    return unknown
+
+
+def reconcile_request(tools: Toolbox, run: str, hosts: Sequence[Host], asking: Asking) -> RunRequest:
+    """The run that looks at those hosts (of today's inventory), which ended as unknown in `run`, and brings them to an end.
+    Not bound to a window: what was begun is finished. Raises UsageError, Refused."""
+    row = tools.state.run(run)
+    if row is None:
+        raise UsageError(f"there is no run {run}", hint="mainstay records list shows them")
+    if row.state != "ended":
+        raise Refused(f"run {run} is still in flight, and asks its lost hosts itself", hint="mainstay runs")
+    before = RunRequest.from_json(row.request)
+    unknown = unknown_hosts(tools, run)
+    wanted = tuple(host for host in hosts if host.name in unknown)
+    if not wanted:
+        raise Refused(f"no host of run {run} that was asked for is unknown; there is nothing to reconcile")
+    return RunRequest(
+        id=new_run_id(),
+        kind="reconcile",
+        plan=before.plan,
+        maintenance_type="corrective",
+        operation={"of": {"run": run, "kind": before.kind, "operation": before.operation}},
+        careful=before.careful,
+        on_failure="rollback-host" if before.on_failure == "rollback-all" else before.on_failure,
+        hosts=wanted,
+        trigger=asking.trigger,
+        requested_by=asking.requested_by,
+        asked_at=asking.asked_at,
+        reason=asking.reason,
+        retry=True,
+        undo_for=before.undo_for,
+        site=asking.site.model_copy(update={"plan_hash": before.site.plan_hash}),
+        site_name=asking.site_name,
+        limits=asking.limits,
+        mainstay_version=asking.mainstay_version,
+        links=Links(reconciles=run, undoes=before.links.undoes),
+    )
+
+
+def taken_up(tools: Toolbox, request: RunRequest) -> dict[str, Json]:
+    """host → what a workflow that had just lost it would have returned, for each host of a run that reconciles another."""
+    run = request.links.reconciles
+    assert run is not None, "only such a run takes up what another has left"
+    row = tools.state.run(run)
+    assert row is not None and row.ended_at is not None, "it had ended when it was asked for"
+    left = {part.host: part for part in tools.state.parts(run)}
+    found: dict[str, Json] = {}
+    for host in request.hosts:
+        part = left[host.name]
+        carried = part.measures.get("lost")
+        if carried is None or not tools.artifacts.has(carried):
+            since = part.steps[-1].finished_at if part.steps else row.ended_at
+            carried = put_json(tools.artifacts, nothing_known(run, since))
+        fresh = part.model_copy(update={"steps": (), "wave": 1, "measures": {"lost": carried}})
+        found[host.name] = {
+            "host": host.name,
+            "verdict": Verdict.UNKNOWN.value,
+            "kind": "contact-lost",
+            "cohort": part.cohort,
+            "change": None,
+            "part": put_json(tools.artifacts, fresh.to_json()),
+            "lost": carried,
+        }
+    return found
 
 
 def came_back(reason: str, names: Sequence[str]) -> str:

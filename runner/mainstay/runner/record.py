@@ -40,6 +40,8 @@ class HostPart(Value):
 
 class Links(Value):
     undoes: str | None = None
+    reconciles: str | None = None
+    """The run whose unknown hosts this one looked at."""
     relies_on: tuple[str, ...] = ()
     proves: tuple[str, ...] = ()
 

@@ -19,10 +19,10 @@ from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.housekeeping import tidy
 from mainstay.runner.operation import not_taken_back
 from mainstay.runner.places import spread_over, width
-from mainstay.runner.reconciling import Lost, came_back
+from mainstay.runner.reconciling import Lost, came_back, taken_up
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
-from mainstay.runner.sealing import seal
+from mainstay.runner.sealing import seal, write_first
 from mainstay.runner.steps import rfc3339, survey_step
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.verdict import Verdict
@@ -147,8 +147,8 @@ class Rollout:
                 part = self._part(one, Verdict.DEGRADED if stays else Verdict.SUCCEEDED, stays or "nothing to do", now)
             else:
                 continue
-            self.tools.state.write_part(self.request.id, part)
             self.tools.state.note_outcome(self.request.id, name, part.verdict)
+            write_first(self.tools.state, self.request.id, part)
             self.tools.listener.host_finished(self.request.id, part)
         return {"refused": reason}
 
@@ -174,7 +174,7 @@ class Rollout:
             for host in self.request.hosts:
                 if host.name not in written and host.name not in self.results:
                     part = self._part(HostForecast(host), Verdict.REFUSED, reason, now)
-                    self.tools.state.write_part(self.request.id, part)
+                    write_first(self.tools.state, self.request.id, part)
 
         self.context.step("refuse", write)
 
@@ -323,6 +323,27 @@ class Rollout:
             del self.results[name]
             self.results[name] = {**result, **handle.result()}
 
+    def reconcile(self) -> str:
+        """Instead of `go`, where another run's unknown hosts are looked at: they are this one's lost hosts."""
+        self.tools.state.set_run(self.request.id, state="running", wave=1)
+        names = [host.name for host in self.request.hosts]
+        self.tools.listener.run_started(self.request.id, self.request.plan, [names])
+        taken = self.context.step("take-up", lambda: taken_up(self.tools, self.request))
+        self.results.update(taken)
+        self.total = len(taken)
+        for name, result in taken.items():
+            self.arguments[name] = {
+                "run": self.request.id,
+                "host": name,
+                "wave": 1,
+                "total": self.total,
+                "cohort": result["cohort"],
+                "forecast": None,
+                "tested": None,
+                "keep": False,
+            }
+        return ""
+
     @property
     def lost(self) -> Lost:
         return Lost(self.tools, self.context, self.request, self.results, self.arguments)
@@ -353,7 +374,7 @@ def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> J
     request = RunRequest.from_json(row.request)
     rollout = Rollout(tools, context, request)
     try:
-        reason = rollout.go()
+        reason = rollout.reconcile() if request.links.reconciles else rollout.go()
         if rollout.failed and request.on_failure == "rollback-all":
             rollout.take_all_back()
     except (StepFailed, MainstayError) as error:

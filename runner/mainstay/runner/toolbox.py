@@ -61,4 +61,8 @@ class Toolbox:
         (self.rest or self.sleep)(seconds)
 
     def operation(self, request: RunRequest) -> Operation:  # type: ignore[type-arg]  # see OperationFactory
+        """Of a run that reconciles another: that one's."""
+        while request.kind == "reconcile":
+            of = request.operation["of"]
+            request = request.model_copy(update={"kind": of["kind"], "operation": of["operation"]})
         return self.operations[request.kind](request)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
+from mainstay.inventory.errors import Refused
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json, Value
@@ -31,7 +32,7 @@ from mainstay.runner.verdict import Verdict
 
 T = TypeVar("T")
 
-Phase = Literal["prepare", "before", "change", "back", "finish", "undo"]
+Phase = Literal["prepare", "before", "change", "back", "finish", "undo", "look"]
 """How far a host's work has come: what has to be done with it when it was lost depends on it."""
 
 RETRY = 1.0
@@ -101,6 +102,8 @@ class Track:
     """The host's lock is ours (as far as the checkpoints tell)."""
     updaters_fenced: bool = False
     drained: bool = False
+    of: str = ""
+    """The run whose work on the host this is, where it is not the request's own: that one is reconciled."""
     phase: Phase = "prepare"
     why: str = ""
     """Why it is taken back, with phase `back`."""
@@ -164,10 +167,21 @@ class Track:
             if holding.state != fence.state or not free:
                 raise
             # Left behind by a run that has ended, or the host is ahead of a state that was restored from a backup.
+            if other is not None and not self.request.links.reconciles:
+                self._refuse_unknown(other.id)
             self.tools.state.raise_fence(holding.fence)
             fence = self._next_fence()
             hostlock.acquire(self.shell, fence, stale=frozenset({holding.lock_run} - {""}))
         return fence
+
+    def _refuse_unknown(self, run: str) -> None:
+        """What an earlier run has left in the middle, and nobody has looked at since, is not built upon."""
+        left = next((part for part in self.tools.state.parts(run) if part.host == self.host.name), None)
+        if left is not None and left.verdict is Verdict.UNKNOWN:
+            raise Refused(
+                f"run {run} was broken off here and nobody has looked at what became of it ({left.reason})",
+                hint=f"mainstay runs reconcile {run}",
+            )
 
     def _next_fence(self) -> Fence:
         state = self.tools.state
@@ -219,7 +233,7 @@ class Track:
 
     def job(self, step: str) -> str:
         """A unit's name: unique per run, host and step."""
-        return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.request.id}-{self.host.name}-{step}")
+        return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.of or self.request.id}-{self.host.name}-{step}")
 
     def part(self, verdict: Verdict, reason: str) -> HostPart:
         if self.concerns:
@@ -256,6 +270,7 @@ def carry(track: Track) -> Json:
     copied: Json = json.loads(json.dumps(found))
     return {
         **copied,
+        "of": track.of or track.request.id,
         "facts": track.facts.to_json(),
         "change": track.change.to_json() if track.change is not None else None,
         "undo": track.undo.to_json() if track.undo is not None else None,
@@ -269,10 +284,20 @@ def carry(track: Track) -> Json:
     }
 
 
+def nothing_known(run: str, since: str) -> Json:
+    """As carry, of a host of which only that is known: its work was under way in that run, and ended nobody knows how."""
+    empty: Json = {"before": {}, "after": {}, "need": {}, "measures": {}, "concerns": [], "notes": []}
+    words = {"log_mark": "", "why": "", "boot": "", "back": None, "change": None, "undo": None, "ended": None}
+    flags = {"held": False, "updaters_fenced": False, "drained": False, "cut": False, "rebooted": False, "again": False}
+    place = {"of": run, "phase": "look", "step": "apply", "since": since, "fault": "", "touched": True, "sent": True}
+    return {**empty, **words, **flags, **place, "facts": Facts().to_json()}
+
+
 def take_up(track: Track, carried: Json) -> None:
     """The other end of carry: the track is then as it was when contact was lost."""
     for name in _CARRIED:
         setattr(track, name, carried[name])
+    track.of = carried["of"]
     operation, recorder = track.operation, track.recorder
     track.facts = Facts.from_json(carried["facts"])
     track.change = operation.read_change(carried["change"]) if carried["change"] else None

@@ -4,7 +4,11 @@ import pytest
 from tests.unit.runner.test_rollout import part, reason
 from tests.unit.runner.world import World, steps, verdicts
 
+from mainstay.inventory.errors import Refused
+from mainstay.runner.reconciling import reconcile_request
 from mainstay.runner.record import MaintenanceRecord
+from mainstay.runner.request import Asking
+from mainstay.runner.runs import record as stored
 
 WEB = {"before": {"command": "drain"}, "after": {"command": "undrain"}, "other_updaters": "fence", "budget": 1}
 
@@ -191,3 +195,89 @@ def test_an_internal_fault_leaves_neither_lock_nor_fence_where_the_host_answers(
     record = world.run()
     assert verdicts(record) == {"w1": "succeeded"}
     assert "internal error in health: ZeroDivisionError" in notes(record, "w1") and clean(world)
+
+
+def asking() -> Asking:
+    return Asking(requested_by="anna", asked_at="2026-01-02T00:00:00.000Z", site_name="acme", reason="it is back")
+
+
+def left_unknown(world: World) -> str:
+    """A run that ended with w1 unknown, which is there again since. Returns its id."""
+    world["w1"].away = 100_000
+    ended = world.run()
+    assert verdicts(ended)["w1"] == "unknown"
+    world.pass_time(100_000)
+    return ended.summary.id
+
+
+def reconciled(world: World, run: str) -> MaintenanceRecord:
+    runs = world.runs()
+    request = reconcile_request(runs.tools, run, tuple(world.hosts.values()), asking())
+    runs.submit(request)
+    return runs.execute(request.id)
+
+
+def test_a_later_run_reconciles_what_one_has_left_unknown() -> None:
+    world = World("w1 w2", waves=[1, 1], **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    record = reconciled(world, run)
+    assert verdicts(record) == {"w1": "succeeded"} and record.summary.verdict == "succeeded"
+    assert record.summary.kind == "reconcile" and record.summary.links.reconciles == run
+    assert steps(record, "w1") == [
+        "reconcile", "apply", "verify", "restart", "reboot.need", "health", "after", "release-updaters", "release",
+    ]  # fmt: skip
+    assert part(record, "w1").before["packages"] == {"openssl": "1", "perl": "1"}
+    assert part(record, "w1").after["packages"] == {"openssl": "2", "perl": "2"}
+    assert world["w1"].log.count("apply") == 1 and clean(world)
+    newest = world.state.last_part("w1")
+    assert newest is not None and newest[1].verdict == "succeeded"
+    with pytest.raises(Refused, match="nothing to reconcile"):
+        reconciled(world, run)
+
+
+def test_what_is_still_unknown_after_that_can_be_reconciled_again() -> None:
+    world = World("w1", **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    world.leave(world["w1"], 50_000)
+    second = reconciled(world, run)
+    assert verdicts(second) == {"w1": "unknown"}
+    world.pass_time(50_000)
+    third = reconciled(world, second.summary.id)
+    assert verdicts(third) == {"w1": "succeeded"} and world["w1"].log.count("apply") == 1
+
+
+def test_a_change_that_proves_wrong_when_it_is_reconciled_is_taken_back_and_not_tried_again() -> None:
+    world = World("w1", on_failure="rollback-host", **{**WEB, "reconcile_for": "1m"})
+    world["w1"].wrong = {"health"}
+    run = left_unknown(world)
+    assert verdicts(reconciled(world, run)) == {"w1": "rolled-back"}
+    assert world["w1"].installed["openssl"] == "1"
+    (undo,) = [row for row in world.state.undos(run=run) if row.undone_by]
+    assert undo.undone_by == run
+    again = world.run()
+    assert verdicts(again) == {"w1": "refused"} and "rolled back with this" in reason(again, "w1")
+
+
+def test_the_next_run_does_not_build_upon_what_nobody_has_looked_at() -> None:
+    world = World("w1", **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    world["w1"].offers["perl"] = "3"
+    refused = world.run()
+    assert verdicts(refused) == {"w1": "refused"}
+    assert f"mainstay runs reconcile {run}" in reason(refused, "w1")
+    reconciled(world, run)
+    assert verdicts(world.run()) == {"w1": "succeeded"} and world["w1"].installed["perl"] == "3"
+
+
+def test_a_host_of_which_nothing_is_known_any_more_is_looked_at_and_given_back() -> None:
+    world = World("w1", **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    lost = part(record_of(world, run), "w1").measures["lost"]
+    del world.artifacts.content["json", lost]
+    record = reconciled(world, run)
+    assert verdicts(record) == {"w1": "degraded"} and "not known any more" in reason(record, "w1")
+    assert not world["w1"].there.lock.run
+
+
+def record_of(world: World, run: str) -> MaintenanceRecord:
+    return stored(world.runs().tools, run)

@@ -89,6 +89,26 @@ def resume(screen: Screen, run: str, reason: str) -> int:
         return code
 
 
+@command.command(
+    help="Look at the hosts that RUN has left as unknown, now that they may answer, and bring what it began to an end."
+)
+@click.argument("run", shell_complete=completing.runs)
+@click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of them that this picks.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the record.")
+@with_screen
+def reconcile(screen: Screen, run: str, selector: str | None, reason: str) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.verbs._following import run_and_follow
+    from mainstay.runner.reconciling import reconcile_request
+
+    with bootstrap.load(screen.site_dir) as app:
+        row = app.run_row(run)
+        hosts = app.select(selector) if selector else app.site.hosts
+        request = reconcile_request(app.tools, row.id, hosts, app.asking(reason=reason))
+        screen.say(f"Looking at {', '.join(host.name for host in request.hosts)}, unknown since run {row.id}.")
+        return run_and_follow(screen, app, request, here=False)
+
+
 def _wish(screen: Screen, run: str, wish: str, reason: str) -> int:
     from mainstay.console import bootstrap
     from mainstay.inventory.errors import UsageError

@@ -53,7 +53,7 @@ def _stage(track: Track, io: StepIO, back: Value) -> Json:
 def note(track: Track, io: StepIO, why: str) -> None:
     """Remember that this change was taken back here, so that it is not tried again by itself."""
     assert track.change is not None
-    state, run, host = track.tools.state, track.request.id, track.host.name
+    state, run, host = track.tools.state, track.of or track.request.id, track.host.name
     state.block(host, track.operation.fingerprint(track.change), run)
     state.mark_undone(run, host, run)
     io.detail = f"not tried again here until --retry: {why}"
