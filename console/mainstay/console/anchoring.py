@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def _made(place: Place, site: Site, secrets: Secrets, host: Callable[[str], Host
     if place.s3 is not None:
         return _s3(place.s3, secrets)
     assert place.file is not None, "exactly one of them is given"
-    return FileAnchor(Anchor(site.root / Path(place.file).expanduser()))
+    return FileAnchor(Anchor(Path(os.path.normpath(site.root / Path(place.file).expanduser()))))
 
 
 def _shells(site: Site, secrets: Secrets, host: Callable[[str], Host]) -> Shells:

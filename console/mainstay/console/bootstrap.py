@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mainstay.runner.artifacts.contract import Artifacts
     from mainstay.runner.engine.adapters.dbos import DbosEngine
     from mainstay.runner.ledger.anchored import AnchoredLedger
+    from mainstay.runner.ledger.anchors import RemoteAnchor
     from mainstay.runner.patching.contract import PackageManager
     from mainstay.runner.patching.operation import PatchOperation
     from mainstay.runner.runs import Runs
@@ -197,15 +198,20 @@ class Application:
 
     @cached_property
     def ledger(self) -> AnchoredLedger:
-        from mainstay.console.anchoring import anchors_of
         from mainstay.runner.ledger.anchored import AnchoredLedger
         from mainstay.runner.ledger.courier import Courier
         from mainstay.runner.ledger.seals import Anchor
 
-        anchors = anchors_of(self.site, self.secrets, self._host)
-        courier = Courier(Anchor(self.stores.anchor), anchors, self.stores.directory / "anchors")
+        courier = Courier(Anchor(self.stores.anchor), self.anchors, self.stores.directory / "anchors")
         self._closing.callback(courier.close)
         return AnchoredLedger(self.stores.ledger, courier, self._ended)
+
+    @cached_property
+    def anchors(self) -> list[RemoteAnchor]:
+        """Where else the ledger's seals are kept."""
+        from mainstay.console.anchoring import anchors_of
+
+        return anchors_of(self.site, self.secrets, self._host)
 
     def _ended(self) -> dict[str, bool]:
         return {row.id: row.state == "ended" for row in self.state.runs()}

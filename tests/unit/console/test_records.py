@@ -97,9 +97,11 @@ def test_a_record_sealed_before_there_were_interventions_reads_and_verifies(
 ) -> None:
     sealed = seal(app, RUN, [part("web1")])
     old = {key: value for key, value in sealed.summary.to_json().items() if key != "interventions"}
-    app.ledger.seal(
-        "01KYB0000000000000000000K9", {**old, "id": "01KYB0000000000000000000K9", "hosts_digest": digest([])}
-    )
+    id = "01KYB0000000000000000000K9"
+    row = app.state.run(RUN)
+    assert row is not None
+    app.state.add_run(row.model_copy(update={"id": id}))
+    app.ledger.seal(id, {**old, "id": id, "hosts_digest": digest([])})
     assert mainstay("records", "show", "2", "--json").json["interventions"] == []
     assert mainstay("records", "verify").code == 0
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mainstay.inventory.errors import UsageError
 from mainstay.runner.ledger.anchors import AnchorUnusable, RemoteAnchor
 from mainstay.runner.ledger.contract import Finding, LedgerBehind
 
@@ -91,3 +92,22 @@ def refuse_a_new_beginning(anchors: Sequence[RemoteAnchor]) -> None:
                 f"the ledger is empty, and nobody can say whether it always was: {said.error}",
                 hint=said.hint or "Its anchor has to answer once before the first run.",
             )
+
+
+def refuse_another_ledger(anchors: Sequence[RemoteAnchor], index: Mapping[int, str]) -> list[Compared]:
+    """Asked before a backup takes the place of a state. Raises UsageError where an anchor has seen more records than the
+    backup holds, or others. Returns what each said; one that could not be asked says why."""
+    answers = compare_all(anchors, index, {})
+    for said in answers:
+        if said.reached > max(index, default=0):
+            raise UsageError(
+                f"anchor {said.name} has seen {said.reached} records; the backup holds {max(index, default=0)}",
+                hint="Restore a newer backup, or name another anchor to say that the records between are lost.",
+            )
+        if said.findings:
+            seq = said.findings[0].seq
+            raise UsageError(
+                f"anchor {said.name} has seen another record {seq} than the backup holds",
+                hint="It is a backup of another state, or somebody has changed it.",
+            )
+    return answers
