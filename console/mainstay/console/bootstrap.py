@@ -92,6 +92,8 @@ class Application:
         self._closing = ExitStack()
         self.serves = False
         """Set before `runs` is asked for: the engine takes work that others put down too."""
+        self.threads: int | None = None
+        """How many hosts a process that serves has in hand at once; None for as many as the runs allow."""
 
     def __enter__(self) -> Self:
         return self
@@ -355,9 +357,10 @@ class Application:
 
     @cached_property
     def engine(self) -> DbosEngine:
-        from mainstay.runner.engine.adapters.dbos import DbosEngine
+        from mainstay.runner.engine.adapters.dbos import CHILDREN_AT_ONCE, DbosEngine
 
-        return DbosEngine(self.stores.directory, self.stores.engine_url)
+        at_once = self.threads or CHILDREN_AT_ONCE
+        return DbosEngine(self.stores.directory, self.stores.engine_url, children=at_once)
 
     @cached_property
     def runs(self) -> Runs:

@@ -53,7 +53,7 @@ class Worker:
         lost: then at once, with whatever it was doing still going on. Raises what keeps it from starting."""
         app = self._app
         missing = fitness.check(app)
-        app.serves = True
+        app.serves, app.threads = True, self._threads
         app.tools.hands, app.tools.rest = Hands(self._threads), self._rest
         app.tools.able = lambda request, host: fitness.why_not(app, request, host)
         with self._listening():

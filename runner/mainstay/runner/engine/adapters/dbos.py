@@ -63,7 +63,8 @@ _in_this_process = threading.Lock()
 
 class DbosEngine:
     """Implements Engine. directory: the state's folder, made where it is not (0700); url: `postgresql://…` where the
-    store is there and not in a file of that folder.
+    store is there and not in a file of that folder. children: how many a serving process takes at once in PostgreSQL; it
+    is kept with the queue there, so that the process that began last says it for all.
 
     Raises EngineUnusable from `launch`. After `lost` none can be launched in this process while the store is out of reach.
     """
@@ -74,10 +75,12 @@ class DbosEngine:
         url: str = "",
         *,
         version: str = VERSION,
+        children: int = CHILDREN_AT_ONCE,
         timing: Timing = Timing(),  # noqa: B008 - frozen
     ) -> None:
         self._place = place(directory, url)
         self._version = version
+        self._children = children
         self._timing = timing
         self._executor = executor_id()
         self._liveness = self._place.liveness(timing)
@@ -152,7 +155,7 @@ class DbosEngine:
             self._functions[name] = self._declare(name, body)
         served = {ROOTS: (ROOTS_AT_ONCE, 0.5)}
         if self._place.shared:
-            served[CHILDREN] = (CHILDREN_AT_ONCE, 0.2)
+            served[CHILDREN] = (self._children, 0.2)
         DBOS.listen_queues([TAKEN_OVER + self._executor, *(served if serve else ())])
         DBOS.launch()
         self._dbos = dbos
