@@ -44,7 +44,7 @@ def test_run_prints_one_record_as_json(app: FakeApplication, mainstay: Mainstay)
     record = result.json
     assert record.keys() >= RECORD_KEYS
     assert record["site"].keys() == {"commit", "dirty", "plan_hash"}
-    assert record["links"].keys() == {"undoes", "relies_on", "proves"}
+    assert record["links"].keys() == {"undoes", "reconciles", "relies_on", "proves"}
     assert {"host", "verdict", "reason", "steps", "before", "after"} <= record["hosts"][0].keys()
     assert {"name", "verdict", "started_at", "finished_at", "detail"} <= record["hosts"][0]["steps"][0].keys()
     assert record["finished_at"].endswith("Z")
