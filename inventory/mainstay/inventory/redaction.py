@@ -15,7 +15,8 @@ import shlex
 import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from functools import cached_property
+from typing import Any, AnyStr, overload
 
 SHORTEST = 4
 """Characters of a value, and of each of its forms, from which on it is looked for."""
@@ -32,20 +33,23 @@ class Redactor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forms: frozenset[str] = frozenset()
-        self._patterns: tuple[re.Pattern[str], re.Pattern[bytes]] | None = None
+        self._known: set[str] = set()
+        self._levels: tuple[_Level, ...] = ()
+        """Each larger than the one after it: a value more costs little, however many there are already."""
 
     def add(self, value: str) -> bool:
         """Look for this value from now on. False: it is too short for that."""
         if len(value.strip()) < SHORTEST:
             return False
         with self._lock:
-            forms = self._forms.union(*(_forms(part) for part in _parts(value)))
-            if forms != self._forms:
-                words = sorted(forms)
-                text = re.compile(_pattern(words))
-                data = re.compile(_pattern(sorted(_raw(word) for word in words)).encode("latin-1"))
-                self._forms, self._patterns = forms, (text, data)
+            if value not in self._known:
+                self._known.add(value)
+                newest = _Level(1, frozenset().union(*(_forms(part) for part in _parts(value))))
+                levels = list(self._levels)
+                while levels and levels[-1].values <= newest.values:
+                    larger = levels.pop()
+                    newest = _Level(larger.values + newest.values, larger.forms | newest.forms)
+                self._levels = (*levels, newest)
         return True
 
     @overload
@@ -54,12 +58,12 @@ class Redactor:
     def __call__(self, text: bytes) -> bytes: ...
     def __call__(self, text: str | bytes) -> str | bytes:
         """The same text without any of the values; bytes are taken as UTF-8. Give it whole texts, not chunks of one."""
-        patterns = self._patterns
-        if patterns is None or not text:
+        levels = self._levels
+        if not levels or not text:
             return text
         if isinstance(text, bytes):
-            return patterns[1].sub(MASK.encode(), text)
-        return patterns[0].sub(MASK, text)
+            return _masked(text, MASK.encode(), [span for level in levels for span in _spans(level.data, text)])
+        return _masked(text, MASK, [span for level in levels for span in _spans(level.text, text)])
 
     def deeply(self, value: Any) -> Any:
         """The same of every text in a structure, keys too. What is neither text, number nor structure becomes its own text."""
@@ -72,6 +76,44 @@ class Redactor:
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self.deeply(item) for item in value]
         return self(repr(value))
+
+
+class _Level:
+    """The forms of some values, as an expression that is made when it is first used."""
+
+    def __init__(self, values: int, forms: frozenset[str]) -> None:
+        self.values = values
+        self.forms = forms
+
+    @cached_property
+    def text(self) -> re.Pattern[str]:
+        return re.compile(_pattern(sorted(self.forms)))
+
+    @cached_property
+    def data(self) -> re.Pattern[bytes]:
+        return re.compile(_pattern(sorted(_raw(form) for form in self.forms)).encode("latin-1"))
+
+
+def _spans(pattern: re.Pattern[AnyStr], text: AnyStr) -> Iterator[tuple[int, int]]:
+    """Of every match, those that overlap too."""
+    found = pattern.search(text)
+    while found:
+        yield found.span()
+        found = pattern.search(text, found.start() + 1)
+
+
+def _masked(text: AnyStr, mask: AnyStr, spans: list[tuple[int, int]]) -> AnyStr:
+    """What lies in any of the spans replaced, by one mask where they overlap."""
+    if not spans:
+        return text
+    kept: list[AnyStr] = []
+    end = 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            kept += [text[end:start], mask]
+        end = max(end, stop)
+    kept.append(text[end:])
+    return text[:0].join(kept)
 
 
 redact = Redactor()
