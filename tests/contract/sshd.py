@@ -87,7 +87,7 @@ def sshd(folder: Path, *, more: str = "", address: str = "127.0.0.1") -> Iterato
 
 def _answers(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as there:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as there:
             return there.recv(4) == b"SSH-"
     except OSError:
         return False

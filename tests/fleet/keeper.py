@@ -86,7 +86,7 @@ class Keeper:
         kill_group(self.pid, self.born)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)  # it may be another process's child
-        wait_until(lambda: not (leader and alive(leader, born)), f"{self.machine} is off", deadline=20)
+        wait_until(lambda: not (leader and alive(leader, born)), f"{self.machine} is off", deadline=60)
         for top in HIERARCHIES:
             for group, _, _ in os.walk(f"{top}/{self.machine}", topdown=False):
                 with contextlib.suppress(OSError):

@@ -166,7 +166,7 @@ class Repository:
             server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         (self.path / "server.json").write_text(json.dumps([server.pid, birth(server.pid)]))
         self._server = server
-        wait_until(self._listens, "the repository's server answers", deadline=20)
+        wait_until(self._listens, "the repository's server answers", deadline=60)
 
     def stop(self) -> None:
         try:
@@ -176,7 +176,7 @@ class Repository:
         kill_group(pid, born)
         if self._server is not None:
             self._server.wait()
-        wait_until(lambda: not self._listens(), "the repository's server is gone", deadline=20)
+        wait_until(lambda: not self._listens(), "the repository's server is gone", deadline=60)
         (self.path / "server.json").unlink()
 
     def destroy(self) -> None:

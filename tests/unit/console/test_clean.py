@@ -102,7 +102,7 @@ def test_megabytes_take_less_than_a_moment(piece: str) -> None:
     started = time.process_time()
     clean.block(text)
     # 0.05 to 0.3 s of CPU were measured; something quadratic would take minutes.
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
 
 
 @pytest.mark.parametrize("name", CORPUS)

@@ -1,8 +1,7 @@
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.effort import counted
 
 from mainstay.inventory.document import Document, parse_document
 from mainstay.inventory.errors import ConfigError, Problem
@@ -50,15 +49,15 @@ def test_a_tag_that_could_make_an_object_is_an_error(text: str) -> None:
     assert "plain data" in problem.message
 
 
-def test_an_alias_bomb_is_an_error_in_less_than_100_ms() -> None:
+def test_an_alias_bomb_is_an_error_after_little_work() -> None:
+    """Written out it would be 43 million entries. 28,000 calls were measured."""
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     lines += [
         f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]"
         for before, after in zip("abcdefgh", "bcdefghi", strict=True)
     ]
-    started = time.perf_counter()
-    problem = only_problem("\n".join(lines))
-    assert time.perf_counter() - started < 0.1
+    calls, problem = counted(lambda: only_problem("\n".join(lines)))
+    assert calls < 200_000
     assert "aliases" in problem.message
     assert problem.line
 

@@ -200,7 +200,8 @@ def test_no_text_takes_more_than_a_moment(text: str) -> None:
         selector.matches(host)
     except SelectorError:
         pass
-    assert time.process_time() - started < 0.5
+    # Milliseconds were measured; backtracking would take years, recursion would end in another error.
+    assert time.process_time() - started < 30
 
 
 def test_too_long_a_text_is_refused() -> None:

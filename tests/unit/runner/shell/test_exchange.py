@@ -44,12 +44,11 @@ class DeafChannel:
 
 @pytest.mark.timeout(60)
 def test_a_write_that_never_returns_is_broken_off_after_the_deadline() -> None:
-    channel, started = DeafChannel(), time.monotonic()
-    exchange = Exchange(channel, out=_drop, err=_drop, stdin=io.BytesIO(b"x"), deadline=started + 0.3)
+    channel = DeafChannel()
+    exchange = Exchange(channel, out=_drop, err=_drop, stdin=io.BytesIO(b"x"), deadline=time.monotonic() + 0.3)
     with watched(exchange, channel.shut.set):
         assert exchange.run() is None
-    assert exchange.overdue()
-    assert time.monotonic() - started < 10
+    assert exchange.overdue() and channel.shut.is_set()
 
 
 def test_an_exchange_in_its_time_is_left_alone() -> None:
