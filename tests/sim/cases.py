@@ -36,7 +36,7 @@ AMBUSHES = (
     "note-outcome",
     "write-part",
     "add-undo",
-    "begin step=lock",
+    *3 * ("begin step=lock",),  # before a number is drawn: what is frozen here draws it when another one owns the work
     "begin step=apply.launch",
     "seal",
     "kept step=seal",
@@ -129,7 +129,7 @@ def case(seed: int) -> Case:
 
 
 def _host(chance: Random, name: str, rough: bool) -> HostCase:
-    wrong = frozenset(fault for fault in HOST_FAULTS if rough and chance.random() < 0.05)
+    wrong = frozenset(fault for fault in HOST_FAULTS if rough and chance.random() < 0.06)
     cuts: list[tuple[float, float, int]] = []
     if rough and chance.random() < 0.3:
         since = chance.choice((0.0, chance.uniform(0, 200), chance.uniform(0, 1500)))
@@ -174,12 +174,14 @@ def _run(chance: Random, id: str, names: list[str]) -> RunCase:
 def _wishes(chance: Random, runs: tuple[RunCase, ...]) -> tuple[Wish, ...]:
     wishes: list[Wish] = []
     for run in runs:
-        if chance.random() < 0.25:
-            at = run.at + chance.uniform(0, 150)
+        at, lot = run.at + chance.uniform(0, 150), chance.random()
+        if lot < 0.25:
             wishes.append(Wish(at, run.id, "pause", "anna"))
             wishes.append(Wish(at + chance.choice((10.0, 300.0, 3600.0)), run.id, "", "ben"))
-        if chance.random() < 0.3:
-            # Somebody at another desk may pause it at the same moment, or just after.
-            at = chance.choice([wish.at for wish in wishes if wish.run == run.id] or [run.at + chance.uniform(0, 200)])
-            wishes.append(Wish(at + chance.choice((-1.0, 0.0, 1.0)), run.id, "cancel", "carol"))
+        if 0.15 < lot < 0.4:
+            wishes.append(Wish(at + chance.choice((-1.0, 0.0, 1.0, 60.0)), run.id, "cancel", "carol"))
+        if 0.35 < lot < 0.4:
+            # At another desk somebody pauses what was just cancelled, and thinks better of it.
+            wishes.append(Wish(at + 2.0, run.id, "pause", "anna"))
+            wishes.append(Wish(at + 3.0, run.id, "", "anna"))
     return tuple(sorted(wishes, key=lambda wish: (wish.at, wish.run)))

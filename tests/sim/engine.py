@@ -60,6 +60,7 @@ class Store:
         self.tell = tell
         self.shared = shared
         self.lease = lease
+        self.changed_at = 0.0
         self.flows: dict[str, Flow] = {}
         self.engines: dict[str, SimEngine] = {}
 
@@ -93,6 +94,7 @@ class Store:
         return parent is not None and parent.owner == engine.executor
 
     def changed(self) -> None:
+        self.changed_at = self.schedule.now
         self.dispatch()
         self.schedule.changed()
 

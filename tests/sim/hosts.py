@@ -193,10 +193,13 @@ class SimShell:
         return self.command(f"lock {words[0]}", lambda: self._change_lock(words))
 
     def _change_lock(self, words: list[str]) -> Output:
+        held = self.machine.lock.run
         said = self.machine.lock.change(words)
         kind = "commanded" if said.startswith("mainstay-lock ok") else "refused"
+        if words[0] == "release" and held != words[4]:
+            kind = "not-held"  # which is success, and changes nothing
         self.machine.tell(
-            kind, host=self.machine.name, what=f"lock {words[0]}", number=int(words[2]), run=words[4], why=said[14:60]
+            kind, host=self.machine.name, what=f"lock {words[0]}", number=int(words[2]), run=words[4], why=said[14:60].split()[0]
         )
         return Output(0, said.encode())
 

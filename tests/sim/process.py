@@ -130,9 +130,11 @@ class Process:
         self.engine.launch(serve=store.shared)
         self._take_up()
         while True:
-            schedule.pause(self.world.chance.uniform(1.0, 3.0))
+            busy = schedule.now - store.changed_at < 60.0
+            schedule.pause(self.world.chance.uniform(1.0, 3.0) if busy else self.world.chance.uniform(4.0, 8.0))
             if store.shared and schedule.now - self.last_beat > store.lease:
-                # Frozen, and by now somebody else may own its work.
+                # Frozen, and by now somebody else may own its work; until it knows, its other threads have gone on.
+                schedule.pause(self.world.chance.uniform(0.0, 2.0))
                 self.engine.lost.set()
                 self.world.die(self, "its lease is over")
                 raise Killed
