@@ -98,6 +98,30 @@ def test_an_interrupted_dpkg_is_repaired_and_said(one: Bench) -> None:
     assert one.machine.exec(["dpkg", "--audit"]) == ""
 
 
+def test_a_package_whose_files_are_half_there_is_brought_back_whole(one: Bench) -> None:
+    """As a power cut leaves it in the middle of unpacking: dpkg alone can't end that."""
+    status = "/^Package: demo-web$/,/^$/ s/^Status: .*/Status: install reinstreq half-installed/"
+    one.machine.exec(["sed", "-i", status, "/var/lib/dpkg/status"])
+    one.machine.exec(["rm", "/usr/lib/demo-web/serve"])
+    with one.working() as work:
+        found = operation().prepare(work, wait=5)
+
+    assert found == ["dpkg was interrupted (demo-web); repaired with apt-get install --reinstall"]
+    assert one.machine.exec(["dpkg", "--audit"]) == "" and one.machine.installed()["demo-web"] == "1.0"
+    one.machine.exec(["test", "-x", "/usr/lib/demo-web/serve"])
+
+
+def test_a_repair_that_would_remove_something_is_left_to_somebody(one: Bench) -> None:
+    one.machine.exec(["sh", "-c", "echo 'Package: needs-gone\nStatus: install ok unpacked\nVersion: 1\nArchitecture: all\n"
+                      "Maintainer: x <x@invalid>\nDepends: not-to-be-had\nDescription: x\n' >>/var/lib/dpkg/status"])  # fmt: skip
+    before = one.machine.installed()
+    with one.working() as work:
+        found = operation().prepare(work, wait=5)
+
+    assert "needs-gone" in found[0] and "could not be repaired" in found[0]
+    assert one.machine.installed() == before
+
+
 def test_what_cannot_be_repaired_is_refused_before_anything_changes(fleet: Fleet, one: Bench) -> None:
     fleet.repository.publish("demo-web", "1.3")
     with pytest.raises(FleetError):

@@ -123,10 +123,11 @@ class Apt:
         still = parse.installed(found["installed"], found["native"].strip())
         names = ", ".join(sorted(broken)) or "its journal"
         if left := _complaints(found):
-            why = printed.outcome(1, found["output"].encode()).detail
+            why = printed.outcome(1, (found["output"]).encode()).detail
             message = f"dpkg was interrupted ({names}) and could not be repaired: {why or '; '.join(left)[:300]}"
             raise Broken(message, frozenset(_unwell(still)), hint="dpkg --configure -a on the host says more")
-        return [f"dpkg was interrupted ({names}); repaired with dpkg --configure -a"]
+        how = found["fixed"].strip() or "dpkg --configure -a"
+        return [f"dpkg was interrupted ({names}); repaired with {how}"]
 
     def refresh(self, work: HostWork, wait: float) -> None:
         started = time.monotonic()
