@@ -71,6 +71,24 @@ def test_two_machines_work_on_one_state(machine: Machine) -> None:
     again.close()
 
 
+def test_a_machine_that_has_seen_nothing_yet_begins_with_what_others_sealed_meanwhile(
+    machine: Machine, tmp_path: Path
+) -> None:
+    first, second = machine("a"), machine("b")
+    assert second.notices == ()
+    first.ledger.seal("r1", {"n": 1})
+    second.close()
+    second = machine("b")
+    assert "its 1 records" in second.notices[0]
+    second.guard()
+    assert second.ledger.verify() == []
+    second.close()
+    (tmp_path / "b" / "anchor.jsonl").write_text("")
+    with pytest.raises(LedgerBehind, match="anchor is empty"):
+        machine("b").guard()
+    first.close()
+
+
 def test_everything_on_a_machine_is_for_its_owner_alone(machine: Machine, postgres: Postgres) -> None:
     stores = machine("a")
     stores.ledger.seal("r1", {})

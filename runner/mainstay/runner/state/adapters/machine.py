@@ -24,6 +24,8 @@ from mainstay.runner.state.adapters.tables import meta
 
 ID_FILE = "state.id"
 """Which state this folder belongs to: written when the machine has opened it once."""
+_EMPTY = "empty"
+"""Beside the id, as long as this machine has seen no record: an anchor that is empty is not one that was emptied then."""
 KEY_CHECK = "key_check"
 MADE_BY = "made_by"
 _CHECKED = b"mainstay ledger key"
@@ -69,20 +71,24 @@ def check(database: Database, key: Path) -> None:
 def settle(name: str, state: str, directory: Path, ledger: SqlLedger, anchor: Anchor) -> tuple[str, ...]:
     """What this machine has seen is there, or begins now. Returns what somebody should be told. Raises LedgerBehind."""
     mark = directory / ID_FILE
+    words = mark.read_text().split() if mark.exists() else []
     if mark.exists():
-        if mark.read_text().strip() != state:
+        if words[:1] != [state]:
             raise LedgerBehind(
                 f"{directory} belongs to another state than the one in {name}",
                 hint="Is `state:` right? Name another folder for this one: state_dir: PATH",
             )
         if not anchor.exists():
             raise lost(anchor.path)
-        return ()
+        if words[1:] != [_EMPTY]:
+            return ()
+    # It has seen nothing yet: where other machines have sealed since, it begins with that.
     told: tuple[str, ...] = ()
-    if not anchor.exists():
+    if anchor.last() is None:
         told = _begin(name, ledger, anchor)
+    empty = f" {_EMPTY}" if anchor.last() is None else ""
     draft = mark.with_name(f".{ID_FILE}.{os.getpid()}")
-    draft.write_text(f"{state}\n")
+    draft.write_text(f"{state}{empty}\n")
     draft.chmod(0o600)
     draft.rename(mark)
     return told
