@@ -191,6 +191,15 @@ def test_the_last_outcome_stands(state: State) -> None:
     assert state.outcomes("r1") == {"a": Verdict.FAILED, "b": Verdict.SUCCEEDED}
 
 
+def test_the_outcome_of_a_host_whose_part_is_written_stays(state: State) -> None:
+    """Who was frozen before it said another one may wake much later."""
+    state.note_outcome("r1", "a", Verdict.UNKNOWN)
+    state.note_outcome("r1", "a", Verdict.SUCCEEDED)
+    state.write_part("r1", HostPart(host="a", verdict=Verdict.SUCCEEDED))
+    state.note_outcome("r1", "a", Verdict.UNKNOWN)
+    assert state.outcomes("r1") == {"a": Verdict.SUCCEEDED}
+
+
 def test_a_note_says_since_when_its_step_has_been_going_on(state: State, watch: Watch) -> None:
     state.add_run(row())
     state.set_run("r1", wave=2)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from mainstay.inventory.value import Json
 from mainstay.runner import verdict as verdicts
+from mainstay.runner.ledger.contract import Entry, SealConflict
 from mainstay.runner.record import HostPart, MaintenanceRecord, Summary, hosts_digest
 from mainstay.runner.request import RunRequest
+from mainstay.runner.state.contract import State, StateConflict
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.verdict import Verdict
@@ -22,13 +25,24 @@ def seal(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str,
     if entry is None:
         _write_missing_parts(tools, request, reason, results)
         summary = summarise(tools, request, reason)
-        entry = tools.ledger.seal(request.id, summary.to_json())
+        entry = _seal_first(tools, request.id, summary)
     summary = Summary.from_json(entry.body)
     tools.state.set_run(request.id, state="ended", ended_at=summary.finished_at)
     tools.state.free_slots(request.id)
     parts = tuple(tools.state.parts(request.id))
     tools.listener.run_finished(MaintenanceRecord(seq=entry.seq, hash=entry.hash, summary=summary, hosts=parts))
     return {"verdict": summary.verdict.value, "seq": entry.seq}
+
+
+def _seal_first(tools: Toolbox, run: str, summary: Summary) -> Entry:
+    """Whoever seals first has sealed it: another process may have come to this run's end in the same moment."""
+    try:
+        return tools.ledger.seal(run, summary.to_json())
+    except SealConflict:
+        entry = tools.ledger.get(run)
+        if entry is None:
+            raise
+        return entry
 
 
 def _write_missing_parts(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str, Json]) -> None:
@@ -44,7 +58,14 @@ def _write_missing_parts(tools: Toolbox, request: RunRequest, reason: str, resul
             part = HostPart(host=host.name, verdict=Verdict.CANCELLED, reason=f"not started: {reason}")
         else:
             part = HostPart(host=host.name, verdict=Verdict.UNKNOWN, reason=f"work was under way: {reason}")
-        tools.state.write_part(request.id, part)
+        write_first(tools.state, request.id, part)
+
+
+def write_first(state: State, run: str, part: HostPart) -> None:
+    """Write a part that says when it was written: where another process that held this run (and was taken for dead, or
+    takes us for it) has written one meanwhile, that one stands."""
+    with suppress(StateConflict):
+        state.write_part(run, part)
 
 
 def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:

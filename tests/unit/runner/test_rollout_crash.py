@@ -6,14 +6,17 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from tests.unit.runner.world import World, verdicts
 
+from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import Context, JsonValue
 from mainstay.runner.engine.memory import Crash, MemoryStore
-from mainstay.runner.record import MaintenanceRecord
+from mainstay.runner.ledger.contract import Entry
+from mainstay.runner.record import HostPart, MaintenanceRecord
 from mainstay.runner.runs import Runs, record
 from mainstay.runner.verdict import Verdict
 
@@ -256,3 +259,80 @@ def test_a_lost_host_is_reconciled_once_whichever_checkpoint_it_dies_at(power_cu
                 assert machine.log.count("apply") == 1, f"{where}: {name} {machine.log}"
                 assert machine.there.lock.run == "", f"{where}: {name}"
             assert len(list(world.ledger.entries())) == 1 and world.ledger.verify() == [], where
+
+
+@pytest.mark.parametrize("method", ["write_part", "note_outcome", "seal", "set_run", "add_undo", "block"])
+def test_what_a_frozen_controller_writes_when_it_wakes_changes_nothing(method: str) -> None:
+    """It stands still before each such write in turn, in the midst of a step, while another ends the run; then it writes."""
+    number = 0
+    while _woke_before(method, number := number + 1):
+        assert number < 50, "it is called for each host and wave"
+    assert number > 1, f"{method} is never called"
+
+
+def _woke_before(method: str, number: int) -> bool:
+    """False where there are not so many calls of it."""
+    world = World("w1 w2 w3", **{**PLAN, "waves": ["100%"], "parallel": 1, "budget": 3})
+    world["w1"].wrong, world["w2"].offers = {"health"}, {}
+    there: Any = world.ledger if method == "seal" else world.state
+    write, request, runs = getattr(there, method), world.request(), world.runs()
+    calls = 0
+    left: list[Any] = []
+
+    def frozen(*arguments: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += not left
+        if calls == number and not left:
+            left.append(None)
+            runs.engine.lose()  # type: ignore[attr-defined]  # the one in memory
+            successor = world.runs()
+            successor.resume()
+            successor.execute(request.id)
+            left.append(seen(world, request.id))
+        return write(*arguments, **more)
+
+    setattr(there, method, frozen)
+    runs.submit(request)
+    with suppress(Crash):
+        runs.start(request.id)
+    assert not left or seen(world, request.id) == left[1], f"{method} {number}"
+    return bool(left)
+
+
+def seen(world: World, run: str) -> Any:
+    """What anybody can see of a run that has ended."""
+    row = world.state.run(run)
+    assert row is not None and row.state == "ended"
+    parts = [part.to_json() for part in world.state.parts(run)]
+    sealed = [entry.to_json() for entry in world.ledger.entries()]
+    blocked = [world.state.blocked(name, "x") for name in world.machines]
+    hosts = {name: (machine.there.lock, machine.installed, machine.log[:]) for name, machine in world.machines.items()}
+    return row, parts, sealed, world.state.outcomes(run), blocked, repr(hosts), world.ledger.verify()
+
+
+def test_who_comes_second_takes_what_the_first_has_written() -> None:
+    """Two processes that take each other for dead come to the same place in the same moment, at two times of the clock."""
+    world = World("w1 w2")
+    world["w2"].offers = {}
+    write, seal = world.state.write_part, world.ledger.seal
+    other = "2026-01-01T00:00:09.000Z"
+
+    def both_write(run: str, part: HostPart) -> None:
+        if part.reason == "nothing to do":
+            first = part.steps[0].model_copy(update={"finished_at": other})
+            write(run, part.model_copy(update={"steps": (first,)}))
+        write(run, part)
+
+    def both_seal(id: str, body: Json) -> Entry:
+        seal(id, {**body, "finished_at": other})
+        return seal(id, body)
+
+    world.state.write_part, world.ledger.seal = both_write, both_seal  # type: ignore[method-assign]  # for this world
+    request, runs = world.request(), world.runs()
+    runs.submit(request)
+    runs.start(request.id).result()
+    sealed = record(runs.tools, request.id)
+    assert sealed.summary.verdict is Verdict.SUCCEEDED and sealed.summary.reason == ""
+    assert sealed.summary.finished_at == other
+    assert next(part for part in sealed.hosts if part.host == "w2").steps[0].finished_at == other
+    assert world.ledger.verify() == [] and world.state.runs(in_flight=True) == []
