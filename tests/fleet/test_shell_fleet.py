@@ -236,6 +236,28 @@ def test_a_sudo_password_goes_to_sudo_alone_and_is_tried_once(rig: FleetRig) -> 
     assert "s3cret" not in rig.machine.exec(["cat", "/var/log/sudo.log"])
 
 
+TALKATIVE = """#!/bin/bash
+# sudo on a host where much is printed between its question and the command.
+printf %s "$4" >&2
+read -r answer
+head -c 400000 /dev/zero | tr '\\0' '#' >&2
+{ printf '%s\\n' "$answer"; cat; } | exec /usr/bin/sudo -S -k -p '' "${@:5}"
+"""
+
+
+def test_a_sudo_password_is_sent_once_however_much_is_printed_after_the_question(rig: FleetRig) -> None:
+    """A second one would be the first line that the command reads."""
+    if not rig.machine.exec(["id", "-u", "keeper"], check=False):
+        _with_password(rig.machine, "keeper", "s3cret!")
+    rig.machine.exec(["install", "-m", "755", "/dev/stdin", "/usr/local/bin/sudo"], stdin=TALKATIVE.encode())
+    try:
+        shell = _as(rig, user="keeper", become=Become(password="env:RIGHT"))
+        assert shell.run(Command(("cat",), sudo=True, stdin=b"mine")).stdout == b"mine"
+        shell.close()
+    finally:
+        rig.machine.exec(["rm", "/usr/local/bin/sudo"])
+
+
 def test_a_password_that_is_not_asked_for_is_not_sent(rig: FleetRig) -> None:
     shell = _as(rig, user="ops", become=Become(password="env:RIGHT"))
     assert shell.run(Command(("cat",), sudo=True, stdin=b"mine")).stdout == b"mine"
