@@ -180,6 +180,23 @@ class TestLoopback(ShellSuite):
         assert shell.run(Command(("sh", "-c", "echo done; sleep 100 & exit 4"))).status == 4
         assert time.monotonic() - started < 90
 
+    def test_what_jobs_printed_does_not_stay_on_a_host_that_is_given_back(self, rig: LoopbackRig, held: Shell) -> None:
+        """It has been read, and may be anything, a password too. How they ended stays, and what is still at work too."""
+        for name in ("run-1-h-drain", "run-2-h-drain"):
+            held.launch(Job(name, "echo the password is x; exit 3"), MINE)
+            until_it_ends(held, name)
+        held.launch(Job("run-1-h-late", "echo begun; exec sleep 600"), MINE)
+        wait_until(lambda: held.poll("run-1-h-late").output == b"begun\n", "it runs", deadline=60)
+        hostlock.release(held, MINE)
+        printed = {path.parent.name: path.read_bytes() for path in rig.state_dir.glob("jobs/*/out")}
+        assert printed == {
+            "run-1-h-drain": b"",
+            "run-2-h-drain": b"the password is x\n",
+            "run-1-h-late": b"begun\n",
+        }
+        found = held.poll("run-1-h-drain", len("the password is x\n"))
+        assert (found.status, found.exit, found.output) == (JobStatus.EXITED, 3, b"")
+
     def test_a_command_that_dies_of_a_signal_has_its_status(self, shell: Shell) -> None:
         assert shell.run(Command(("sh", "-c", "kill -9 $$"))).status == 137
 

@@ -141,6 +141,8 @@ case $action in
 release)
   [ "$f_run" = "$run" ] || before
   [ "$num" -ge "$h" ] || no old "$h" "$f_run"
+  # What its jobs printed has been read by now, and may hold anything; how they ended stays.
+  for one in "$d/jobs/$run-"*; do [ ! -e "$one/rc" ] || : >"$one/out"; done
   own "$run"; rm -f "$d/lock"; sync "$d" 2>/dev/null || sync
   before;;
 acquire)
