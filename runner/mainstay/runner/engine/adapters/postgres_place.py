@@ -26,6 +26,8 @@ from mainstay.runner.engine.liveness import Timing
 
 POOL = 10
 """Connections that DBOS may open, beside two of ours."""
+START = 60.0
+"""Seconds for others that start at the same time."""
 STARTING = 7_205_759_403_792_793
 """The advisory lock around the start of an engine; a number of our own."""
 
@@ -63,7 +65,16 @@ class PostgresPlace:
     @contextmanager
     def starting(self) -> Iterator[None]:
         with self._connected("mainstay starts") as session:
-            session.execute("SELECT pg_advisory_lock(%s)", (STARTING,))
+            # Asked again and again: one who waits in the server has a snapshot, for whose end DBOS's CREATE INDEX
+            # CONCURRENTLY would wait in turn, and no deadlock is seen across two sessions of one process.
+            deadline = time.monotonic() + START
+            while session.execute("SELECT pg_try_advisory_lock(%s)", (STARTING,)).fetchone() != (True,):
+                if time.monotonic() > deadline:
+                    raise EngineUnusable(
+                        f"another process has been starting an engine on this database for {START:g} s",
+                        hint="Is one of them stopped? A session named `mainstay starts` is its.",
+                    )
+                time.sleep(0.1)
             yield
 
     @contextmanager
