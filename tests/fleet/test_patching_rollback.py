@@ -138,3 +138,16 @@ def test_a_host_that_nothing_was_captured_for_is_refused(one: Bench) -> None:
     nothing = ReversalOperation(operation(), {})
 
     assert "nothing to go back to" in one.preview(nothing).refused
+
+
+def test_the_way_back_of_a_run_itself_survives_a_repository_that_lost_the_old_version_meanwhile(
+    fleet: Fleet, one: Bench
+) -> None:
+    done = patched(fleet, one)
+    assert [item.where for item in done.undo.items] == ["repository"]
+    fleet.repository.withdraw("demo-web", "1.0")
+
+    back = one.back(operation(updates=WEB), done.undo)
+
+    assert (back.outcome.ok, back.wrong, one.machine.installed()["demo-web"]) == (True, (), "1.0")
+    assert [item.pushed for item in back.change.items] == [True]

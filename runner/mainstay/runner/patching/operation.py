@@ -15,6 +15,7 @@ from mainstay.runner.patching.change import Change, PackageChange, Undo
 from mainstay.runner.patching.contract import Broken, Captured, PackageManager
 from mainstay.runner.patching.others import foreign
 from mainstay.runner.patching.selection import matches
+from mainstay.runner.patching.transaction import rights
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.shell.contract import Job, Shell
 
@@ -90,7 +91,17 @@ class PatchOperation:
         return change.left_out
 
     def stage(self, work: HostWork, change: Change, *, keep: bool) -> Change:
-        return capturing.stage(work, self.manager, change, keep=keep)
+        return capturing.stage(work, self.manager, self._to_be_had(work, change), keep=keep)
+
+    def _to_be_had(self, work: HostWork, change: Change) -> Change:
+        """The way back of a run's own change: what has vanished from the repositories since it was captured is taken from
+        where else it is (the artifact store, the host's own cache)."""
+        moving = [item for item in change.items if item.before != item.after]
+        if not change.back or not moving:
+            return change
+        _, had = resolving.simulated(work, self.manager, moving, rights(change))
+        named = {item.name: item for item in had}
+        return change.model_copy(update={"items": tuple(named.get(item.name, item) for item in change.items)})
 
     def capture(self, work: HostWork, change: Change) -> Undo:
         undo = capturing.capture(work, self.manager, change, self.captured)
