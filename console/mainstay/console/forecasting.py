@@ -81,4 +81,5 @@ def _look(one: HostForecast, wave: int | None) -> Look:
         unreachable=one.unreachable,
         wave=wave,
         cohort=one.facts.cohort if one.facts else "",
+        asked=one.facts is not None,
     )

@@ -13,7 +13,9 @@ from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, FakeApplication, forecast, left_out, part, seal, untouched
 
 from mainstay.inventory.errors import Refused
+from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
+from mainstay.runner.forecasting import HostForecast
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest, patch_request
 from mainstay.runner.state.contract import RunRow, UndoRow
@@ -323,6 +325,17 @@ def test_preview_as_json(app: FakeApplication, mainstay: Mainstay) -> None:
     assert {"wave", "cohort", "count", "reversible", "reboot", "left_out", "refused", "error"} <= body["hosts"][
         0
     ].keys()
+
+
+def test_a_preview_of_which_no_host_could_be_asked_is_no_answer(app: FakeApplication, mainstay: Mainstay) -> None:
+    hosts = app.select("all")
+    app.forecasts = {host.name: HostForecast(host, error="unreachable: no route", unreachable=True) for host in hosts}
+    for verb in (["preview", "patch-web"], ["run", "patch-web", "-n"]):
+        result = mainstay(*verb, "--json")
+        assert result.code == 5 and result.json["hosts"][0]["unreachable"]
+    one = hosts[0]
+    app.forecasts[one.name] = HostForecast(one, Facts(os_id="debian", os_version="12"), error="dpkg is broken")
+    assert mainstay("preview", "patch-web").code == 0, "that is an answer"
 
 
 def test_preview_estimates_from_what_such_runs_took(app: FakeApplication, mainstay: Mainstay) -> None:

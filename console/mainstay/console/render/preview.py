@@ -11,6 +11,7 @@ from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.render.times import about, counted, size
 from mainstay.inventory.value import Json
 from mainstay.runner.operation import Forecast, LeftOut
+from mainstay.runner.verdict import EXIT_CODES, Verdict
 
 REASONS = {"too-young": "too young", "kept-back": "kept back", "not-security": "not security"}
 
@@ -26,6 +27,8 @@ class Look:
     unreachable: bool = False
     wave: int | None = None
     cohort: str = ""
+    asked: bool = False
+    """It answered, whatever it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,12 @@ class Preview:
     download: int | None = None
     limits: Sequence[str] = ()
     """How many hosts at once beside `parallel`, each in words."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 5 where there are hosts and not one of them could be asked."""
+        asked = not self.looks or any(look.forecast or look.asked for look in self.looks)
+        return 0 if asked else EXIT_CODES[Verdict.UNKNOWN]
 
 
 def screen(preview: Preview, columns: int, *, everything: bool = False) -> list[Line]:

@@ -22,4 +22,4 @@ def command(screen: Screen, plan: str, selector: str | None, everything: bool) -
         found = app.plan(plan)
         view = preview_plan(app, found, app.targets(found, selector))
     screen.show(lambda: render.to_json(view), lambda: render.screen(view, screen.columns, everything=everything))
-    return 0
+    return view.exit_code

@@ -43,7 +43,7 @@ def command(screen: Screen, run: str, selector: str | None, force: bool, reason:
         lines = render.screen(way, view, later, request, app.zone, screen.columns)
         if dry_run:
             screen.show(lambda: render.to_json(way, view, later), lambda: lines)
-            return 0
+            return view.exit_code
         screen.answer(lines)
         if not view.waves:
             return _nothing(screen, view, row.id)

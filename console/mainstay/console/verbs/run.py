@@ -48,7 +48,7 @@ def command(
 
             view = preview_plan(app, found, hosts)
             screen.show(lambda: render.to_json(view), lambda: render.screen(view, screen.columns))
-            return 0
+            return view.exit_code
         permitted(found, break_glass)
         from mainstay.console.verbs._following import run_and_follow
         from mainstay.runner.request import patch_request
