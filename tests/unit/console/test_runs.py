@@ -333,7 +333,7 @@ def test_a_preview_of_which_no_host_could_be_asked_is_no_answer(app: FakeApplica
     for verb in (["preview", "patch-web"], ["run", "patch-web", "-n"]):
         result = mainstay(*verb, "--json")
         assert result.code == 5 and result.json["hosts"][0]["unreachable"]
-    one = hosts[0]
+    (one,) = app.select("web1")
     app.forecasts[one.name] = HostForecast(one, Facts(os_id="debian", os_version="12"), error="dpkg is broken")
     assert mainstay("preview", "patch-web").code == 0, "that is an answer"
 
