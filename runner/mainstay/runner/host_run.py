@@ -155,6 +155,7 @@ def _track(tools: Toolbox, context: Context, argument: JsonValue) -> Track:
         forecast=_forecast(tools, argument["forecast"]),
         tested=get_json(tools.artifacts, argument["tested"]) if argument["tested"] else None,
         keep=argument["keep"],
+        total=argument["total"],
     )
 
 

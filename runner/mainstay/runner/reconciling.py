@@ -13,7 +13,6 @@ from mainstay.inventory.errors import MainstayError, Refused, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import Context
-from mainstay.runner.phases.reconcile import spell
 from mainstay.runner.record import HostPart, Links
 from mainstay.runner.request import Asking, RunRequest, new_run_id
 from mainstay.runner.shell import hostlock
@@ -21,6 +20,7 @@ from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.track import nothing_known
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.wire import get_json, put_json
+from mainstay.runner.words import spell
 
 RECONCILE_WORKFLOW = "reconcile"
 

@@ -87,6 +87,8 @@ class Track:
     forecast: Forecast
     tested: Json | None = None
     keep: bool = False
+    total: int = 0
+    """Hosts in the rollout."""
     concerns: list[str] = field(default_factory=list)
     """What makes a host that is otherwise well degraded; named whatever the verdict."""
     measures: dict[str, Any] = field(default_factory=dict)

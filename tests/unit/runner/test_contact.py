@@ -1,12 +1,14 @@
 """Hosts that contact is lost to: unknown until they answer, then looked at and brought to an end, and told as it was."""
 
+import threading
+
 import pytest
 from tests.unit.runner.test_rollout import part, reason
 from tests.unit.runner.world import World, steps, verdicts
 
 from mainstay.inventory.errors import Refused
 from mainstay.runner.reconciling import reconcile_request
-from mainstay.runner.record import MaintenanceRecord
+from mainstay.runner.record import HostPart, MaintenanceRecord
 from mainstay.runner.request import Asking
 from mainstay.runner.runs import record as stored
 
@@ -195,6 +197,48 @@ def test_an_internal_fault_leaves_neither_lock_nor_fence_where_the_host_answers(
     record = world.run()
     assert verdicts(record) == {"w1": "succeeded"}
     assert "internal error in health: ZeroDivisionError" in notes(record, "w1") and clean(world)
+
+
+@pytest.mark.parametrize(("takes", "verdict"), [(60, "succeeded"), (400, "degraded")])
+def test_a_host_that_takes_too_long_after_a_cancel_is_brought_to_its_end_and_named(takes: int, verdict: str) -> None:
+    world = World("w1", overrun="5m")
+    request = world.request()
+
+    def slow() -> None:
+        world.state.wish(request.id, "cancel", by="anna", reason="enough")
+        world.pass_time(takes)
+
+    world["w1"].meanwhile = slow
+    runs = world.runs()
+    runs.submit(request)
+    record = runs.execute(request.id)
+    assert verdicts(record) == {"w1": verdict}
+    assert ("after the run was stopped, 5 min are allowed" in reason(record, "w1")) is (verdict == "degraded")
+
+
+def test_the_overrun_counts_from_the_failure_that_used_up_the_budget() -> None:
+    world = World("w1 w2", waves=[2], parallel=2, overrun="5m")
+    world["w1"].wrong = {"verify"}
+    both, failed, write = threading.Event(), threading.Event(), world.state.write_part
+
+    def written(run: str, part: HostPart) -> None:
+        write(run, part)
+        failed.set()
+
+    def slow() -> None:
+        both.set()
+        assert failed.wait(60)
+        world.pass_time(400)
+
+    world.state.write_part = written  # type: ignore[method-assign]  # to see when it happens
+    world["w1"].meanwhile = lambda: both.wait(60)
+    world["w2"].meanwhile = slow
+    request = world.request()
+    runs = world.runs(threads=True)
+    runs.submit(request)
+    record = runs.execute(request.id)
+    runs.engine.close()
+    assert verdicts(record) == {"w1": "failed", "w2": "degraded"}, reason(record, "w2")
 
 
 def asking() -> Asking:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from mainstay.inventory.value import Json
+from mainstay.runner.budget import FAILURES
 from mainstay.runner.phases.change import hooks
 from mainstay.runner.shell import hostlock
 from mainstay.runner.steps import StepIO, Stopped
 from mainstay.runner.track import Track
+from mainstay.runner.words import spell
 
 
 def into_service(track: Track, *, well: bool, start: str = "") -> None:
@@ -52,6 +56,8 @@ def release(track: Track) -> None:
     if ended["after"]:
         track.after = ended["after"]
         track.booted(ended["after"]["boot_id"], "after it was checked")
+    if ended["late"]:
+        track.concerns.append(ended["late"])
     if ended["foreign"]:
         track.measures["changed_by_others"] = ended["foreign"]
         track.concerns.append("changed by somebody else meanwhile: " + ", ".join(ended["foreign"]))
@@ -77,4 +83,30 @@ def _release(track: Track, io: StepIO) -> Json:
         change, mark = track.change, track.log_mark
         foreign = track.patiently(io, lambda: track.operation.changed_by_others(work, mark, change))
     track.patiently(io, lambda: hostlock.release(track.shell, work.fence))
-    return {"after": after, "foreign": list(foreign)}
+    return {"after": after, "foreign": list(foreign), "late": overdue(track) if track.recorder.touched else ""}
+
+
+def overdue(track: Track) -> str:
+    """In words, how much longer than `overrun` the host has taken since the run was stopped; empty where it has not."""
+    since, overrun = _stopped_at(track), track.request.careful.overrun
+    if since is None:
+        return ""
+    taken = (track.tools.clock.now() - datetime.fromisoformat(since)).total_seconds()
+    if taken <= overrun:
+        return ""
+    return f"brought to its end {spell(taken)} after the run was stopped, {spell(overrun)} are allowed (overrun)"
+
+
+def _stopped_at(track: Track) -> str | None:
+    """When the run was asked to stop, or its budget was used up; RFC 3339 UTC."""
+    state, run, careful = track.tools.state, track.request.id, track.request.careful
+    moments = [one.at for one in state.interventions(run) if one.wish == "cancel"][:1]
+    failed = sorted(
+        part.steps[-1].finished_at
+        for part in state.parts(run)
+        if part.verdict in FAILURES and part.steps and part.host != track.host.name
+    )
+    tolerated = 0 if track.wave == 1 else careful.budget.of(track.total)
+    if len(failed) > tolerated:
+        moments.append(failed[tolerated])
+    return min(moments, default=None)

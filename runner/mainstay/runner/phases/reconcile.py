@@ -9,6 +9,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import StepIO
 from mainstay.runner.track import Track
+from mainstay.runner.words import spell
 
 _JOBS = ("apply", "apply-again")
 
@@ -62,14 +63,3 @@ _IN_WORDS = {
     JobStatus.LOST: "was cut short",
     JobStatus.ABSENT: "had not begun",
 }
-
-
-def spell(seconds: float) -> str:
-    """`3 min 20 s`, `2 h 5 min`, `12 s`."""
-    whole = max(0, round(seconds))
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    if minutes:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{rest} s"

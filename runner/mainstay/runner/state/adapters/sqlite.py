@@ -39,13 +39,13 @@ class SqliteDatabase(Database):
             raise StateUnusable(f"{path} can't be opened: {error.strerror}") from error
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
+            creator=lambda: _connected(path),
             pool_size=8,
             max_overflow=24,
             pool_timeout=60,
             hide_parameters=True,
         )
         super().__init__(str(path), engine)
-        event.listen(engine, "connect", _connected)
         event.listen(engine, "begin", _begun)
 
     @contextmanager
@@ -95,10 +95,27 @@ class SqliteDatabase(Database):
         return StateUnusable(f"{self.name}: {error.orig}", hint=_hint(str(error.orig)))
 
 
-def _connected(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # BEGIN is said by us
-    for pragma in PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
+def _connected(path: Path) -> sqlite3.Connection:
+    """As every process has it. Alone, where a full disk has no room for the memory that processes share over the log
+    (https://sqlite.org/wal.html#noshm): what only reads still can, and what writes hears that the disk is full."""
+    try:
+        return _set_up(path, *PRAGMAS)
+    except sqlite3.OperationalError as error:
+        if "disk I/O error" not in str(error):
+            raise
+        return _set_up(path, "locking_mode=EXCLUSIVE", *PRAGMAS)
+
+
+def _set_up(path: Path, *pragmas: str) -> sqlite3.Connection:
+    # The pool lends a connection to one thread at a time, and not always to the same.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)  # BEGIN is said by us
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _begun(connection: sa.Connection) -> None:
