@@ -16,7 +16,7 @@ from mainstay.runner.record import HostPart, Step, hosts_digest
 from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
 from mainstay.runner.state.adapters.sqlite import SqliteDatabase
-from mainstay.runner.state.contract import RunRow, State, StateConflict, UndoRow
+from mainstay.runner.state.contract import RunRow, Standing, State, StateConflict, UndoRow
 from mainstay.runner.state.memory import MemoryState
 from mainstay.runner.verdict import Verdict
 
@@ -323,6 +323,24 @@ def test_a_host_takes_all_its_slots_or_none(state: State) -> None:
     assert state.slots() == {}
     assert state.take_slots("r1", "e", {})
     assert state.slots() == {}
+
+
+def test_a_run_stands_as_its_row_says(state: State) -> None:
+    state.add_run(row())
+    assert state.standing("r2") is None
+    assert state.standing("r1") == Standing("preparing")
+    state.set_run("r1", state="running", wave=1)
+    state.wish("r1", "pause", by="anna", reason="lunch")
+    assert state.standing("r1") == Standing("running", "pause", "anna", "lunch")
+
+
+def test_outcomes_are_told_among_some_verdicts_alone(state: State) -> None:
+    for host, verdict in (("a", Verdict.FAILED), ("b", Verdict.SUCCEEDED), ("c", Verdict.ROLLED_BACK)):
+        state.note_outcome("r1", host, verdict)
+    state.note_outcome("r2", "a", Verdict.FAILED)
+    assert state.outcomes("r1", {Verdict.FAILED, Verdict.ROLLED_BACK}) == {"a": Verdict.FAILED, "c": Verdict.ROLLED_BACK}
+    assert state.outcomes("r1", {Verdict.UNKNOWN}) == {}
+    assert len(state.outcomes("r1")) == 3
 
 
 def test_a_cancel_is_final(state: State) -> None:

@@ -15,7 +15,6 @@ from mainstay.runner.phases.goback import go_back, may_go_back
 from mainstay.runner.phases.prepare import NotAdmitted, admit, admit_again, prepare
 from mainstay.runner.phases.reconcile import look
 from mainstay.runner.record import HostPart
-from mainstay.runner.request import RunRequest
 from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import Recorder, Stopped
 from mainstay.runner.toolbox import Toolbox
@@ -140,9 +139,7 @@ def after_failed_hook(track: Track, reason: str) -> HostPart:
 
 
 def _track(tools: Toolbox, context: Context, argument: JsonValue) -> Track:
-    row = tools.state.run(argument["run"])
-    assert row is not None, "a run's row is written before it starts"
-    request = RunRequest.from_json(row.request)
+    request = tools.request(argument["run"])
     host = request.host(argument["host"])
     return Track(
         tools=tools,

@@ -90,7 +90,7 @@ def never(state: State, held: Held, scope: str, run: str) -> str:
     wait for the end of earlier ones alone can't wait for each other.
     """
     holders = held.get(scope, [])
-    outcomes = {of: state.outcomes(of) for of in {of for of, _ in holders}}
+    outcomes = {of: state.outcomes(of, {Verdict.UNKNOWN}) for of in {of for of, _ in holders}}
     if not holders or any(outcomes[of].get(host) is not Verdict.UNKNOWN for of, host in holders):
         return ""
     if all(of < run for of, _ in holders):

@@ -101,7 +101,7 @@ class Lost:
             with ThreadPoolExecutor(min(AT_ONCE, len(hosts)), thread_name_prefix="reconcile") as pool:
                 silent = dict(zip(names, pool.map(self._silent, hosts), strict=True))
             answer = [name for name, why in silent.items() if not why]
-            row = tools.state.run(self.request.id)
+            row = tools.state.standing(self.request.id)
             cancelled = row is not None and row.wish == "cancel"
             left = (until - tools.clock.now()).total_seconds()
             if answer or cancelled or left <= 0:

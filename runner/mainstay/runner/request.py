@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from ulid import ULID
@@ -74,7 +75,11 @@ class RunRequest(Value):
     links: Links = Links()
 
     def host(self, name: str) -> Host:
-        return next(host for host in self.hosts if host.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Host]:
+        return {host.name: host for host in self.hosts}
 
 
 def patch_request(plan: PatchPlan, hosts: Sequence[Host], asking: Asking) -> RunRequest:

@@ -90,7 +90,7 @@ class Rollout:
 
         def wait() -> None:
             while tools.clock.now() < until:
-                row = tools.state.run(self.request.id)
+                row = tools.state.standing(self.request.id)
                 if row is not None and row.wish == "cancel":
                     return
                 tools.doze(1.0)
@@ -256,7 +256,7 @@ class Rollout:
 
     def _gate(self, wave: PlannedWave, unproved: str) -> Json:
         """What must hold before the next wave."""
-        row = self.tools.state.run(self.request.id)
+        row = self.tools.state.standing(self.request.id)
         away = self.away + sum(result["kind"] == "unreachable" for result in self.results.values())
         outcomes = {name: Verdict(result["verdict"]) for name, result in self.results.items()}
         stop = stop_reason(
@@ -369,9 +369,7 @@ class Rollout:
 
 def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> JsonValue:
     """argument: {run}. Returns {verdict, seq}. Whatever happens in between, the run ends with a sealed record."""
-    row = tools.state.run(argument["run"])
-    assert row is not None, "a run's row is written before it starts"
-    request = RunRequest.from_json(row.request)
+    request = tools.request(argument["run"])
     rollout = Rollout(tools, context, request)
     try:
         reason = rollout.reconcile() if request.links.reconciles else rollout.go()

@@ -24,6 +24,9 @@ class Leaving(BaseException):
     No Exception, so that it can't be taken for a step's own failure and kept as its result."""
 
 
+REQUESTS_KEPT = 20
+"""Of the runs of this process that were asked for last."""
+
 OperationFactory = Callable[[RunRequest], Operation]  # type: ignore[type-arg]  # C and U are each operation's own
 
 
@@ -55,6 +58,17 @@ class Toolbox:
     """Why this process must not begin with the host (a secret or a pin that its machine lacks); empty where it may."""
     rest: Callable[[float], None] | None = None
     """In the place of `sleep` where nothing is in hand: may raise Leaving."""
+    _requests: dict[str, RunRequest] = field(default_factory=dict, init=False)
+
+    def request(self, run: str) -> RunRequest:
+        """As the run was asked for, which never changes. Read once for all its hosts: it is as long as they are many."""
+        if run not in self._requests:
+            row = self.state.run(run)
+            assert row is not None, "a run's row is written before it starts"
+            for other in list(self._requests)[:-REQUESTS_KEPT]:
+                self._requests.pop(other, None)
+            self._requests[run] = RunRequest.from_json(row.request)
+        return self._requests[run]
 
     def doze(self, seconds: float) -> None:
         """Sleep while waiting for what is to begin. Raises Leaving where the process is to end meanwhile."""

@@ -9,7 +9,7 @@ from mainstay.inventory.errors import Refused
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json
 from mainstay.runner import places
-from mainstay.runner.budget import stop_reason
+from mainstay.runner.budget import FAILURES, stop_reason
 from mainstay.runner.state.contract import UndoRow
 from mainstay.runner.steps import StepIO, rfc3339
 from mainstay.runner.track import Track
@@ -67,13 +67,13 @@ class NotAdmitted(Exception):
 
 def _admission(track: Track, total: int, io: StepIO) -> Json | str:
     state, run = track.tools.state, track.request.id
-    row = state.run(run)
+    row = state.standing(run)
     assert row is not None, "a run's row is written before it starts"
     if row.wish == "cancel":
         io.verdict = Verdict.CANCELLED
         io.detail = f"not started: cancelled by {row.wish_by}"
         return {"stop": io.detail, "verdict": Verdict.CANCELLED}
-    outcomes = state.outcomes(run)
+    outcomes = state.outcomes(run, FAILURES)  # of all would be as many as hosts have ended, for each host once more
     stop = stop_reason(track.request.careful, outcomes, total=total, wave=track.wave, wave_over=False, unreachable=0)
     if stop:
         io.verdict, io.detail = Verdict.CANCELLED, f"not started: {stop}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from mainstay.inventory.errors import MainstayError, UsageError
@@ -28,6 +29,16 @@ class RunRow(Value):
     ended_at: str | None = None
     wish: Literal["", "pause", "cancel"] = ""
     """What somebody asked of it; read between hosts."""
+    wish_by: str = ""
+    wish_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run is and what was asked of it: a RunRow without the request, which is as long as the run has hosts."""
+
+    state: RunState
+    wish: Literal["", "pause", "cancel"] = ""
     wish_by: str = ""
     wish_reason: str = ""
 
@@ -69,6 +80,9 @@ class State(Protocol):
         """Again with the same id and request is success."""
 
     def run(self, id: str) -> RunRow | None: ...
+    def standing(self, id: str) -> Standing | None:
+        """What is read again and again while a run goes on, by each of its hosts."""
+
     def runs(self, *, in_flight: bool = False) -> list[RunRow]: ...
     def ended_before(self, moment: str) -> list[str]:
         """Ids of the runs that ended before it (RFC 3339 UTC), the oldest first."""
@@ -114,7 +128,9 @@ class State(Protocol):
         """How a host ended, as soon as it is known: what the budget counts while the run goes on. The last one stands; once
         the host's part is written, nothing changes it any more."""
 
-    def outcomes(self, run: str) -> dict[str, Verdict]: ...
+    def outcomes(self, run: str, among: Collection[Verdict] = ()) -> dict[str, Verdict]:
+        """Of all hosts that have ended, or only of those that ended in one of these ways."""
+
 
     def note_step(self, run: str, host: str, step: str, detail: str) -> None:
         """What is being done right now, for `runs` in another process; overwritten, not history."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from ulid import ULID
@@ -11,7 +11,7 @@ from ulid import ULID
 from mainstay.inventory.value import Json
 from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import HostPart, Intervention
-from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
+from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
 
@@ -55,6 +55,10 @@ class MemoryState:
 
     def run(self, id: str) -> RunRow | None:
         return self._runs.get(id)
+
+    def standing(self, id: str) -> Standing | None:
+        row = self._runs.get(id)
+        return row and Standing(row.state, row.wish, row.wish_by, row.wish_reason)
 
     def runs(self, *, in_flight: bool = False) -> list[RunRow]:
         with self._lock:
@@ -147,9 +151,10 @@ class MemoryState:
             if (run, host) not in self._parts:
                 self._outcomes[run, host] = verdict
 
-    def outcomes(self, run: str) -> dict[str, Verdict]:
+    def outcomes(self, run: str, among: Collection[Verdict] = ()) -> dict[str, Verdict]:
         with self._lock:
-            return {host: verdict for (of, host), verdict in sorted(self._outcomes.items()) if of == run}
+            found = {host: verdict for (of, host), verdict in sorted(self._outcomes.items()) if of == run}
+        return {host: verdict for host, verdict in found.items() if not among or verdict in among}
 
     def note_step(self, run: str, host: str, step: str, detail: str) -> None:
         now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")

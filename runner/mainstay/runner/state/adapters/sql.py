@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from mainstay.runner.record import HostPart, Intervention
 from mainstay.runner.state.adapters import tables
 from mainstay.runner.state.adapters.database import Database, persistent
 from mainstay.runner.state.adapters.migrating import ready
-from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, StateConflict, UndoRow
+from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
 
@@ -80,6 +80,14 @@ class SqlState:
         with self._database.read() as of:
             row = of.execute(sa.select(tables.run).where(tables.run.c.id == id)).mappings().one_or_none()
         return None if row is None else _run_row(row)
+
+    @persistent
+    def standing(self, id: str) -> Standing | None:
+        row = tables.run.c
+        query = sa.select(row.state, row.wish, row.wish_by, row.wish_reason).where(row.id == id)
+        with self._database.read() as of:
+            found = of.execute(query).one_or_none()
+        return None if found is None else Standing(*found)
 
     @persistent
     def runs(self, *, in_flight: bool = False) -> list[RunRow]:
@@ -229,8 +237,10 @@ class SqlState:
                 to.execute(row)
 
     @persistent
-    def outcomes(self, run: str) -> dict[str, Verdict]:
+    def outcomes(self, run: str, among: Collection[Verdict] = ()) -> dict[str, Verdict]:
         query = sa.select(tables.outcome).where(tables.outcome.c.run == run).order_by(tables.outcome.c.host)
+        if among:
+            query = query.where(tables.outcome.c.verdict.in_(sorted(among)))
         with self._database.read() as of:
             return {row.host: Verdict(row.verdict) for row in of.execute(query)}
 
