@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 DEADLINE = 10.0
+INHERITED = ("PATH", "HOME", "XDG_CONFIG_HOME", "USER", "TMPDIR")
+"""What git sees of mainstay's own environment: nothing that may hold a secret by reference."""
 
 
 def stamp(root: Path) -> tuple[str | None, bool | None]:
@@ -22,7 +24,8 @@ def stamp(root: Path) -> tuple[str | None, bool | None]:
 def _git(root: Path, *argv: str) -> str | None:
     # fsmonitor is a command that a repository's own configuration may name: reading a site runs nothing of it
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(root), *argv]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environment = {**inherited, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE, check=False
