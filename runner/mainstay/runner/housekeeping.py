@@ -4,6 +4,7 @@ ledger, with every record in it, is never pruned."""
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,7 +20,10 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def tidy(tools: Toolbox) -> int:
-    """Remove captured packages that are old or too many, except those that a way back still needs. Returns how many."""
+    """Remove captured packages that are old or too many, except those that a way back still needs. Returns how many.
+
+    Which of them a run in flight needs (its later waves get what its first one captured) is known to that run alone: as long
+    as there is one, they may be too many, and the last run to end sees to it."""
     now = rfc3339(tools.clock.now())
     needed = {
         word
@@ -28,9 +32,8 @@ def tidy(tools: Toolbox) -> int:
         for word in _words(row.undo)
         if _HASH.fullmatch(word)
     }
-    gone = tools.artifacts.prune(
-        kind="package", older_than=KEEP_FOR, keep=frozenset(needed), cap=tools.captures_max_size
-    )
+    cap = sys.maxsize if tools.state.runs(in_flight=True) else tools.captures_max_size
+    gone = tools.artifacts.prune(kind="package", older_than=KEEP_FOR, keep=frozenset(needed), cap=cap)
     return len(gone)
 
 

@@ -30,3 +30,16 @@ def test_what_a_way_back_needs_stays_and_the_rest_goes_when_there_is_too_much() 
     assert tidy(tools) == 3
     assert world.artifacts.has(needed) and world.artifacts.has(output)
     assert not any(world.artifacts.has(sha256) for sha256 in (undone, expired, free))
+
+
+def test_what_a_run_in_flight_may_need_stays_however_much_it_is() -> None:
+    """Its first wave has captured what its later ones get: no way back names it."""
+    world = World("w1 w2", waves=[1, 1])
+    tools = world.runs().tools
+    captured = world.artifacts.put(b"new version" * 100, kind="package")
+    tools.captures_max_size = 0
+    other = world.request()
+    world.runs().submit(other)
+    assert tidy(tools) == 0 and world.artifacts.has(captured)
+    world.state.set_run(other.id, state="ended", ended_at="2026-01-01T00:10:00.000Z")
+    assert tidy(tools) == 1 and not world.artifacts.has(captured)
