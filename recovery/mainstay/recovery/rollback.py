@@ -100,6 +100,7 @@ def rollback_request(
         asked_at=asking.asked_at,
         reason=asking.reason,
         retry=True,
+        undo_for=before.undo_for,
         site=asking.site.model_copy(update={"plan_hash": before.site.plan_hash}),
         site_name=asking.site_name,
         limits=asking.limits,

@@ -133,3 +133,12 @@ def test_later_runs_on_the_same_hosts_are_found() -> None:
     second = world.run()
     tools = world.runs().tools
     assert later_runs(tools, way(world, first.summary.id)) == {"w2": [second.summary.id]}
+
+
+def test_the_way_back_from_a_rollback_is_kept_as_long_as_the_plan_says() -> None:
+    world = World("w1", undo_for="3d")
+    first = world.run()
+    back = roll_back(world, first.summary.id)
+    (row,) = world.state.undos(run=back.summary.id)
+    kept = datetime.fromisoformat(row.keep_until) - datetime.fromisoformat(row.made_at)
+    assert kept.days == 3
