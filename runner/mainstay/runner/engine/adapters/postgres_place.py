@@ -98,6 +98,8 @@ class PostgresPlace:
         return {
             "dbos_system_schema": "dbos",
             "sys_db_pool_size": POOL,
+            # A process that is frozen in the midst of writing keeps its rows locked for so long, and no longer.
+            "sys_db_idle_transaction_timeout_sec": 5.0,
             "db_engine_kwargs": {"connect_args": at_server},
         }
 
@@ -149,6 +151,9 @@ class PostgresPlace:
         return failed(at) if isinstance(at, psycopg.Error) else None
 
     def close(self) -> None:
-        with self._alone:
-            if self._session is not None:
-                self._session.close()
+        if self._alone.acquire(timeout=1.0):  # somebody may wait for a database that does not answer
+            try:
+                if self._session is not None:
+                    self._session.close()
+            finally:
+                self._alone.release()
