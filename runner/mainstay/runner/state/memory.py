@@ -58,7 +58,7 @@ class MemoryState:
 
     def standing(self, id: str) -> Standing | None:
         row = self._runs.get(id)
-        return row and Standing(row.state, row.wish, row.wish_by, row.wish_reason)
+        return None if row is None else Standing(row.state, row.wish, row.wish_by, row.wish_reason)
 
     def runs(self, *, in_flight: bool = False) -> list[RunRow]:
         with self._lock:
