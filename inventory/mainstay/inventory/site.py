@@ -20,6 +20,8 @@ from mainstay.inventory.sources.site_yaml import SiteYaml
 from mainstay.inventory.validation import validate
 
 MAIN = "mainstay.yml"
+FOLDERS = ("inventory", "schedules", "playbooks", "recovery")
+"""The site's own, beside the state's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
     except ConfigError as error:
         return None, list(error.problems)
     settings = _settings(main, problems) or SiteFile(site="unread")
+    problems += _misplaced_state(settings, main, root)
     hosts, groups, unread = _inventory_records(root, problems)
     documents, _ = _documents(root, "schedules", problems)
     said = settings.ssh.said()
@@ -208,6 +211,19 @@ def _inventory_records(
 def _state_url(url: str, root: Path) -> str:
     scheme, _, rest = url.partition(":///")
     return f"sqlite:///{root / rest}" if scheme == "sqlite" else url
+
+
+def _misplaced_state(settings: SiteFile, main: Document, root: Path) -> Iterable[Problem]:
+    """What is in the site's own folders is read as part of the site, and lies in git."""
+    key = "state_dir" if is_postgres(settings.state) else "state"
+    if key == "state":
+        place = Path(_state_url(settings.state, root).removeprefix("sqlite:///")).parent.resolve()
+    else:
+        place = (root / Path(settings.state_dir).expanduser()).resolve()
+    for folder in FOLDERS:
+        if place.is_relative_to((root / folder).resolve()):
+            hint = "Give it a folder of its own, for example state/."
+            yield main.spot(key).problem(f"the state can't lie in {folder}/, which belongs to the site.", hint=hint)
 
 
 def _all_references(

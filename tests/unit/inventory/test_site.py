@@ -62,6 +62,10 @@ def test_a_state_elsewhere_is_kept_as_it_is(read: Read) -> None:
         ("state: postgresql://m@db/mainstay?sslmod=require", "state", 'Did you mean "sslmode"?'),
         ("state: postgresql://m@db", "state", "names no database"),
         ("state: postgresql://m@db:x/mainstay", "state", "a port that is none"),
+        ("state: sqlite:///inventory/mainstay.db", "state", "can't lie in inventory/"),
+        ("state: sqlite:///schedules/deeper/mainstay.db", "state", "can't lie in schedules/"),
+        ("state: sqlite:///state/../playbooks/mainstay.db", "state", "can't lie in playbooks/"),
+        ("state: postgresql://m@db/mainstay\nstate_dir: inventory/state", "state_dir", "can't lie in inventory/"),
         ("state_password: hunter2", "state_password", "a secret in plain text"),
         ("state_password: file:pw", "state_password", "for a state in PostgreSQL alone"),
         ("state_dir: /var/lib/mainstay", "state_dir", "for a state in PostgreSQL alone"),
@@ -76,7 +80,7 @@ def test_a_fault_in_the_settings_is_told_at_its_line(write: Write, line: str, ke
     with pytest.raises(ConfigError):
         load_site(root)
     problem = one(problems)
-    assert (problem.file, problem.line, problem.key) == ("mainstay.yml", 2, key)
+    assert (problem.file, problem.line, problem.key) == ("mainstay.yml", 2 + line.count("\n"), key)
     assert words in str(problem)
 
 
