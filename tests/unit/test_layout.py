@@ -33,7 +33,7 @@ def test_all_tools_know_the_same_rooms() -> None:
     assert wheel["sources"] == ROOMS
     assert wheel["only-include"] == [f"{room}/mainstay" for room in ROOMS]
     assert TOOL["mypy"]["mypy_path"].split(":") == ROOMS
-    assert TOOL["mypy"]["files"] == [*ROOMS, "tests", "scripts"]
+    assert TOOL["mypy"]["files"] == [*ROOMS, "tests", "scripts", "bench"]
     assert TOOL["coverage"]["run"]["source"] == ROOMS
     assert TOOL["ruff"]["src"] == ROOMS
     packages = [f"mainstay.{room}" for room in ROOMS]
