@@ -184,3 +184,42 @@ def test_contact_is_lost_in_mid_change(tmp_path: Path, fleet: Fleet) -> None:
 def test_contact_is_lost_at_every_offset(tmp_path: Path, fleet: Fleet, offsets: list[int]) -> None:
     """With the short form, 20 offsets for each of three faults."""
     strike_all(tmp_path, fleet, offsets)
+
+
+def test_what_a_run_has_left_unknown_is_reconciled_by_a_later_one(tmp_path: Path, fleet: Fleet) -> None:
+    """One host is switched off in mid-dpkg and stays off until the run has ended; another reboots by itself meanwhile."""
+    off, itself = fleet.pristine(2)
+    for host in (off, itself):
+        prepared(host)
+    fleet.repository.publish("demo-web", "1.6")
+    site = make_site(
+        tmp_path / "site", fleet, [off, itself], more={h.name: ", connect_timeout: 2s" for h in (off, itself)}
+    )
+    site.plan("web-update", PLAN.replace("reconcile_for: 2m", "reconcile_for: 0"))
+    with running(site, "run", "web-update", "--yes") as run:
+        for host in (off, itself):
+            trial = Trial(host, "power", 8)
+            wait_until(trial.reached, f"{trial.name} is reached", deadline=150)
+        off.power_cut()
+        itself.reboot()
+        record = run.record()
+    parts = {part["host"]: part for part in record["hosts"]}
+    assert parts[off.name]["verdict"] == "unknown" and record["verdict"] == "unknown" and run.process.returncode == 5
+    assert f"mainstay runs reconcile {record['id']}" in parts[off.name]["reason"]
+    assert parts[itself.name]["verdict"] == "degraded", parts[itself.name]["reason"]
+    assert "rebooted by itself" in parts[itself.name]["reason"]
+    assert itself.exec(["dpkg", "--audit"]) == "" and itself.installed()["demo-web"] == "1.6"
+
+    off.boot()
+    built_upon = site("run", "web-update", "--yes", "--json", "--hosts", off.name)
+    assert built_upon.verdicts() == {off.name: "refused"}, built_upon.told
+    assert f"mainstay runs reconcile {record['id']}" in built_upon.host(off.name)["reason"]
+
+    looked = site("runs", "reconcile", record["id"], "--json")
+    assert looked.verdicts() == {off.name: "degraded"} and looked.status == 3, looked.told
+    assert looked.json["kind"] == "reconcile" and looked.json["links"]["reconciles"] == record["id"]
+    assert "dpkg was interrupted (demo-web); repaired" in looked.host(off.name)["reason"]
+    assert off.exec(["dpkg", "--audit"]) == "" and off.installed()["demo-web"] == "1.6"
+    (status,) = [one for one in site("status", "--json").json if one["host"] == off.name]
+    assert status["verdict"] == "degraded" and site("runs", "reconcile", record["id"]).status == 4
+    assert site("run", "web-update", "--yes", "--json", "--hosts", off.name).verdicts() == {off.name: "succeeded"}

@@ -12,6 +12,7 @@ from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
+from mainstay.runner.leftover import refuse_unknown
 from mainstay.runner.operation import Forecast, Look, Operation
 from mainstay.runner.plan import Carefulness
 from mainstay.runner.ports import Clock
@@ -106,6 +107,7 @@ def _look(
     shell = shells.open(host, write=False)
     try:
         facts = upkeep.probe(shell)
+        refuse_unknown(state, facts.lock_run, host.name)
         judgement = upkeep.judge(facts, careful)
         if judgement.refusals:
             return HostForecast(host, facts, error="; ".join(judgement.refusals))

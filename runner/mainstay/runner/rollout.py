@@ -144,6 +144,9 @@ class Rollout:
                 part = self._part(one, Verdict.REFUSED, f"not started: {reason}", now)
             elif one.forecast is not None and not one.forecast.count:
                 stays = not_taken_back(one.forecast.left_out) if self.request.links.undoes else ""
+                # What is wrong is said also where nothing is done, and nothing is repaired.
+                sick = one.facts.dpkg_broken if one.facts and one.facts.dpkg_broken else ()
+                stays = stays or (f"nothing to do, but the package manager is not well: {sick[0]}" if sick else "")
                 part = self._part(one, Verdict.DEGRADED if stays else Verdict.SUCCEEDED, stays or "nothing to do", now)
             else:
                 continue

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from mainstay.inventory.errors import Refused
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json, Value
+from mainstay.runner.leftover import refuse_unknown
 from mainstay.runner.operation import Forecast, HostWork, Operation
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
@@ -169,21 +169,12 @@ class Track:
             if holding.state != fence.state or not free:
                 raise
             # Left behind by a run that has ended, or the host is ahead of a state that was restored from a backup.
-            if other is not None and not self.request.links.reconciles:
-                self._refuse_unknown(other.id)
+            if not self.request.links.reconciles:
+                refuse_unknown(self.tools.state, holding.lock_run, self.host.name)
             self.tools.state.raise_fence(holding.fence)
             fence = self._next_fence()
             hostlock.acquire(self.shell, fence, stale=frozenset({holding.lock_run} - {""}))
         return fence
-
-    def _refuse_unknown(self, run: str) -> None:
-        """What an earlier run has left in the middle, and nobody has looked at since, is not built upon."""
-        left = next((part for part in self.tools.state.parts(run) if part.host == self.host.name), None)
-        if left is not None and left.verdict is Verdict.UNKNOWN:
-            raise Refused(
-                f"run {run} was broken off here and nobody has looked at what became of it ({left.reason})",
-                hint=f"mainstay runs reconcile {run}",
-            )
 
     def _next_fence(self) -> Fence:
         state = self.tools.state

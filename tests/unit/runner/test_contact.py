@@ -70,13 +70,13 @@ def test_a_wave_that_was_stopped_within_does_not_go_on_though_its_lost_host_is_w
     runs.submit(request)
     ask = world.state.outcomes
 
-    def outcomes(run: str):  # type: ignore[no-untyped-def]
-        found = ask(run)
+    def outcomes(run: str, *among):  # type: ignore[no-untyped-def]
+        found = ask(run, *among)
         if found.get("w2") == "unknown":
             world.pass_time(5)
         return found
 
-    world.state.outcomes = outcomes  # type: ignore[method-assign]  # time passes between the host's end and the gate
+    world.state.outcomes = outcomes  # type: ignore[method-assign, assignment]  # time passes between the host's end and the gate
     record = runs.execute(request.id)
     assert verdicts(record) == {"w1": "succeeded", "w2": "succeeded", "w3": "cancelled", "w4": "cancelled"}
     assert record.summary.reason == "stopped in wave 2: 1 failed, 0 tolerated"

@@ -21,6 +21,7 @@ ORDER = (
 )
 """The steps of a change as they follow one another; which of them there are is decided on the way."""
 
+AMID = "in the middle of the change"
 CUT_SHORT = "the job was killed or the host went down in the middle; what it did was found by looking"
 
 
@@ -81,9 +82,7 @@ def _apply(track: Track, change: Value, prefix: str, name: str, *, launch: bool)
         track.step(f"{prefix}{name}.launch", lambda io: _launch(track, io, change, f"{prefix}{name}"))
     ended = track.step(f"{prefix}{name}", lambda io: _collect(track, io, change, f"{prefix}{name}"))
     track.cut = ended["cut"]
-    track.rebooted = track.booted(ended["boot_id"], "in the middle of the change") if track.cut else False
-    if track.cut and not track.rebooted:
-        track.concerns.append("the job that made the change was killed on the host")
+    track.rebooted = track.booted(ended["boot_id"], AMID) if track.cut else False
 
 
 def _complete(track: Track, change: Value, prefix: str, start: str) -> None:
@@ -92,6 +91,10 @@ def _complete(track: Track, change: Value, prefix: str, start: str) -> None:
     first = ORDER.index(start) if start else 0
     if first <= ORDER.index("repair"):
         found = track.step(f"{prefix}repair", lambda io: _repair(track, io, change))
+        # A host that goes down in order kills the job first, and is in another boot only by now.
+        track.rebooted = track.booted(found["boot_id"], AMID) or track.rebooted
+        if not track.rebooted:
+            track.concerns.append("the job that made the change was killed on the host")
         track.concerns += found["repaired"]
         track.again = bool(found["left"]) and track.rebooted
     if track.again:
@@ -128,7 +131,8 @@ def _repair(track: Track, io: StepIO, change: Value) -> Json:
     repaired = track.patiently(io, lambda: track.operation.prepare(work, wait=wait))
     left = track.patiently(io, lambda: track.operation.verify(work, change))
     io.detail = "; ".join([*repaired, *left]) or "nothing to repair"
-    return {"repaired": list(repaired), "left": list(left)}
+    boot_id = track.patiently(io, lambda: track.tools.upkeep.probe(track.shell)).boot_id
+    return {"repaired": list(repaired), "left": list(left), "boot_id": boot_id}
 
 
 def _verify(track: Track, io: StepIO, change: Value) -> None:
