@@ -3,7 +3,8 @@
 The program is the real one, with the arguments that stand behind `--`. Its engine, hosts and state are watched from outside,
 and every moment that may matter has a name:
 `kept HOST STEP`: a checkpoint is written; HOST is `run` for the rollout's own;
-`host HOST STEP NUMBER WHAT`: the n-th command within the step's work that changed something there has ended;
+`send HOST STEP WHAT`: a command that changes something there is about to be sent;
+`host HOST STEP NUMBER WHAT`: the n-th such command within the step's work has ended;
 `state METHOD HOST`: the state is about to be written.
 
 LOG gets one line per event in one write each, so that what was repeated or lost can be counted whatever dies in between:
@@ -26,7 +27,10 @@ from typing import Any, BinaryIO
 
 from mainstay.console import bootstrap, cli
 from mainstay.inventory.host import Host
+from mainstay.runner.engine.adapters import dbos_client
+from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.contract import Context, Engine, Handle, JsonValue
+from mainstay.runner.engine.liveness import Timing
 from mainstay.runner.shell.contract import Command, Fence, FenceRefused, Job, JobState, Output, Shell, Shells
 from mainstay.runner.shell.scripts import CHANGE_LOCK
 from mainstay.runner.state.contract import State
@@ -60,7 +64,11 @@ class Fate:
         if name not in self._frozen and any(one.fullmatch(name) for one in self._freeze):
             self._frozen.add(name)
             self.note("froze", name)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread: with one to the process it could run on for a moment, into what it is to stand still before.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+    def sending(self, host: str, what: str) -> None:
+        self.met(f"send {host} {getattr(self._here, 'step', ('?', 0))[0]} {what}")
 
     def changed(self, host: str, fence: int, what: str) -> None:
         self.note("done", host, fence, what)
@@ -146,6 +154,7 @@ class WatchedShell:
             done: Output = self._change(command.fence.number, "command", lambda: self._shell.run(command))
             return done
         action, number = command.argv[4], int(command.argv[6])
+        self._fate.sending(self.host.name, action)
         output = self._shell.run(command)
         if output.text.startswith("mainstay-lock ok"):
             self._fate.changed(self.host.name, number, action)
@@ -169,6 +178,7 @@ class WatchedShell:
         self._shell.close()
 
     def _change(self, fence: int, what: str, change: Callable[[], Any]) -> Any:
+        self._fate.sending(self.host.name, what)
         try:
             done = change()
         except FenceRefused:
@@ -201,8 +211,9 @@ class WatchedState:
             return there
 
         def write(*arguments: Any, **more: Any) -> Any:
-            # (run, host, …), (run, part) or (run): named by the host it is about
-            about = next((getattr(one, "host", one) for one in arguments[1:2]), "run")
+            # (run, host, …), (run, part), (row) or (run): named by the host it is about
+            named = [one.host for one in arguments if hasattr(one, "host")] or arguments[1:2]
+            about = named[0] if named else "run"
             self._fate.met(f"state {name} {about}")
             return there(*arguments, **more)
 
@@ -221,8 +232,16 @@ class WatchedApplication(bootstrap.Application):
         return WatchedState(super().state, self.fate)
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> Engine:  # type: ignore[override]  # it stands in for the one in use
         return WatchedEngine(super().engine, self.fate)
+
+
+def shorten_leases(seconds: float) -> None:
+    """Of this process's engine, and as it sees those of others."""
+    quick = Timing(lease=seconds, give_up=seconds * 2 / 3, beat=seconds / 10)
+    assert DbosEngine.__init__.__kwdefaults__ is not None
+    DbosEngine.__init__.__kwdefaults__["timing"] = quick
+    vars(dbos_client)["Timing"] = lambda: quick
 
 
 def main() -> None:
@@ -230,8 +249,11 @@ def main() -> None:
     parser.add_argument("log", type=Path)
     parser.add_argument("--die", action="append", default=[], metavar="PATTERN", help="kill itself at these moments")
     parser.add_argument("--freeze", action="append", default=[], metavar="PATTERN", help="stop itself, once at each")
+    parser.add_argument("--lease", type=float, metavar="SECONDS", help="after which a frozen controller is given up")
     parser.add_argument("arguments", nargs="+", metavar="mainstay's arguments")
     options = parser.parse_args()
+    if options.lease:
+        shorten_leases(options.lease)
     WatchedApplication.fate = Fate(options.log, options.die, options.freeze)
     bootstrap.Application = WatchedApplication  # type: ignore[misc]  # the one place where the application is chosen
     sys.exit(cli.run(options.arguments))

@@ -35,6 +35,9 @@ health:
 on_failure: rollback-host
 """
 
+HELD = PLAN.replace(f'"echo before >>{DRAIN}"', f'"until [ -e /root/go ]; do sleep 0.1; done; echo before >>{DRAIN}"')
+"""A host in hand waits before its change until /root/go is there."""
+
 
 def breaks_on(host: Host) -> str:
     """A check that is green before the update and red after it, on this host alone."""
@@ -51,10 +54,16 @@ class Controllers:
 
     @contextmanager
     def started(
-        self, *arguments: str, die: Sequence[str] = (), freeze: Sequence[str] = (), site: OperatorSite | None = None
+        self,
+        *arguments: str,
+        die: Sequence[str] = (),
+        freeze: Sequence[str] = (),
+        lease: float | None = None,
+        site: OperatorSite | None = None,
     ) -> Iterator[subprocess.Popen[str]]:
-        """One, which does not outlive the block."""
+        """One, which does not outlive the block. lease: seconds after which a frozen one is given up."""
         moments = [*(f"--die={one}" for one in die), *(f"--freeze={one}" for one in freeze)]
+        moments += [f"--lease={lease}"] if lease else []
         process = subprocess.Popen(
             [sys.executable, PROGRAM, self.log, *moments, "--", *arguments],
             cwd=(site or self.site).root,
@@ -77,9 +86,22 @@ class Controllers:
     def wait_until_frozen(self, process: subprocess.Popen[str]) -> None:
         def frozen() -> bool:
             assert process.poll() is None, f"it ended before it froze: {process.communicate()}"
-            return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+            return self._stopped(process)
 
         wait_until(frozen, "the controller freezes", deadline=120)
+
+    def wait_until_frozen_or_gone(self, process: subprocess.Popen[str]) -> None:
+        wait_until(lambda: process.poll() is not None or self._stopped(process), "it freezes or ends", deadline=120)
+
+    @staticmethod
+    def _stopped(process: subprocess.Popen[str]) -> bool:
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def told(self, *arguments: str, lease: float | None = None) -> tuple[int, str, str]:
+        """One, to its end: status, stdout, stderr."""
+        with self.started(*arguments, lease=lease) as process:
+            out, told = process.communicate(timeout=240)
+        return process.returncode, out, told
 
     def until_it_ends(self, plan: str, die: Sequence[str]) -> tuple[str, int]:
         """One process after the other, each killed at its first new moment, until the run has ended.
@@ -117,6 +139,12 @@ def transactions(host: Host) -> list[str]:
 
 def hooks_run(host: Host) -> list[str]:
     return host.exec(["cat", DRAIN], check=False).split()
+
+
+def holds_in_hook(host: Host) -> bool:
+    """Whether a hook of a run is waiting here."""
+    units = "systemctl list-units --plain --no-legend 'mainstay-*before*' | grep -c running || true"
+    return host.exec(["sh", "-c", units]).strip() == "1"
 
 
 def left_on(host: Host) -> list[str]:

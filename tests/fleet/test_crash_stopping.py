@@ -11,12 +11,9 @@ import pytest
 
 from mainstay.console import bootstrap
 from tests.fleet import Fleet, Host
-from tests.fleet.controllers import DRAIN, PLAN, Controllers, hooks_run, left_on
+from tests.fleet.controllers import HELD, Controllers, holds_in_hook, hooks_run, left_on
 from tests.fleet.site import make_site
 from tests.fleet.system import wait_until
-
-HELD = PLAN.replace(f'"echo before >>{DRAIN}"', f'"until [ -e /root/go ]; do sleep 0.1; done; echo before >>{DRAIN}"')
-"""A host in hand waits before its change until it is told to go on."""
 
 
 @pytest.fixture
@@ -41,8 +38,7 @@ def with_the_first_in_hand(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A run that has taken its first host out of service, and its id."""
     with controllers.started("run", "web-update", "--yes", "--json", die=die) as process:
-        holds = ["sh", "-c", "systemctl list-units --plain --no-legend 'mainstay-*before*' | grep -c running || true"]
-        wait_until(lambda: first.exec(holds).strip() == "1", "the first host is in hand", deadline=120)
+        wait_until(lambda: holds_in_hook(first), "the first host is in hand", deadline=120)
         (run,) = [row["id"] for row in controllers.site.in_flight()]
         yield process, run
 
@@ -110,6 +106,7 @@ def test_cancelling_undoes_the_host_in_hand_that_is_not_well_and_starts_no_other
     assert "wrong plan" in site("records", "show", run).out
 
 
+@pytest.mark.long
 def test_a_run_that_is_cancelled_while_nobody_works_on_it_is_brought_to_its_end_by_resume(
     controllers: Controllers, hosts: list[Host]
 ) -> None:
