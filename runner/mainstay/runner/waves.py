@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mainstay.inventory.host import Host
@@ -68,7 +68,8 @@ def arrange(
             taken = _one_of_each_cohort(taken, rest)
         if taken:
             chosen.append(taken)
-            rest = [candidate for candidate in rest if candidate not in taken]
+            gone = _names(taken)
+            rest = [candidate for candidate in rest if candidate.host.name not in gone]
     chosen += [[candidate] for candidate in last]
     return [PlannedWave(number, _batches(wave, jumps, spread)) for number, wave in enumerate(chosen, 1)]
 
@@ -86,8 +87,13 @@ def _take(rest: Sequence[Candidate], spec: WaveSpec, total: int, *, first: bool)
         return list(rest[:size])
     # One of each cohort first, then by name: a wave of one host per cohort is as small as the plan wants it.
     leaders = _leaders(rest)
-    others = [candidate for candidate in rest if candidate not in leaders]
+    first_ones = _names(leaders)
+    others = [candidate for candidate in rest if candidate.host.name not in first_ones]
     return sorted((leaders + others)[: max(size, len(leaders))], key=lambda c: natural(c.host.name))
+
+
+def _names(candidates: Iterable[Candidate]) -> frozenset[str]:
+    return frozenset(candidate.host.name for candidate in candidates)
 
 
 def _leaders(rest: Sequence[Candidate]) -> list[Candidate]:
@@ -107,17 +113,20 @@ def _batches(
 ) -> tuple[tuple[str, ...], ...]:
     """Never together: a jump host and those behind it (they go first), two names of one machine."""
     over = {candidate.host.name: _jumped_over(candidate.host, jumps) for candidate in wave}
-    depth = {name: max((chain.index(name) + 1 for chain in over.values() if name in chain), default=0) for name in over}
+    depth: dict[str, int] = {}
+    for chain in over.values():
+        for place, name in enumerate(chain, 1):
+            depth[name] = max(place, depth.get(name, 0))
     batches: list[list[Candidate]] = []
-    for candidate in sorted(wave, key=lambda c: (depth[c.host.name], natural(c.host.name))):
-        earliest = 0
-        for number, batch in enumerate(batches):
-            for other in batch:
-                if candidate.host.name in over[other.host.name] or same_machine(other, candidate):
-                    earliest = number + 1
-        while len(batches) <= earliest:
+    latest: dict[Hashable, int] = {}
+    """What a candidate may meet, → number of the last batch with a host that it must not be together with."""
+    for candidate in sorted(wave, key=lambda c: (depth.get(c.host.name, 0), natural(c.host.name))):
+        number = 1 + max(latest.get(key, -1) for key in [candidate.host.name, *_places(candidate)])
+        while len(batches) <= number:
             batches.append([])
-        batches[earliest].append(candidate)
+        batches[number].append(candidate)
+        for key in [*over[candidate.host.name], *_places(candidate)]:
+            latest[key] = max(number, latest.get(key, -1))
     return tuple(tuple(candidate.host.name for candidate in _in_turn(batch, spread)) for batch in batches)
 
 
@@ -143,6 +152,8 @@ def _jumped_over(host: Host, jumps: Mapping[str, str | None]) -> list[str]:
     return chain
 
 
-def same_machine(one: Candidate, other: Candidate) -> bool:
-    same_address = (one.host.address, one.host.ssh.port) == (other.host.address, other.host.ssh.port)
-    return same_address or bool(one.machine and one.machine == other.machine)
+def _places(candidate: Candidate) -> list[Hashable]:
+    """Two candidates that share one of these are one machine."""
+    host = candidate.host
+    found: list[Hashable] = [(host.address, host.ssh.port)]
+    return [*found, ("machine", candidate.machine)] if candidate.machine else found

@@ -1,3 +1,6 @@
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +12,7 @@ from mainstay.runner.waves import Candidate, PlannedWave, arrange, natural
 def candidate(name: str, cohort: str = "debian 12 amd64", **more: object) -> Candidate:
     jump = more.pop("jump", None)
     machine = str(more.pop("machine", ""))
-    host = Host.model_validate({"name": name, "address": f"a-{name}", "ssh": Ssh(jump=jump), **more})
+    host = Host.model_validate({"name": name, "address": f"a-{name}", **more, "ssh": Ssh(jump=jump)})
     return Candidate(host, cohort, machine)
 
 
@@ -143,3 +146,39 @@ def test_taking_turns_loses_nobody_and_keeps_a_jump_host_behind_its_hosts(racks:
     (wave,) = arrange(there, [WaveSpec.model_validate({"size": "100%"})], lambda s, h: False, spread=("rack",))
     assert sorted(wave.hosts) == sorted(one.host.name for one in there)
     assert wave.batches[-1] == ("jump",) and len(wave.batches) == 2
+
+
+def test_ten_times_as_many_hosts_are_laid_out_without_comparing_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule is about cost, and counted: no candidate is ever compared with another one."""
+
+    def compared(self: Candidate, other: object) -> bool:
+        raise AssertionError("two candidates were compared")
+
+    monkeypatch.setattr(Candidate, "__eq__", compared)
+    planned = waves([candidate(f"h{number}") for number in range(2000)], 1, "10%")
+    assert [len(wave.hosts) for wave in planned] == [1, *[200] * 9, 199]
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8))
+def test_no_batch_holds_two_names_of_a_machine_or_a_jump_host_with_one_behind_it(
+    drawn: list[tuple[int, int, int]],
+) -> None:
+    """drawn: jump host, address, machine of each host, as small numbers so that they meet; 7, 3: none."""
+    candidates = []
+    for number, (jump, address, machine) in enumerate(drawn):
+        over = f"h{jump}" if jump < number else None
+        where = f"shared{address}" if address < 3 else f"own{number}"
+        clone = f"m{machine}" if machine < 3 else ""
+        candidates.append(candidate(f"h{number}", address=where, jump=over, machine=clone))
+    (wave,) = waves(candidates, "100%")
+    by_name = {one.host.name: one for one in candidates}
+    assert sorted(wave.hosts) == sorted(by_name)
+    for batch in wave.batches:
+        assert batch, "no batch is empty"
+        for one, other in itertools.permutations([by_name[name] for name in batch], 2):
+            assert one.host.address != other.host.address
+            assert not one.machine or one.machine != other.machine
+            on_the_way = one.host.ssh.jump
+            while on_the_way is not None:
+                assert on_the_way != other.host.name, f"{other.host.name} is in flight with {one.host.name} behind it"
+                on_the_way = by_name[on_the_way].host.ssh.jump
