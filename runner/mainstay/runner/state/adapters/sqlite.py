@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ PRAGMAS = (
     "recursive_triggers=ON",  # without it INSERT OR REPLACE goes round the delete trigger
     "trusted_schema=OFF",
 )
+_AS_ALWAYS = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
 
 
 class SqliteDatabase(Database):
@@ -78,14 +79,9 @@ class SqliteDatabase(Database):
 
     def copy(self, target: Path) -> None:
         """The file as it is at one moment, also while others write. Raises StateUnusable."""
+        self.close()  # on a full disk each connection is alone
         try:
-            old, new = sqlite3.connect(self.path), sqlite3.connect(target)
-            try:
-                target.chmod(0o600)
-                old.backup(new)
-            finally:
-                old.close()
-                new.close()
+            copy_file(self.path, target)
         except (OSError, sqlite3.Error) as error:
             raise StateUnusable(f"{target} can't be written: {error}", hint=_hint(str(error))) from error
 
@@ -95,23 +91,34 @@ class SqliteDatabase(Database):
         return StateUnusable(f"{self.name}: {error.orig}", hint=_hint(str(error.orig)))
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def copy_file(source: Path, target: Path) -> None:
+    """A database as it is at one moment, also while others write; 0600. Raises OSError, sqlite3.Error."""
+    # Read once before: a lock that is held is told then, while a copy would wait for it without end.
+    read = ("PRAGMA busy_timeout=30000", "SELECT count(*) FROM sqlite_master")
+    with closing(_connected(source, read)) as old, closing(sqlite3.connect(target)) as new:
+        target.chmod(0o600)
+        old.backup(new)
+
+
+def _connected(
+    path: Path, first: Sequence[str] = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
+) -> sqlite3.Connection:
     """As every process has it. Alone, where a full disk has no room for the memory that processes share over the log
     (https://sqlite.org/wal.html#noshm): what only reads still can, and what writes hears that the disk is full."""
     try:
-        return _set_up(path, *PRAGMAS)
+        return _opened(path, first)
     except sqlite3.OperationalError as error:
         if "disk I/O error" not in str(error):
             raise
-        return _set_up(path, "locking_mode=EXCLUSIVE", *PRAGMAS)
+        return _opened(path, ("PRAGMA locking_mode=EXCLUSIVE", *first))
 
 
-def _set_up(path: Path, *pragmas: str) -> sqlite3.Connection:
+def _opened(path: Path, first: Sequence[str]) -> sqlite3.Connection:
     # The pool lends a connection to one thread at a time, and not always to the same.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)  # BEGIN is said by us
     try:
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
+        for statement in first:
+            connection.execute(statement)
     except BaseException:
         connection.close()
         raise
