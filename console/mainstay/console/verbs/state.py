@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,30 +147,44 @@ def restore(screen: Screen, file: Path) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.render.spans import Span, line, span
     from mainstay.console.render.times import counted, local
+    from mainstay.inventory.postgres import is_postgres
     from mainstay.runner.ledger.comparing import Compared, refuse_another_ledger
-    from mainstay.runner.state.adapters.stores import database_path
+    from mainstay.runner.state.adapters.postgres import PostgresDatabase
+    from mainstay.runner.state.adapters.stores import database_path, open_database
+    from mainstay.runner.state.archive import Restored
     from mainstay.runner.state.archive import restore as read
 
     with bootstrap.load(screen.site_dir) as app:
-        path = database_path(app.site.state_url, app.site.root)
+        site, zone = app.site, app.zone
         said: list[Compared] = []
-        made = read(
-            file,
-            path.parent,
-            database=path.name,
-            known_hosts=app.site.known_hosts,
-            against=lambda index: said.extend(refuse_another_ledger(app.anchors, index)),
-        )
-        zone = app.zone
+
+        def make(directory: Path, database: str | PostgresDatabase) -> Restored:
+            return read(
+                file,
+                directory,
+                database=database,
+                key=site.ledger_key,
+                known_hosts=site.known_hosts,
+                against=lambda index: said.extend(refuse_another_ledger(app.anchors, index)),
+            )
+
+        if is_postgres(site.state_url):
+            directory = site.state_dir
+            with closing(open_database(site.state_url, app.state_password)) as database:
+                made = make(directory, database)
+        else:
+            path = database_path(site.state_url, site.root)
+            directory = path.parent
+            made = make(directory, path.name)
     data = {
         "id": made.state,
         "made_at": made.made_at,
         "records": made.records,
         "runs_in_flight": list(made.in_flight),
-        "directory": str(path.parent),
+        "directory": str(directory),
         "anchors": [{"name": one.name, "error": one.error or None} for one in said],
     }
-    lines = [line(f"Restored {counted(made.records, 'record')} of {local(made.made_at, zone)} into {path.parent}.")]
+    lines = [line(f"Restored {counted(made.records, 'record')} of {local(made.made_at, zone)} into {directory}.")]
     lines += [
         (
             Span("look  ", "warn"),

@@ -1,4 +1,6 @@
-"""One file that holds a whole state, and a state made from one: ledger, key, anchor, captures, known hosts.
+"""One file that holds a whole state, and a state made from one: ledger, key, anchor, captures, the engine's part, known
+hosts. Of a state in PostgreSQL it holds all rows of one moment; roles, passwords and the server's settings it does not,
+nor what other machines keep for themselves. A backup becomes a state of the kind that it was made of.
 
 What was in flight when the backup was made is in flight in what is restored, while its hosts have moved on: `restore`
 names those runs, so that somebody looks before they are resumed.
@@ -24,19 +26,24 @@ from typing import BinaryIO
 from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.seals import Anchor
-from mainstay.runner.state.adapters.sqlite import SqliteDatabase
+from mainstay.runner.state.adapters.dump import FILE, Dumped, Loaded, dump, load
+from mainstay.runner.state.adapters.postgres import PostgresDatabase
+from mainstay.runner.state.adapters.sqlite import copy_file
 from mainstay.runner.state.adapters.stores import ANCHOR_FILE, ARTIFACTS, ENGINE_FILE, KEY_FILE, Stores
 
 DATABASE = "mainstay.db"
 KNOWN_HOSTS = "known_hosts"
 MANIFEST = "manifest.json"
 FORMAT = 1
+SHARED_FORMAT = 2
+"""Of a state in PostgreSQL."""
+TABLES = "tables"
 FENCE_LEAP = 1_000_000
 """A restored state hands out numbers far above any that its hosts can have seen since the backup."""
 
 _MEMBERS = re.compile(
     rf"({DATABASE}|{ENGINE_FILE}|{KEY_FILE}|{ANCHOR_FILE}|{KNOWN_HOSTS}|{MANIFEST}"
-    rf"|{ARTIFACTS}/(output|package|json)/[0-9a-f]{{2}}/[0-9a-f]{{62}})"
+    rf"|{ARTIFACTS}/(output|package|json)/[0-9a-f]{{2}}/[0-9a-f]{{62}}|{TABLES}/{FILE.pattern})"
 )
 
 
@@ -57,6 +64,9 @@ class Restored:
     made_at: str
     records: int
     in_flight: tuple[str, ...]
+
+
+Place = Callable[[Restored, Callable[[], dict[int, str]]], None]
 
 
 def backup(stores: Stores, path: Path, *, known_hosts: Path | None = None) -> int:
@@ -80,18 +90,26 @@ def backup(stores: Stores, path: Path, *, known_hosts: Path | None = None) -> in
 
 def _write(tar: tarfile.TarFile, stores: Stores, folder: Path, known_hosts: Path | None) -> None:
     hashes: dict[str, str] = {}
-    assert isinstance(stores.database, SqliteDatabase)
+    manifest: Json = {"format": FORMAT, "state": stores.state.id, "made_at": _now(), "files": hashes}
     # The anchor first: the ledger that is copied after it can only be further.
     _add(tar, ANCHOR_FILE, stores.anchor, hashes)
-    for name, source in ((DATABASE, stores.database.path), (ENGINE_FILE, stores.directory / ENGINE_FILE)):
-        _copy_database(source, folder / name)
-        _add(tar, name, folder / name, hashes)
-    _add(tar, KEY_FILE, stores.directory / KEY_FILE, hashes)
+    _add(tar, KEY_FILE, stores.key, hashes)
+    if isinstance(stores.database, PostgresDatabase):
+        (folder / TABLES).mkdir()
+        dumped = dump(stores.database, folder / TABLES)
+        manifest |= {"format": SHARED_FORMAT, "revision": dumped.revision, "tables": dumped.columns}
+        for name in dumped.columns:
+            _add(tar, f"{TABLES}/{name}", folder / TABLES / name, hashes)
+            (folder / TABLES / name).unlink()
+    else:
+        for name, source in ((DATABASE, Path(stores.database.name)), (ENGINE_FILE, stores.directory / ENGINE_FILE)):
+            stores.database.close()  # on a full disk each connection is alone
+            copy_file(source, folder / name)
+            _add(tar, name, folder / name, hashes)
+        for place in sorted((stores.directory / ARTIFACTS).glob("*/[0-9a-f][0-9a-f]/*")):
+            _add(tar, f"{ARTIFACTS}/{place.relative_to(stores.directory / ARTIFACTS)}", place, hashes)
     if known_hosts is not None and known_hosts.exists():
         _add(tar, KNOWN_HOSTS, known_hosts, hashes)
-    for place in sorted((stores.directory / ARTIFACTS).glob("*/[0-9a-f][0-9a-f]/*")):
-        _add(tar, f"{ARTIFACTS}/{place.relative_to(stores.directory / ARTIFACTS)}", place, hashes)
-    manifest: Json = {"format": FORMAT, "state": stores.state.id, "made_at": _now(), "files": hashes}
     (folder / MANIFEST).write_text(json.dumps(manifest))
     _add(tar, MANIFEST, folder / MANIFEST, {})
 
@@ -100,16 +118,19 @@ def restore(
     path: Path,
     directory: Path,
     *,
-    database: str = DATABASE,
+    database: str | PostgresDatabase = DATABASE,
+    key: Path | None = None,
     anchor: Path | None = None,
     known_hosts: Path | None = None,
     against: Against | None = None,
 ) -> Restored:
-    """Make the state's folder from a backup. database: the name that the site's `state:` gives the file. anchor,
-    known_hosts: where the site keeps them, if not in the folder; a known_hosts that is there stays as it is. against:
-    asked with the backup's hashes by seq before anything takes its place; raises where they are not what others have seen.
+    """Make the state from a backup: its folder, and in PostgreSQL its rows. database: the name that the site's `state:`
+    gives the file, or an empty database. key, anchor, known_hosts: where the site keeps them, if not in the folder; a key
+    or known_hosts that is there stays as it is. against: asked with the backup's hashes by seq before anything takes its
+    place; raises where they are not what others have seen.
 
-    Raises UsageError where the folder holds something or an anchor has seen more than the backup, ArchiveDamaged.
+    Raises UsageError where the folder or the database holds something, the backup is of another kind of state, or an
+    anchor has seen more than the backup; ArchiveDamaged.
     """
     if directory.exists() and any(directory.iterdir()):
         raise UsageError(f"{directory} is not empty", hint="Move the state that is there away first.")
@@ -117,15 +138,61 @@ def restore(
     with _temporary(directory.parent, "restore") as folder:
         manifest = _extract(path, folder)
         (folder / MANIFEST).unlink()
-        restored = _prepare(folder, manifest)
-        if against is not None:
-            against(_index(folder / DATABASE))
-        _place_outside(folder, restored, anchor, known_hosts)
-        (folder / DATABASE).rename(folder / database)
-        if directory.exists():
-            directory.rmdir()
-        folder.rename(directory)
-    return restored
+        _check_kind(path, manifest, shared=not isinstance(database, str))
+
+        def place(restored: Restored, index: Callable[[], dict[int, str]]) -> None:
+            if against is not None:
+                against(index())
+            _place(folder, directory, restored, key, anchor, known_hosts)
+
+        if isinstance(database, str):
+            restored = _prepare(folder, manifest)
+            (folder / DATABASE).rename(folder / database)
+            place(restored, lambda: _index(folder / database))
+            return restored
+        rows = folder.with_name(f"{folder.name}-rows")
+        (folder / TABLES).rename(rows)
+        try:
+            return _restore_rows(database, rows, manifest, place)
+        finally:
+            shutil.rmtree(rows, ignore_errors=True)
+
+
+def _restore_rows(database: PostgresDatabase, rows: Path, manifest: Json, place: Place) -> Restored:
+    """place: puts what belongs to this machine where it belongs, once all rows are in; what it raises undoes them."""
+    state, made_at = manifest["state"], manifest["made_at"]
+    dumped = Dumped(manifest["revision"], manifest["tables"])
+
+    def placed(loaded: Loaded) -> None:
+        place(Restored(state, made_at, loaded.records, loaded.in_flight), loaded.index)
+
+    loaded = load(database, rows, dumped, leap=FENCE_LEAP, before_commit=placed)
+    return Restored(state, made_at, loaded.records, loaded.in_flight)
+
+
+def _check_kind(path: Path, manifest: Json, *, shared: bool) -> None:
+    kinds = {FORMAT: "SQLite", SHARED_FORMAT: "PostgreSQL"}
+    wanted = SHARED_FORMAT if shared else FORMAT
+    if manifest["format"] != wanted:
+        hint = f"Set `state:` in mainstay.yml to a state in {kinds[manifest['format']]}."
+        raise UsageError(
+            f"{path} is a backup of a state in {kinds[manifest['format']]}, not {kinds[wanted]}", hint=hint
+        )
+
+
+def _place(
+    folder: Path, directory: Path, restored: Restored, key: Path | None, anchor: Path | None, known_hosts: Path | None
+) -> None:
+    _place_outside(folder, restored, anchor, known_hosts)
+    if key is not None and key.parent != directory:
+        if not key.exists():
+            key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(folder / KEY_FILE, key)
+            key.chmod(0o600)
+        (folder / KEY_FILE).unlink()
+    if directory.exists():
+        directory.rmdir()
+    folder.rename(directory)
 
 
 def _prepare(folder: Path, manifest: Json) -> Restored:
@@ -203,22 +270,23 @@ def _check(path: Path, folder: Path) -> Json:
         made_at, state, format = str(manifest["made_at"]), str(manifest["state"]), manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveDamaged(f"{path} is not a whole backup: its list of contents is missing or damaged") from error
-    if format != FORMAT:
+    if format not in (FORMAT, SHARED_FORMAT):
         raise ArchiveDamaged(f"{path} was written by another mainstay (format {format})", hint="Use that version.")
     there = {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()} - {MANIFEST}
     wrong = sorted(there ^ files.keys()) + sorted(
         name for name in there & files.keys() if _hash(folder / name) != files[name]
     )
-    needed = {DATABASE, ENGINE_FILE, KEY_FILE, ANCHOR_FILE} - there
+    needed = ({DATABASE, ENGINE_FILE, KEY_FILE, ANCHOR_FILE} if format == FORMAT else {KEY_FILE, ANCHOR_FILE}) - there
+    if format == SHARED_FORMAT:
+        try:
+            needed |= {
+                f"{TABLES}/{name}" for name in Dumped(manifest["revision"], dict(manifest["tables"])).columns
+            } - there
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveDamaged(f"{path} is damaged: its list of tables is missing") from error
     if wrong or needed:
         raise ArchiveDamaged(f"{path} is damaged: {', '.join([*sorted(needed), *wrong][:5])} is missing or changed")
     return {**manifest, "made_at": made_at, "state": state}
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    """As it is at one moment, also while others write."""
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
 
 
 class _Hashing:

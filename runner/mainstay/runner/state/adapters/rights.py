@@ -77,7 +77,7 @@ def _grants(tables: list[str], role: str) -> list[sql.Composed]:
     schema, name = sql.Identifier(SCHEMA), sql.Identifier(role)
     made = [
         sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, name),
-        sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA {} TO {}").format(schema, name),
+        sql.SQL("GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA {} TO {}").format(schema, name),
     ]
     special = {LEDGER: sql.SQL("SELECT, INSERT"), "alembic_version": sql.SQL("SELECT")}
     for table in tables:
