@@ -23,6 +23,7 @@ PRAGMAS = (
     "recursive_triggers=ON",  # without it INSERT OR REPLACE goes round the delete trigger
     "trusted_schema=OFF",
 )
+_FIRST = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
 _AS_ALWAYS = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
 
 
@@ -100,9 +101,7 @@ def copy_file(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-def _connected(
-    path: Path, first: Sequence[str] = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
-) -> sqlite3.Connection:
+def _connected(path: Path, first: Sequence[str] = _FIRST) -> sqlite3.Connection:
     """As every process has it. Alone, where a full disk has no room for the memory that processes share over the log
     (https://sqlite.org/wal.html#noshm): what only reads still can, and what writes hears that the disk is full."""
     try:
