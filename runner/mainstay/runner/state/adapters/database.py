@@ -63,6 +63,11 @@ class Database(ABC):
     def write(self, *, long: bool = False) -> AbstractContextManager[sa.Connection]:
         """Alone in its time. long: a migration or a restored state, which may take its time. Raises StateUnusable."""
 
+    @abstractmethod
+    def noting(self) -> AbstractContextManager[sa.Connection]:
+        """A short write of what is going on right now, beside the others where the database can: it need not outlive a
+        power cut, and waits for no disk. Raises StateUnusable."""
+
     def persist(self, work: Callable[[], T]) -> T:
         """`work`, done again where the connection broke in it. Raises StateUnusable."""
         return work()

@@ -107,6 +107,12 @@ class PostgresDatabase(Database):
             yield connection
 
     @contextmanager
+    def noting(self) -> Iterator[sa.Connection]:
+        with self.apart() as connection:
+            connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+            yield connection
+
+    @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
         """As `read`, for as long as a backup takes."""
         with self._translated(), self._snapshot.connect() as connection, self._begun(connection, long=True):

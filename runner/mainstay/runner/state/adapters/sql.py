@@ -20,6 +20,15 @@ from mainstay.runner.state.adapters.migrating import ready
 from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
+# Written at each step of each host, so as text: to put it together anew costs several times what it does. Another detail of
+# the same step: it has been going on since it was first noted.
+_NOTE = sa.text(
+    "INSERT INTO note (run, host, step, detail, since, wave) "
+    "VALUES (:run, :host, :step, :detail, :since, (SELECT wave FROM run WHERE id = :run)) "
+    "ON CONFLICT (run, host) DO UPDATE SET step = excluded.step, detail = excluded.detail, wave = excluded.wave, "
+    "since = CASE WHEN note.step = excluded.step THEN note.since ELSE excluded.since END"
+)
+
 
 class SqlState:
     """Implements State. Makes its tables where they are not."""
@@ -247,15 +256,8 @@ class SqlState:
     @persistent
     def note_step(self, run: str, host: str, step: str, detail: str) -> None:
         now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
-        wave = sa.select(tables.run.c.wave).where(tables.run.c.id == run).scalar_subquery()
-        row = self._database.insert(tables.note).values(
-            run=run, host=host, step=step, detail=_storable(detail), since=now, wave=wave
-        )
-        # Another detail of the same step: it has been going on since it was first noted.
-        since = sa.case((tables.note.c.step == row.excluded.step, tables.note.c.since), else_=row.excluded.since)
-        new = {"step": row.excluded.step, "detail": row.excluded.detail, "since": since, "wave": row.excluded.wave}
-        with self._database.write() as to:
-            to.execute(row.on_conflict_do_update(index_elements=["run", "host"], set_=new))
+        with self._database.noting() as to:
+            to.execute(_NOTE, {"run": run, "host": host, "step": step, "detail": _storable(detail), "since": now})
 
     @persistent
     def notes(self, run: str) -> dict[str, Json]:

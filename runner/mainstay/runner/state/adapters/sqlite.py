@@ -24,6 +24,7 @@ PRAGMAS = (
     "trusted_schema=OFF",
 )
 _FIRST = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
+_DURABLE = "PRAGMA synchronous=FULL"
 _AS_ALWAYS = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
 
 
@@ -61,6 +62,16 @@ class SqliteDatabase(Database):
             connection = connection.execution_options(writes=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def noting(self) -> Iterator[sa.Connection]:
+        with self._translated(), self._writer, self._engine.connect() as connection:
+            connection = connection.execution_options(writes=True, notes=True)
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                connection.exec_driver_sql(_DURABLE)
 
     def insert(self, table: sa.Table) -> Any:
         return sqlite.insert(table)
@@ -125,7 +136,11 @@ def _opened(path: Path, first: Sequence[str]) -> sqlite3.Connection:
 
 
 def _begun(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
+    options = connection.get_execution_options()
+    writes = options.get("writes")
+    if options.get("notes"):
+        # The write-ahead log is synced by the next write that asks for it, in the order written.
+        connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
     # IMMEDIATE: a transaction that reads before it writes would fail where another one writes in between.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
