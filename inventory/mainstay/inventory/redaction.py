@@ -135,7 +135,7 @@ def _parts(value: str) -> Iterator[str]:
 
 def _forms(value: str) -> set[str]:
     data = value.encode("utf-8", "surrogatepass")
-    url = [urllib.parse.quote(data, safe=safe) for safe in ("", "/")] + [urllib.parse.quote_plus(data)]
+    url = [urllib.parse.quote(data, safe=safe) for safe in ("", "/", " +")] + [urllib.parse.quote_plus(data)]
     forms = [
         value,
         *url,

@@ -28,6 +28,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "in a sentence": lambda v: f"login failed: password={v}, try again",
     "url": lambda v: urllib.parse.quote(v, safe=""),
     "url path": urllib.parse.quote,
+    "url of SQLAlchemy": lambda v: urllib.parse.quote(v, safe=" +"),
     "url form": urllib.parse.quote_plus,
     "url lower case": lambda v: re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(v, safe="")),
     "shell": shlex.quote,

@@ -207,7 +207,9 @@ def engine_url(address: PostgresAddress, password: Secret | None) -> str:
         database=database,
         query=query,
     )
-    return url.render_as_string(hide_password=False)
+    # SQLAlchemy leaves spaces in a password as they are; libpq takes no URL with one.
+    credentials, at, rest = url.render_as_string(hide_password=False).rpartition("@")
+    return credentials.replace(" ", "%20") + at + rest
 
 
 def has_relation(of: sa.Connection, schema: str, name: str) -> bool:
