@@ -23,16 +23,16 @@ kind: patch
 targets: role=web
 updates: {select: all, only: [demo-web]}
 waves: [100%]
-parallel: 4
+parallel: 3
 spread: {rack: 1}
 health: [{service: demo-web, retries: 3, every: 1s}]
 """
-RACKS = ("r1", "r1", "r2", "r2")
+RACKS = ("r1", "r1", "r2")
 
 
 @pytest.fixture
 def web(fleet: Fleet) -> list[Host]:
-    hosts = fleet.pristine(4)
+    hosts = fleet.pristine(3)
     for host in hosts:
         host.install("demo-web", "1.0")
     fleet.repository.publish("demo-web", "1.6")  # its postinst prints for some seconds
@@ -84,7 +84,7 @@ def in_hand(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
 def never_together(record: dict[str, Any], hosts: list[Host]) -> None:
     spans = in_hand(record)
     for rack in set(RACKS):
-        mine = sorted(spans[host.name] for host, at in zip(hosts, RACKS, strict=True) if at == rack)
+        mine = sorted(spans[host.name] for host, at in zip(hosts, RACKS, strict=False) if at == rack)
         assert all(before[1] <= after[0] for before, after in pairwise(mine)), (rack, spans)
 
 
@@ -114,8 +114,8 @@ def test_hosts_spread_over_workers_and_one_that_is_killed_is_replaced(
         assert victim.hosts() | heir.hosts() == {host.name for host in web}
         assert shared.in_flight() == []
         assert heir.stop() == 0
-    assert versions(web) == ["1.6"] * 4
-    assert [upgrades(host) for host in web] == [1] * 4, "applied once"
+    assert versions(web) == ["1.6"] * 3
+    assert [upgrades(host) for host in web] == [1] * 3, "applied once"
     assert other("records", "verify").status == 0
     assert [one["id"] for one in other("records", "list", "--json").json] == [record["id"]]
 
@@ -123,16 +123,18 @@ def test_hosts_spread_over_workers_and_one_that_is_killed_is_replaced(
 def test_a_worker_that_is_stopped_leaves_nothing_half_done_and_the_next_goes_on(
     site: OperatorSite, web: list[Host]
 ) -> None:
+    """Two hosts of one rack: one after the other."""
+    pair = web[:2]
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(working(site, "first"))
-        follower = stack.enter_context(site.meanwhile("run", "web-update", "--yes", "--json"))
+        follower = stack.enter_context(site.meanwhile("run", "web-update", "--yes", "--json", "--hosts", "rack=r1"))
         launched = first.wait_for("step finished", step="apply.launch")["host"]
         assert first.stop() == 0
         assert first.events("step finished", step="apply", host=launched), "what it had in hand came to its end"
         assert not first.events("run ended")
         (row,) = site.in_flight()
         assert row["standing"] == "left-behind"
-        assert all(host.exec(["dpkg", "--audit"]) == "" for host in web)
+        assert all(host.exec(["dpkg", "--audit"]) == "" for host in pair)
         second = stack.enter_context(working(site, "second"))
         out, told = follower.communicate(timeout=240)
         assert follower.returncode == 0, told
@@ -140,9 +142,9 @@ def test_a_worker_that_is_stopped_leaves_nothing_half_done_and_the_next_goes_on(
         assert second.events("run taken over", run=row["id"])
         assert {part["verdict"] for part in json.loads(out)["hosts"]} == {"succeeded"}
         assert not {one["host"] for one in second.events("step finished", step="apply")} & {launched}
-        never_together(json.loads(out), web)
+        never_together(json.loads(out), pair)
         assert second.stop() == 0
-    assert [upgrades(host) for host in web] == [1] * 4, "applied once"
+    assert [upgrades(host) for host in pair] == [1] * 2, "applied once"
 
 
 @pytest.mark.long
@@ -159,7 +161,7 @@ def test_a_run_that_was_handed_over_is_paused_and_cancelled_by_another_process(
         out, told = follower.communicate(timeout=120)
         assert follower.returncode == 1, told
         verdicts = [part["verdict"] for part in json.loads(out)["hosts"]]
-        assert sorted(verdicts) == ["cancelled", "cancelled", "succeeded", "succeeded"]
+        assert sorted(verdicts) == ["cancelled", "succeeded", "succeeded"]
         said = [(one["wish"], one["reason"]) for one in json.loads(out)["interventions"]]
         assert said == [("pause", "phone"), ("cancel", "enough")]
 
@@ -180,4 +182,4 @@ def test_a_worker_that_loses_its_database_lets_go_and_begins_anew(
         began = [event["executor"] for event in worker.events("worker serves")]
         assert len(set(began)) == len(began) == 2, "under another name"
         assert worker.stop() == 0
-    assert [upgrades(host) for host in web] == [1] * 4, "applied once"
+    assert [upgrades(host) for host in web] == [1] * 3, "applied once"

@@ -375,6 +375,11 @@ class Application:
         self._closing.callback(self.engine.close)
         return runs
 
+    def hand_over(self, run: str) -> None:
+        """Put the run down for whoever serves. This process's engine is not needed any more after that."""
+        self.runs.hand_over(run)
+        self.engine.close()
+
     def works(self, runs: Collection[str] = ()) -> Works:
         """Who works on these runs in flight, and who serves. Starts nothing."""
         from mainstay.console.working import Works

@@ -104,10 +104,6 @@ class FakeRuns:
             self.app.state.note_outcome(run, part.host, part.verdict)
         seal(self.app, request.id, parts, plan=request.plan, undoes=request.links.undoes)
 
-    def hand_over(self, run: str) -> None:
-        self.handed.append(run)
-        threading.Thread(target=self.execute, args=(run,), daemon=True).start()
-
     def resume(self) -> list[str]:
         self.recovered += 1
         return []
@@ -172,6 +168,10 @@ class FakeApplication(Application):
     @property
     def shells(self) -> Any:
         return SimpleNamespace()
+
+    def hand_over(self, run: str) -> None:
+        self.runs.handed.append(run)
+        threading.Thread(target=self.runs.execute, args=(run,), daemon=True).start()
 
     def works(self, runs: Any = ()) -> Works:
         """A run that was not left behind is worked on by the first who serves, or by a process of its own."""

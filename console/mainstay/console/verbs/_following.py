@@ -184,7 +184,7 @@ class Elsewhere:
         self._told = False
 
     def start(self) -> None:
-        self._app.runs.hand_over(self._run)
+        self._app.hand_over(self._run)
         self._look()
         self._screen.say(f"Run {self._run} is handed over: {self._where or 'it goes on in other processes'}.")
 

@@ -195,8 +195,9 @@ class SqlState:
 
     def _live_slots(self) -> sa.Select[Any]:
         """A run that has ended holds nothing, whatever its process could still say."""
-        ended = sa.select(tables.run.c.id).where(tables.run.c.state == "ended")
-        return sa.select(tables.slot).where(tables.slot.c.run.not_in(ended))
+        # Asked of each slot's own run: a state holds more runs that have ended than slots.
+        ended = sa.exists().where(tables.run.c.id == tables.slot.c.run, tables.run.c.state == "ended")
+        return sa.select(tables.slot).where(~ended)
 
     @persistent
     def write_part(self, run: str, part: HostPart) -> None:
