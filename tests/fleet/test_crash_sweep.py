@@ -74,3 +74,30 @@ def test_a_death_at_every_moment_of_a_host_that_is_taken_back(fleet: Fleet, tmp_
     run, deaths = controllers.until_it_ends("web-update", [f"kept {hosts[-1].name} .*", f"host {hosts[-1].name} .*"])
     assert deaths > 50, "the way back is part of it"
     check(controllers, hosts, run, bad=True)
+
+
+COUNT_BOOTS = """
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c "cat /proc/sys/kernel/random/boot_id >>/root/boots"
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_host_is_rebooted_once_wherever_around_it_the_controller_dies(fleet: Fleet, tmp_path: Path) -> None:
+    controllers, (host,) = prepared(fleet, tmp_path, 1, bad=False)
+    fleet.repository.publish("demo-web", "1.5")
+    host.exec(["tee", "/etc/systemd/system/count-boots.service"], stdin=COUNT_BOOTS.encode())
+    host.exec(["systemctl", "enable", "-q", "count-boots"])
+    controllers.site.plan("web-update", PLAN + "reboot: when-needed\n")
+    moments = [f"(kept|host) {host.name} {step} ?.*" for step in ("reboot.need", "reboot.launch", "reboot", "health")]
+    run, deaths = controllers.until_it_ends("web-update", moments)
+    assert deaths >= 7
+    record = controllers.site("records", "show", run, "--json")
+    assert record.json["verdict"] == "succeeded" and record.json["measures"]["reboots"] == 1, record.out
+    assert len(host.exec(["cat", "/root/boots"]).split()) == 1
+    assert controllers.repeated() == {} and left_on(host) == []
+    assert transactions(host) == ["1.0 1.5"] and hooks_run(host) == ["before", "after"]
