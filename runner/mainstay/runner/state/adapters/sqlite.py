@@ -24,7 +24,6 @@ PRAGMAS = (
     "trusted_schema=OFF",
 )
 _FIRST = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
-_DURABLE = "PRAGMA synchronous=FULL"
 _AS_ALWAYS = tuple(f"PRAGMA {pragma}" for pragma in PRAGMAS)
 
 
@@ -66,12 +65,15 @@ class SqliteDatabase(Database):
     @contextmanager
     def noting(self) -> Iterator[sa.Connection]:
         with self._translated(), self._writer, self._engine.connect() as connection:
-            connection = connection.execution_options(writes=True, notes=True)
+            connection = connection.execution_options(writes=True)
+            driver: Any = connection.connection.driver_connection
+            # The write-ahead log is synced by the next write that asks for it, in the order written.
+            driver.execute("PRAGMA synchronous=NORMAL")
             try:
                 with connection.begin():
                     yield connection
             finally:
-                connection.exec_driver_sql(_DURABLE)
+                driver.execute("PRAGMA synchronous=FULL")
 
     def insert(self, table: sa.Table) -> Any:
         return sqlite.insert(table)
@@ -136,11 +138,7 @@ def _opened(path: Path, first: Sequence[str]) -> sqlite3.Connection:
 
 
 def _begun(connection: sa.Connection) -> None:
-    options = connection.get_execution_options()
-    writes = options.get("writes")
-    if options.get("notes"):
-        # The write-ahead log is synced by the next write that asks for it, in the order written.
-        connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+    writes = connection.get_execution_options().get("writes")
     # IMMEDIATE: a transaction that reads before it writes would fail where another one writes in between.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
