@@ -148,6 +148,7 @@ class FakeApplication(Application):
             ledger=self._ledger,
             artifacts=self._artifacts,
             directory=self.site.root,
+            database=SimpleNamespace(dialect="sqlite", name="mainstay.db"),
             anchor=self.site.root / "anchor.jsonl",
             guard=guard,
             close=lambda: None,

@@ -100,6 +100,28 @@ def test_what_is_wrong_with_hosts_and_what_to_do(
     assert out.splitlines()[-1].startswith("7 wrong, ")
 
 
+def test_the_repositories_of_a_few_hosts_of_each_kind_are_asked(
+    fleet: dict[str, Facts | MainstayError], app: FakeApplication, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def survey(shell: PlayedShell) -> Survey:
+        asked.append(shell.host.name)
+        return Survey()
+
+    monkeypatch.setattr(FakeApplication, "packages", SimpleNamespace(name="apt", survey=survey))
+    monkeypatch.setattr("mainstay.console.doctor.fleet.SAMPLE", 1)
+    fleet["db1"] = FACTS.model_copy(update={"os_version": "11"})
+    fleet["web2"] = Unreachable("web2", "no route")
+    result = mainstay("doctor", "--json")
+    assert sorted(asked) == ["db1", "web1"], "of a host that is away nothing is asked again"
+    told = findings(result, "controller")["repositories"]
+    assert "2 of 3 hosts" in told["message"] and told["hint"] == "--deep asks all."
+    asked.clear()
+    assert "repositories" not in findings(mainstay("doctor", "--json", "--deep"), "controller")
+    assert sorted(asked) == ["db1", "web1", "web10"]
+
+
 def test_when_all_clocks_differ_it_is_this_one(
     fleet: dict[str, Facts | MainstayError], app: FakeApplication, mainstay: Mainstay
 ) -> None:

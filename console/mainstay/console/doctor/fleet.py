@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from mainstay.console.bootstrap import Application
@@ -11,19 +11,33 @@ from mainstay.console.interruptible import interruptible
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
+from mainstay.runner.patching.contract import Survey
 from mainstay.runner.plan import Carefulness
-from mainstay.runner.shell.contract import Command, HostKeyRefused, Shell, Unreachable
+from mainstay.runner.shell.contract import Command, HostKeyRefused, Unreachable
 from mainstay.runner.shell.parallel import for_each
 
 PARALLEL = 20
+SAMPLE = 3
+"""Hosts of each kind (distribution, release, architecture) whose repositories are asked: that takes a second each, and hosts
+of a kind mostly have the same ones."""
 SKEW = 5.0
 """Seconds that a clock may be off before somebody should look: ntpd and chrony keep it to milliseconds."""
 
 
-def examine(app: Application, hosts: Sequence[Host], *, sudo: bool) -> Iterator[Finding]:
-    """sudo: also try `sudo -n true`; it is the only thing here that asks for root's rights."""
+def examine(app: Application, hosts: Sequence[Host], *, sudo: bool, deep: bool = False) -> Iterator[Finding]:
+    """sudo: also try `sudo -n true`; it is the only thing here that asks for root's rights. deep: ask the repositories of
+    every host, not of a sample."""
     ours, in_flight = _state(app)
     answers = interruptible(lambda: for_each(hosts, lambda host: _look(app, host, sudo=sudo), parallel=PARALLEL))
+    reached = {name: answer[0] for name, answer in answers.items() if not isinstance(answer, MainstayError)}
+    asked = set(reached) if deep else _sample(reached)
+    mirrors = interruptible(
+        lambda: for_each(
+            [host for host in hosts if host.name in asked],
+            lambda host: _repositories(app, host, reached[host.name]),
+            parallel=PARALLEL,
+        )
+    )
     skews: list[float] = []
     for host in hosts:
         answer = answers[host.name]
@@ -33,11 +47,22 @@ def examine(app: Application, hosts: Sequence[Host], *, sudo: bool) -> Iterator[
         facts, tried = answer
         if facts.clock_skew is not None:
             skews.append(facts.clock_skew)
-        found = [*tried, *_clock(host, facts), *_owner(host, facts, ours, in_flight), *_fit(app, host, facts)]
+        found = [
+            *tried,
+            *_mirrored(host, mirrors.get(host.name)),
+            *_clock(host, facts),
+            *_owner(host, facts, ours, in_flight),
+            *_fit(app, host, facts),
+        ]
         if all(one.health == "well" for one in found):
             told = f"{facts.os_id} {facts.os_version} {facts.arch}, kernel {facts.kernel}".strip()
             yield _finding(host, "host", "well", told)
         yield from found
+    if len(asked) < len(reached):
+        message = f"asked of {len(asked)} of {len(reached)} hosts, {SAMPLE} of each kind"
+        yield Finding(
+            subject="controller", topic="repositories", health="look", message=message, hint="--deep asks all."
+        )
     if len(skews) > 2 and abs(median(skews)) > SKEW:
         message = f"most hosts' clocks differ from this one by {median(skews):+.0f} s: it is probably this one"
         yield Finding(subject="controller", topic="clock", health="wrong", message=message, hint="Check timedatectl.")
@@ -59,22 +84,34 @@ def _look(app: Application, host: Host, *, sudo: bool) -> tuple[Facts, list[Find
     shell = app.shells.open(host, write=False)
     try:
         facts = app.upkeep.probe(shell)
-        found = list(_repositories(app, host, shell, facts))
     finally:
         shell.close()
-    return facts, [*found, _sudo(app, host)] if sudo else found
+    return facts, [_sudo(app, host)] if sudo else []
 
 
-def _repositories(app: Application, host: Host, shell: Shell, facts: Facts) -> Iterator[Finding]:
+def _sample(reached: Mapping[str, Facts]) -> set[str]:
+    """The first hosts of each kind."""
+    kinds: dict[str, list[str]] = {}
+    for name, facts in reached.items():
+        kinds.setdefault(facts.cohort, []).append(name)
+    return {name for of_kind in kinds.values() for name in of_kind[:SAMPLE]}
+
+
+def _repositories(app: Application, host: Host, facts: Facts) -> Survey | None:
     """Fresh lists, read into a temporary folder there: a mirror that is dead now would stop a run."""
     if facts.package_manager != app.packages.name:
-        return
+        return None
+    shell = app.shells.open(host, write=False)
     try:
-        survey = app.packages.survey(shell)
-    except MainstayError as error:
-        yield _finding(host, "repositories", "unknown", getattr(error, "plain", error.message), error.hint)
-        return
-    if survey.problem:
+        return app.packages.survey(shell)
+    finally:
+        shell.close()
+
+
+def _mirrored(host: Host, survey: Survey | MainstayError | None) -> Iterator[Finding]:
+    if isinstance(survey, MainstayError):
+        yield _finding(host, "repositories", "unknown", getattr(survey, "plain", survey.message), survey.hint)
+    elif survey is not None and survey.problem:
         yield _finding(host, "repositories", "wrong", survey.problem, survey.hint or None)
 
 
