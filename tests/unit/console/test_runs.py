@@ -182,10 +182,12 @@ def test_pause_and_cancel_are_asked_for_with_a_reason(app: FakeApplication, main
     now = app.state.run(row.id)
     assert now is not None
     assert (now.wish, now.wish_by, now.wish_reason) == ("pause", "anna@ops1", "phone")
+    assert [one["state"] for one in mainstay("runs", "--json").json] == ["paused"]
     assert mainstay("runs", "resume", row.id).code == 0
     again = app.state.run(row.id)
     assert again is not None and again.wish == ""
     assert mainstay("runs", "cancel", row.id, "--reason", "enough", "--json").json == {"id": row.id, "wish": "cancel"}
+    assert [one["state"] for one in mainstay("runs", "--json").json] == ["stopping"]
 
 
 def test_what_has_ended_cannot_be_cancelled(app: FakeApplication, mainstay: Mainstay) -> None:

@@ -24,7 +24,7 @@ def listing(
     remarks: list[Line] = []
     for row in rows:
         standing = works.standing(row.id)
-        state: Cell = Span("left behind", "warn") if standing == "left-behind" else row.state
+        state: Cell = Span("left behind", "warn") if standing == "left-behind" else state_of(row)
         if standing == "waiting":
             state = Span("waiting", "warn")
         wave = f"{row.wave} of {waves[row.id]}" if row.wave and waves.get(row.id) else row.wave
@@ -36,6 +36,11 @@ def listing(
             remarks += wrap(text, columns=columns)
     head = ("run", "plan", "state", "wave", "started", "age")
     return [*table(body, head=head, right=frozenset({3}), columns=columns), *remarks]
+
+
+def state_of(row: RunRow) -> str:
+    """Where it is, in one word: what was asked of it counts from the moment it was asked."""
+    return {"pause": "paused", "cancel": "stopping"}.get(row.wish, row.state)
 
 
 def _remarks(works: Works, run: str) -> list[str]:
@@ -60,7 +65,7 @@ def to_json(row: RunRow, works: Works, waves: Mapping[str, int]) -> Json:
     return {
         "id": row.id,
         "plan": row.plan,
-        "state": row.state,
+        "state": state_of(row),
         "wave": row.wave,
         "waves": waves.get(row.id) or None,
         "started_at": row.started_at,
