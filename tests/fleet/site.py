@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,21 @@ class Ended:
 
 @dataclass(frozen=True)
 class OperatorSite:
+    """environ: what mainstay's environment holds beside that of the tests."""
+
     root: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, *argv: str, timeout: float = 280) -> Ended:
         """One command, to its end."""
         done = subprocess.run(
-            [MAINSTAY, *argv], cwd=self.root, capture_output=True, text=True, check=False, timeout=timeout
+            [MAINSTAY, *argv],
+            cwd=self.root,
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -54,7 +63,12 @@ class OperatorSite:
     def meanwhile(self, *argv: str) -> Iterator[subprocess.Popen[str]]:
         """One command in a process of its own, which does not outlive the block."""
         process = subprocess.Popen(
-            [MAINSTAY, *argv], cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [MAINSTAY, *argv],
+            cwd=self.root,
+            env={**os.environ, **self.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             yield process
