@@ -345,14 +345,15 @@ def test_outcomes_are_told_among_some_verdicts_alone(state: State) -> None:
 
 def test_notes_leave_no_connection_behind_that_waits_for_no_disk(tmp_path: Path) -> None:
     """What is written after a note outlives a power cut again."""
-    with closing(open_state("sqlite:///mainstay.db", tmp_path)) as stores:
-        stores.state.note_step("r1", "a", "probe", "")
-        with stores.database.read() as of:
-            assert of.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
-        with pytest.raises(ZeroDivisionError), stores.database.noting():
-            raise ZeroDivisionError
-        with stores.database.read() as of:
-            assert of.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+    database = SqliteDatabase(tmp_path / "mainstay.db")
+    SqlState(database).note_step("r1", "a", "probe", "")
+    with database.read() as of:
+        assert of.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+    with pytest.raises(ZeroDivisionError), database.noting():
+        raise ZeroDivisionError
+    with database.read() as of:
+        assert of.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+    database.close()
 
 
 def test_a_cancel_is_final(state: State) -> None:
