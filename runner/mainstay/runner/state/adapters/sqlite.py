@@ -41,7 +41,7 @@ class SqliteDatabase(Database):
             raise StateUnusable(f"{path} can't be opened: {error.strerror}") from error
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
-            creator=lambda: _connected(path),
+            creator=lambda: _connected(path, _AS_ALWAYS),
             pool_size=8,
             max_overflow=24,
             pool_timeout=60,
