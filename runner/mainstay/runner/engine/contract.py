@@ -57,7 +57,8 @@ class Context(Protocol):
 
     def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
         """Start a child in a queue that runs at most `parallel` of this parent's children at once, on this process or on
-        any that serves. Idempotent by id, which begins with this workflow's own and "/"; no other id has a "/".
+        any that serves. Idempotent by id, which begins with this workflow's own and "/"; no other id has a "/". A child has
+        no children of its own: it would hold a thread that they wait for.
 
         A workflow does not end before its children have ended, whether it waits for them or not."""
 

@@ -140,8 +140,10 @@ class MemoryEngine:
         self._go(id)
         return MemoryHandle(self, id)
 
-    def enqueue(self, parent: str, workflow: str, id: str, argument: JsonValue, queue: str, parallel: int) -> Handle:
-        assert id.startswith(f"{parent}/"), f"{id}: a child's id begins with its parent's"
+    def enqueue(
+        self, parent: str, workflow: str, id: str, argument: JsonValue, queue: str, parallel: int
+    ) -> MemoryHandle:
+        assert id.startswith(f"{parent}/") and "/" not in parent, f"{id} is no child's id of {parent}"
         self._add(id, workflow, argument, parent=parent, queue=queue, parallel=parallel)
         self._go(id)
         return MemoryHandle(self, id)

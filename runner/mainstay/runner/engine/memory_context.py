@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.answers import answer, plain, read_step, read_workflow
 from mainstay.runner.engine.contract import VERSION, EngineStopped, Handle, JsonValue, WorkflowFailed
+from mainstay.runner.ports import Clock
 
-if TYPE_CHECKING:
-    from mainstay.runner.engine.memory import MemoryEngine
+
+class Store(Protocol):
+    workflows: dict[str, Workflow]
+    changed: threading.Condition
+
+
+class Desk(Protocol):
+    """The engine, as a workflow's body and those who wait for it need it."""
+
+    dead: bool
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def lost(self) -> threading.Event: ...
+
+    def check(self) -> None:
+        """Raises Crash where this engine may not go on."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Around keeping one checkpoint."""
+
+    def enqueue(
+        self, parent: str, workflow: str, id: str, argument: JsonValue, queue: str, parallel: int
+    ) -> MemoryHandle: ...
 
 
 class Crash(BaseException):
@@ -56,7 +85,7 @@ class Workflow:
 class MemoryContext:
     """Implements Context."""
 
-    def __init__(self, engine: MemoryEngine, id: str) -> None:
+    def __init__(self, engine: Desk, id: str) -> None:
         self._engine = engine
         self._id = id
         self._workflow = engine.store.workflows[id]
@@ -142,7 +171,7 @@ class MemoryContext:
 class MemoryHandle:
     """Implements Handle."""
 
-    def __init__(self, engine: MemoryEngine, id: str) -> None:
+    def __init__(self, engine: Desk, id: str) -> None:
         self._engine = engine
         self._id = id
 
@@ -167,8 +196,7 @@ class MemoryHandle:
 class _Child(MemoryHandle):
     """For a parent's body: an engine that died is no fault of the child's that it may catch."""
 
-    def __init__(self, handle: Handle) -> None:
-        assert isinstance(handle, MemoryHandle), "this engine's own"
+    def __init__(self, handle: MemoryHandle) -> None:
         super().__init__(handle._engine, handle.id)
 
     def result(self, timeout: float | None = None) -> JsonValue:

@@ -21,9 +21,10 @@ from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient
 from mainstay.runner.engine.adapters.dbos_store import JsonSerializer
 from mainstay.runner.engine.contract import Context, EngineStopped, EngineUnusable, JsonValue, WorkflowFailed
+from mainstay.runner.engine.liveness import Timing
 
 Body = Callable[[Context, JsonValue], JsonValue]
-WAIT = 20.0
+WAIT = 60.0
 
 
 class Makes:
@@ -280,6 +281,38 @@ def test_a_full_disk_leaves_the_run_unfinished_and_it_goes_on_when_there_is_room
     assert sorted(second.recover()) == ["p1", "p1/c"]
     assert second.start("parent", "p1", None).result(WAIT) == 40
     assert done == [*range(before), *range(before - 1, 40)]  # only the step whose end could not be kept was done again
+
+
+def test_one_that_serves_takes_up_again_what_its_store_made_it_let_go(makes: Makes) -> None:
+    """The disk was full for a while. Nobody dies, and nobody has to ask."""
+    done, full = Deeds(), threading.Event()
+    makes(work=lambda ctx, argument: 1).close()
+    pages = (makes.directory / "engine.db").stat().st_size // 4096
+
+    def work(ctx: Context, argument: JsonValue) -> JsonValue:
+        return len([ctx.step(f"s{number}", lambda number=number: done.do(number)) for number in range(40)])  # type: ignore[misc]
+
+    def allow(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages + 40 if full.is_set() else 2**30}")
+
+    full.set()
+    event.listen(sqlalchemy.pool.Pool, "checkout", allow)
+    try:
+        engine = DbosEngine(makes.directory, timing=Timing(look=0.1))
+        engine.register("work", work)
+        engine.launch(serve=True)
+        makes.engines.append(engine)
+        handle = engine.start("work", "w1", None)
+        with pytest.raises(EngineStopped, match="disk is full"):
+            handle.result(WAIT)
+        before = len(done)
+        full.clear()
+        until(lambda: engine.unfinished() == {})
+    finally:
+        event.remove(sqlalchemy.pool.Pool, "checkout", allow)
+    assert engine.start("work", "w1", None).result(WAIT) == 40
+    assert 0 < before < 40
+    assert [*dict.fromkeys(done)] == [*range(40)]
 
 
 def test_a_disk_that_is_full_from_the_start_is_told_as_that(makes: Makes) -> None:

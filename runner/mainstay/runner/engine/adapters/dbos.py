@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from dbos import DBOS, SetWorkflowID
@@ -28,14 +28,14 @@ from mainstay.runner.engine.adapters.dbos_ends import (
     outside,
     recorded,
     status,
-    stopped,
     wait_until_kept,
 )
 from mainstay.runner.engine.adapters.dbos_forget import forget
 from mainstay.runner.engine.adapters.dbos_hands import Hands
 from mainstay.runner.engine.adapters.dbos_store import NAME, JsonSerializer, log, quiet
 from mainstay.runner.engine.adapters.dbos_takeover import Takeover
-from mainstay.runner.engine.adapters.place import CHILDREN, ROOTS, TAKEN_OVER, owners, place
+from mainstay.runner.engine.adapters.place import CHILDREN, ROOTS, TAKEN_OVER, owners
+from mainstay.runner.engine.adapters.places import place
 from mainstay.runner.engine.answers import describe, plain
 from mainstay.runner.engine.contract import (
     VERSION,
@@ -185,7 +185,7 @@ class DbosEngine:
                 with lane:
                     self.stay(id)
                     recorded = self._outcome(id, body, context, envelope["argument"])
-                context.join()  # out of the lane, where children may need the slot
+                context.join()
                 return recorded
             except Left as left:
                 if isinstance(left.cause, dbos_errors.DBOSBaseException):
@@ -234,8 +234,7 @@ class DbosEngine:
 
     def _bring_to_its_end(self, workflow: str, id: str, envelope: Json, new: bool) -> Json:
         """On a thread of ours; or follow it where it runs already. new: nobody has it."""
-        if self._over.is_set():
-            raise stopped(id)
+        self.stay(id)
         row = None if new else status(id)
         if row is not None:
             return recorded(row) or self.ends.future(id).result()
@@ -352,7 +351,7 @@ class DbosEngine:
         """
         if self._dbos is None or self._closing.is_set():
             return
-        lost = self.lost.is_set()
+        lost = not self._liveness.sure()  # and if its database is away, it is: better known now than waited for later
         self._closing.set()
         self._over.set()
         self._stop_taking()
@@ -369,7 +368,8 @@ class DbosEngine:
             ending.start()
             ending.join(1.0)
         else:
-            self._takeover.close()
+            with suppress(EngineUnusable):
+                self._takeover.close()
             self._destroy()
         self._hands.abandon()
         self._place.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mainstay.runner.engine.adapters.place import owners, place
+from mainstay.runner.engine.adapters.place import owners
+from mainstay.runner.engine.adapters.places import place
 from mainstay.runner.engine.contract import VERSION, EngineUnusable, JsonValue, WorkflowFailed
 from mainstay.runner.engine.liveness import Timing
 

@@ -88,7 +88,7 @@ class DbosContext:
         return message
 
     def enqueue(self, workflow: str, id: str, argument: JsonValue, *, queue: str, parallel: int) -> Handle:
-        assert id.startswith(f"{self._id}/"), f"{id}: a child's id begins with its parent's"
+        assert id.startswith(f"{self._id}/") and "/" not in self._id, f"{id} is no child's id of {self._id}"
         self._desk.stay(self._id)
         if self._begun is None:  # one question for all of them; nobody else begins children of this parent
             self._begun = self._ask(lambda: begun_under(self._id))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from mainstay.runner.engine.contract import EngineUnusable
@@ -105,14 +104,3 @@ class Place(Protocol):
 def owners(rows: Collection[Row]) -> dict[str, str]:
     """id → executor id."""
     return {row.id: row.owner for row in rows}
-
-
-def place(directory: Path, url: str = "") -> Place:
-    """url: `postgresql://…`; otherwise `engine.db` in the folder."""
-    if url.startswith("postgresql"):
-        from mainstay.runner.engine.adapters.postgres_place import PostgresPlace
-
-        return PostgresPlace(url)
-    from mainstay.runner.engine.adapters.sqlite_place import SqlitePlace
-
-    return SqlitePlace(directory)

@@ -135,13 +135,13 @@ class PostgresLiveness:
         its session ended first, in the same way."""
         while True:
             held, now = self._held(), time.monotonic()
-            gone, doubtful = set[str](), False
+            gone, doubtful = set[str](), set[str]()
             for executor in executors:
                 about = held.get(lock_of(executor))
                 if about is not None and about[2] <= self._timing.lease:
                     self._missed.pop(executor, None)
                     continue
-                doubtful = True
+                doubtful.add(executor)
                 if now - self._missed.setdefault(executor, now) < self._timing.grace:
                     continue
                 if about is None:
@@ -150,10 +150,9 @@ class PostgresLiveness:
                     log.warning("executor %s has been frozen for %.0f s: its session is ended", executor, about[2])
                     self._ask(f"SELECT pg_terminate_backend({int(about[1])})")
                     del self._missed[executor]
-            if not patient or not doubtful or gone.issuperset(self._missed.keys() & set(executors)):
-                break
+            if not patient or doubtful == gone:
+                return gone
             time.sleep(self._timing.grace / 5)
-        return gone
 
     def serving(self) -> dict[str, str]:
         found = {}

@@ -1,0 +1,179 @@
+"""What is particular to the engine on PostgreSQL: its address, its sessions, and what it says when it can't be had."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.contract.engine_suite import QUICK, WAIT, MakesDbos, database, until
+from tests.servers.postgres import Postgres
+
+from mainstay.runner.engine.adapters.dbos import DbosEngine
+from mainstay.runner.engine.adapters.dbos_client import DbosClient
+from mainstay.runner.engine.adapters.postgres_liveness import PostgresLiveness, answer, connect
+from mainstay.runner.engine.adapters.postgres_place import PostgresPlace, for_libpq
+from mainstay.runner.engine.contract import EngineUnusable, WorkflowFailed
+from mainstay.runner.engine.liveness import Timing
+
+
+@pytest.fixture
+def makes(tmp_path: Path, postgres: Postgres) -> Iterator[MakesDbos]:
+    one = MakesDbos(tmp_path / "state", database(postgres))
+    yield one
+    for engine in one.engines:
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("postgresql+psycopg://a:p%40ss@db:5433/mainstay", "postgresql://a:p%40ss@db:5433/mainstay"),
+        (
+            "postgresql://a@/x?host=%2Frun%2Fpg&connect_timeout=3",
+            "postgresql://a@/x?host=%2Frun%2Fpg&connect_timeout=3",
+        ),
+        ("postgresql+psycopg://a@/x?host=one:1&host=two:2", "postgresql://a@/x?host=one%2Ctwo&port=1%2C2"),
+        (
+            "postgresql+psycopg://a@/x?host=[::1]:5432&host=two:2",
+            "postgresql://a@/x?host=%5B%3A%3A1%5D%2Ctwo&port=5432%2C2",
+        ),
+    ],
+)
+def test_the_address_is_written_as_libpq_reads_it(asked: str, told: str) -> None:
+    assert for_libpq(asked) == told
+
+
+def test_its_tables_are_in_a_schema_of_their_own_and_the_folder_stays_empty(makes: MakesDbos) -> None:
+    makes.engine()
+    with psycopg.connect(makes.url) as server:
+        query = "SELECT DISTINCT schemaname FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        assert server.execute(query).fetchall() == [("dbos",)]
+    assert not makes.directory.exists()
+
+
+def test_a_client_looks_and_signals_and_never_launches(makes: MakesDbos) -> None:
+    with pytest.raises(EngineUnusable, match="not there"):
+        DbosClient(makes.directory, makes.url)
+    engine = makes.engine(serve=True, work=lambda ctx, argument: ctx.wait("go", WAIT))
+    handle = engine.start("work", "w1", None)
+    client = DbosClient(makes.directory, makes.url)
+    assert client.unfinished() == {"w1": engine.executor}
+    assert client.versions() == {"w1": "1"}
+    assert client.alive(engine.executor)
+    assert not client.alive("another")
+    assert client.serving() == [engine.executor]
+    assert client.serving("2") == []
+    client.signal("w1", "go", {"by": "bob"})
+    assert handle.result(WAIT) == {"by": "bob"}
+    assert client.unfinished() == {}
+    with pytest.raises(WorkflowFailed, match="nobody"):
+        client.signal("nobody", "go", 1)
+    client.close()
+    assert client.unfinished() == {}  # opened again for one more question
+    client.close()
+
+
+def test_looking_imports_no_dbos(makes: MakesDbos) -> None:
+    makes.engine()
+    program = (
+        "import sys; from pathlib import Path; from mainstay.runner.engine.adapters.dbos_client import DbosClient\n"
+        "print(DbosClient(Path('/'), sys.argv[1]).unfinished(), sorted({'dbos', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    argv = [sys.executable, "-c", program, makes.url]
+    assert subprocess.run(argv, capture_output=True, text=True).stdout == "{} []\n"
+
+
+def test_what_a_dead_server_left_is_no_hindrance_to_the_next_question(makes: MakesDbos, postgres: Postgres) -> None:
+    makes.engine().close()
+    client = DbosClient(makes.directory, makes.url)
+    assert client.unfinished() == {}
+    postgres.restart("immediate")
+    assert client.unfinished() == {}
+    client.close()
+
+
+@pytest.mark.parametrize("what", ["password", "port", "database"])
+def test_a_server_that_can_not_be_had_is_said_in_words_without_the_password(
+    tmp_path: Path, postgres: Postgres, what: str
+) -> None:
+    url = database(postgres)
+    if what == "password":
+        url = url.replace(postgres.PASSWORD, "wrong-but-secret")
+    elif what == "port":
+        url = url.replace(f":{postgres.port}/", ":1/")
+    else:
+        url = f"{url}_gone"
+    for call in (lambda: DbosEngine(tmp_path, url).launch(), lambda: DbosClient(tmp_path, url)):
+        with pytest.raises(EngineUnusable, match="the engine's database") as caught:
+            call()
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "wrong-but-secret" not in str(error)
+            assert postgres.PASSWORD not in str(error)
+            error = error.__cause__ or error.__context__
+    DbosEngine(tmp_path / "sqlite").close()  # and the refusal left nothing behind
+
+
+def test_a_database_that_may_not_be_changed_is_refused_in_words(tmp_path: Path, postgres: Postgres) -> None:
+    name = postgres.database()
+    postgres.execute(f"ALTER DATABASE {name} OWNER TO owner")
+    url = postgres.url(name).replace("mainstay@", f"mainstay:{postgres.PASSWORD}@")
+    with pytest.raises(EngineUnusable, match="permission denied"):
+        DbosEngine(tmp_path, url).launch()
+
+
+def test_a_frozen_session_is_ended_and_its_executor_gone_only_when_that_is_proved(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    url = database(postgres)
+    timing = Timing(lease=1.0, grace=0.5, fresh=0.3, beat=60.0)  # it shows no sign of life by itself
+    place = PostgresPlace(url)
+    told = threading.Event()
+    frozen, living = place.liveness(timing), place.liveness(QUICK)
+    assert isinstance(frozen, PostgresLiveness)
+    frozen.hold("frozen", "1", True, told.set)
+    living.hold("living", "1", True, lambda: None)
+    assert frozen.alive("frozen")
+    assert living.serving() == {"frozen": "1", "living": "1"}
+    until(lambda: not frozen.alive("frozen"))
+    assert frozen.gone({"frozen", "living"}, patient=False) == set()  # not at first sight
+    assert frozen.gone({"frozen", "living"}, patient=True) == {"frozen"}
+    assert frozen.serving() == {"living": "1"}
+    with pytest.raises(psycopg.OperationalError):
+        answer(frozen._session.pgconn, 5.0)  # type: ignore[union-attr]  # held above
+    assert living.sure()
+    living.release()
+    assert living.gone({"living"}, patient=True) == {"living"}
+    place.close()
+
+
+def test_a_server_that_does_not_answer_in_time_is_not_waited_for(postgres: Postgres) -> None:
+    session = connect(for_libpq(database(postgres)), "test")
+    answer(session.pgconn, 60.0)
+    pid = postgres.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'test'")[0][0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError, match=r"did not answer within 0\.2 s"):
+            answer(session.pgconn, 0.2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        session.close()
+
+
+def test_its_sessions_are_named_and_its_server_watches_the_wire(makes: MakesDbos) -> None:
+    engine = makes.engine(serve=True)
+    with psycopg.connect(makes.url) as server:
+        names = {row[0] for row in server.execute("SELECT application_name FROM pg_stat_activity").fetchall()}
+    assert {f"mainstay serves 1 {engine.executor}", "mainstay asks", "mainstay engine"} <= names
+    with connect(for_libpq(makes.url), "test") as session:
+        query = (
+            "SELECT setting FROM pg_settings WHERE name IN ('tcp_keepalives_idle', 'tcp_user_timeout') ORDER BY name"
+        )
+        assert session.execute(query).fetchall() == [("3",), ("7000",)]
