@@ -27,6 +27,8 @@ SCHEMA = "mainstay"
 OLDEST = 130000
 """PostgreSQL 13, as `server_version_num` says it."""
 
+POOL = 8
+"""Connections of one process at most, opened as they are needed: a server has a hundred by default."""
 CONNECT = 5
 LOCK = 30.0
 STATEMENT = 40.0
@@ -69,8 +71,8 @@ class PostgresDatabase(Database):
         self._watch = Watch()
         engine = sa.create_engine(
             sa.URL.create("postgresql+psycopg"),
-            pool_size=3,
-            max_overflow=7,  # a hundred connections are all that a server has by default
+            pool_size=POOL,
+            max_overflow=0,  # what overflows is closed after each use, and a new one costs as much as ten writes
             pool_timeout=30,
             pool_use_lifo=True,
             hide_parameters=True,
