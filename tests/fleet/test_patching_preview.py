@@ -69,10 +69,26 @@ def test_the_temporary_folder_goes_away_also_when_contact_is_lost(one: Bench) ->
     with one.looking() as look:
         argv = ("sh", "-c", script("survey").replace("installed\nsection", "sleep 3\ninstalled\nsection"), "mainstay")
         with pytest.raises((DeadlineExceeded, ContactLost)):
-            look.shell.run(Command((*argv, new_mark(), "1", "0", "follow"), deadline=1.5))
+            look.shell.run(Command((*argv, new_mark(), "1", "0", "0", "follow"), deadline=1.5))
 
     assert "mainstay-" in one.machine.exec(["ls", "/tmp"]), "the script was cut off in the middle"
     wait_until(lambda: "mainstay-" not in one.machine.exec(["ls", "/tmp"]), "the folder is removed", deadline=30)
+
+
+def test_the_lists_are_fetched_once_for_a_preview(fleet: Fleet, one: Bench) -> None:
+    """A survey and at least one simulation look at them."""
+    before = len(fleet.repository.requests())
+    assert one.preview(operation()).count > 0
+    asked = [line for line in fleet.repository.requests()[before:] if "InRelease" in line]
+    assert asked and len(asked) == len(set(asked)), asked
+
+
+def test_kept_lists_go_away_by_themselves_when_contact_is_lost(one: Bench) -> None:
+    with one.looking() as look:
+        text = script("survey").replace("-lt 300", "-lt 3")
+        output = look.shell.run(Command(("sh", "-c", text, "mainstay", new_mark(), "1", "0", "1", "follow")))
+        assert output.status == 0 and "mainstay-" in one.machine.exec(["ls", "/tmp"])
+    wait_until(lambda: "mainstay-" not in one.machine.exec(["ls", "/tmp"]), "the folder is removed", deadline=60)
 
 
 @pytest.mark.parametrize("how", ["refused", "error"])

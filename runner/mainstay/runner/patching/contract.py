@@ -163,8 +163,21 @@ class PackageManager(Protocol):
     def compare(self, left: str, right: str) -> int:
         """-1, 0 or 1 as `left` is older than, the same as or newer than `right`."""
 
-    def survey(self, shell: Shell, *, phased: Phased = "follow", allow_new: bool = True, dates: bool = False) -> Survey:
-        """One round trip, fresh lists in a temporary folder. dates: also ask the repository for each file's age."""
+    def survey(
+        self,
+        shell: Shell,
+        *,
+        phased: Phased = "follow",
+        allow_new: bool = True,
+        dates: bool = False,
+        keep: bool = False,
+    ) -> Survey:
+        """One round trip, fresh lists in a temporary folder. dates: also ask the repository for each file's age.
+        keep: leave the lists for the simulations that follow through the same shell, until `done`."""
+
+    def done(self, shell: Shell) -> None:
+        """Remove what `survey` was asked to keep; nothing kept is success. A host that can't be reached any more removes it
+        by itself, after some minutes."""
 
     def simulate(self, shell: Shell, wants: Sequence[Want], rights: Rights, *, real: bool) -> Simulation:
         """real: against the host's own lists, as root; otherwise like `survey`. All wants in one transaction."""

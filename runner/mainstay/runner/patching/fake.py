@@ -117,7 +117,15 @@ class FakePackageManager:
         packages.there.reach()
         return packages
 
-    def survey(self, shell: Shell, *, phased: Phased = "follow", allow_new: bool = True, dates: bool = False) -> Survey:
+    def survey(
+        self,
+        shell: Shell,
+        *,
+        phased: Phased = "follow",
+        allow_new: bool = True,
+        dates: bool = False,
+        keep: bool = False,
+    ) -> Survey:
         packages = self._of(shell)
         if packages.dead_mirror:
             return Survey(problem="not every repository answers: connection refused")
@@ -125,6 +133,9 @@ class FakePackageManager:
         return Survey(
             upgradable=tuple(one for one in found if one is not None), installed=tuple(packages.installed.values())
         )
+
+    def done(self, shell: Shell) -> None:
+        """Nothing is kept here: its lists are always fresh."""
 
     def _upgradable(self, packages: FakePackages, here: Installed) -> Upgradable | None:
         known = packages.available.get(here.name, {})

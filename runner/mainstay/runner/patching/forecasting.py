@@ -23,7 +23,18 @@ REBOOT = (
 def forecast(
     look: Look, updates: Updates, manager: PackageManager, captured: Captured, fingerprint: Callable[[Change], str]
 ) -> Forecast:
-    survey = manager.survey(look.shell, phased=updates.phased, allow_new=updates.allow_new, dates=bool(updates.min_age))
+    try:
+        return _forecast(look, updates, manager, captured, fingerprint)
+    finally:
+        manager.done(look.shell)
+
+
+def _forecast(
+    look: Look, updates: Updates, manager: PackageManager, captured: Captured, fingerprint: Callable[[Change], str]
+) -> Forecast:
+    survey = manager.survey(
+        look.shell, phased=updates.phased, allow_new=updates.allow_new, dates=bool(updates.min_age), keep=True
+    )
     if survey.problem:
         return refused(f"{survey.problem}" + (f" ({survey.hint})" if survey.hint else ""), manager)
     chosen = select(survey.upgradable, updates, look.sightings, look.now, manager.compare)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from mainstay.inventory.errors import Refused
+from mainstay.inventory.errors import MainstayError, Refused
 from mainstay.runner.operation import HostWork, Outcome
 from mainstay.runner.patching.apt import output as printed
 from mainstay.runner.patching.apt import packagelog, parse, version
@@ -36,6 +37,10 @@ class Apt:
 
     name = "apt"
 
+    def __init__(self) -> None:
+        self._kept: dict[int, str] = {}
+        """A shell's id → the folder with fresh lists that its host keeps for it."""
+
     def valid(self, name: str, version_: str | None) -> bool:
         return version.valid(name, version_)
 
@@ -48,9 +53,26 @@ class Apt:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def survey(self, shell: Shell, *, phased: Phased = "follow", allow_new: bool = True, dates: bool = False) -> Survey:
-        found = self._read(shell, "survey", "1" if allow_new else "0", "1" if dates else "0", phased, ends="")
+    def survey(
+        self,
+        shell: Shell,
+        *,
+        phased: Phased = "follow",
+        allow_new: bool = True,
+        dates: bool = False,
+        keep: bool = False,
+    ) -> Survey:
+        flags = ["1" if flag else "0" for flag in (allow_new, dates, keep)]
+        found = self._read(shell, "survey", *flags, phased, ends="")
+        if folder := found.get("kept", "").strip():
+            self._kept[id(shell)] = folder
         return reading.survey(found)
+
+    def done(self, shell: Shell) -> None:
+        folder = self._kept.pop(id(shell), None)
+        if folder is not None:
+            with suppress(MainstayError):  # it goes by itself
+                self._read(shell, "forget", folder)
 
     def simulate(self, shell: Shell, wants: Sequence[Want], rights: Rights, *, real: bool) -> Simulation:
         mark, answer = self._simulate(shell, wants, rights, real, "together")
@@ -78,7 +100,8 @@ class Apt:
         self, shell: Shell, wants: Sequence[Want], rights: Rights, real: bool, how: str
     ) -> tuple[str, Output]:
         mark = new_mark()
-        argv = _argv("simulate", mark, "real" if real else "private", how, _options(rights, simulate=True))
+        kept = "-" if real else self._kept.get(id(shell), "-")
+        argv = _argv("simulate", mark, "real" if real else "private", how, _options(rights, simulate=True), kept)
         stdin = "".join(f"{self._word(want)}\n" for want in wants).encode()
         return mark, shell.run(Command(argv, sudo=real, stdin=stdin, deadline=LOOK_DEADLINE))
 

@@ -8,7 +8,17 @@ shift
 section() { printf '\n#%s %s\n' "$mark" "$1"; }
 
 # A private copy of the package lists: fresh ones are fetched into it, and the system's own stay as they are.
+# $1: the folder with one that an earlier look has kept, or -. It is taken where it is ours and still there.
 private() {
+  if [ "$1" != - ] && [ -O "$1/conf" ] && touch "$1/conf" 2>/dev/null; then
+    work=$1 lists=$1/lists/
+    aptget() { apt-get -q -c "$work/conf" "$@"; }
+    aptcache() { apt-cache -q -c "$work/conf" "$@"; }
+    section update
+    section update-status
+    echo 0
+    return
+  fi
   umask 022
   work=$(mktemp -d "${TMPDIR:-/tmp}/mainstay-XXXXXX") || exit 70
   trap 'rm -rf "$work"' EXIT
@@ -58,6 +68,22 @@ EOF
   echo "$status"
   # Where a repository does not answer, everything after this would be a guess.
   [ "$status" = 0 ] || exit 0
+}
+
+# Leave the private copy for looks that follow. It goes when it is told to, and by itself where nobody comes any more.
+keep() {
+  (
+    trap '' HUP
+    waited=0
+    while [ -e "$work/conf" ] && [ "$waited" -lt 300 ]; do
+      sleep 1
+      waited=$((waited + 1))
+    done
+    rm -rf "$work"
+  ) </dev/null >/dev/null 2>&1 &
+  trap - EXIT HUP INT PIPE TERM
+  section kept
+  echo "$work"
 }
 
 # The system's own lists, as they are.

@@ -1,8 +1,9 @@
-# $1: private or real; $2: together or each; $3: options of apt-get in one word list, or -; stdin: one want a line
-lists_of=$1 how=$2 options=$3
+# $1: private or real; $2: together or each; $3: options of apt-get in one word list, or -; $4: the folder that an earlier
+# look has kept, or -; stdin: one want a line
+lists_of=$1 how=$2 options=$3 kept=$4
 [ "$options" = - ] && options=
 wants=$(cat)
-"$lists_of"
+"$lists_of" "$kept"
 simulate() {
   section simulate
   aptget $options -s -y install "$@" 2>&1

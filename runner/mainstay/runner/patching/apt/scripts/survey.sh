@@ -1,6 +1,7 @@
-# $1: 1 if new packages may be installed; $2: 1 to ask for the age of each package file; $3: phased follow, take or skip
-new=$1 dates=$2 phased=$3
-private
+# $1: 1 if new packages may be installed; $2: 1 to ask for the age of each package file; $3: 1 to keep the lists for looks
+# that follow; $4: phased follow, take or skip
+new=$1 dates=$2 keep=$3 phased=$4
+private -
 set --
 [ "$new" = 1 ] && set -- "$@" --with-new-pkgs
 case $phased in
@@ -30,4 +31,5 @@ if [ "$dates" = 1 ] && command -v curl >/dev/null; then
   section uris
   cat "$work/uris" 2>/dev/null
 fi
+[ "$keep" = 1 ] && keep
 section end
