@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +12,11 @@ from typing import Protocol
 
 import psycopg
 import pytest
+from dbos import DBOS
 from tests.servers.postgres import Postgres
 
 from mainstay.runner.engine.adapters.dbos import DbosEngine
+from mainstay.runner.engine.adapters.dbos_store import quiet
 from mainstay.runner.engine.contract import VERSION, Context, Engine, JsonValue
 from mainstay.runner.engine.liveness import Timing
 from mainstay.runner.engine.memory import Crash, MemoryEngine, MemoryStore
@@ -111,9 +114,27 @@ def makes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Makes]:
         engine.close()
 
 
-def database(postgres: Postgres) -> str:
-    """The URL of a new one, password and all."""
-    return postgres.url(postgres.database()).replace("mainstay@", f"mainstay:{postgres.PASSWORD}@")
+_numbers = itertools.count()
+_templates: dict[int, str] = {}
+"""A server's port → a database with the engine's tables."""
+
+
+def database(postgres: Postgres, *, new: bool = False) -> str:
+    """The URL of one with nothing in it, password and all. new: without the engine's tables too, whose making takes a second."""
+
+    def url(name: str) -> str:
+        return postgres.url(name).replace("mainstay@", f"mainstay:{postgres.PASSWORD}@")
+
+    if new:
+        return url(postgres.database())
+    if postgres.port not in _templates:
+        template = postgres.database()
+        quiet()
+        DBOS.migrate(url(template), schema="dbos")
+        _templates[postgres.port] = template
+    name = f"{_templates[postgres.port]}_{next(_numbers)}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {_templates[postgres.port]} OWNER mainstay")
+    return url(name)
 
 
 def until(holds: Callable[[], bool]) -> None:

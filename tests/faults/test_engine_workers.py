@@ -82,7 +82,7 @@ class Workers:
 
 @pytest.fixture
 def workers(tmp_path: Path, postgres: Postgres) -> Iterator[Workers]:
-    processes = Processes(tmp_path, database(postgres))
+    processes = Processes(tmp_path, database(postgres, new=True))
     yield Workers(processes, postgres)
     processes.stop()
 

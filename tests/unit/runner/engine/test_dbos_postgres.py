@@ -25,7 +25,7 @@ from mainstay.runner.engine.liveness import Timing
 
 @pytest.fixture
 def makes(tmp_path: Path, postgres: Postgres) -> Iterator[MakesDbos]:
-    one = MakesDbos(tmp_path / "state", database(postgres))
+    one = MakesDbos(tmp_path / "state", database(postgres, new=True))
     yield one
     for engine in one.engines:
         engine.close()
