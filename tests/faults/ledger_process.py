@@ -1,6 +1,7 @@
 """A process that seals, for tests that kill it, fill its disk and break its writes.
 
-`python ledger_process.py ROOT PREFIX COUNT ACKNOWLEDGED [URL]`: opens the state in ROOT, seals PREFIX-1 … PREFIX-COUNT one after
+`python ledger_process.py ROOT PREFIX COUNT ACKNOWLEDGED`: opens the state in ROOT (the environment may name another one, in
+PostgreSQL, of which ROOT is a machine's part), seals PREFIX-1 … PREFIX-COUNT one after
 the other (0: without end) and tells each on the file descriptor ACKNOWLEDGED, after `seal` has returned:
 `sealed SEQ HASH ID` or `refused KIND MESSAGE`. A refused one is sealed again, as a run that is resumed would.
 It tells by send(2), so that a test may break every write(2) of it.
@@ -16,9 +17,12 @@ import time
 from pathlib import Path
 
 from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.secrets import Secret
 from mainstay.runner.state.adapters.stores import Stores, open_state
 
-URL = "sqlite:///state/mainstay.db"
+URL = os.environ.get("LEDGER_PROCESS_URL", "sqlite:///state/mainstay.db")
+KEY = Path(os.environ["LEDGER_PROCESS_KEY"]) if "LEDGER_PROCESS_KEY" in os.environ else None
+PASSWORD = Secret(os.environ["LEDGER_PROCESS_PASSWORD"]) if "LEDGER_PROCESS_PASSWORD" in os.environ else None
 TRIES = 60
 """Refusals of one seal, or of the opening, after which it gives up."""
 PATIENCE = float(os.environ.get("LEDGER_PROCESS_PAUSE", "0"))
@@ -36,7 +40,7 @@ def main(root: Path, prefix: str, count: int, acknowledged: socket.socket) -> in
     def opened() -> Stores | None:
         for _ in range(TRIES):
             try:
-                return open_state(URL, root)
+                return open_state(URL, root, key=KEY, password=PASSWORD)
             except MainstayError as error:
                 refused(error)
         return None

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,16 @@ class Told:
 class Sealer:
     """One process. Its answers are read as they come, so that it never waits for us."""
 
-    def __init__(self, root: Path, prefix: str, count: int, *, under: Sequence[str] = (), pause: float = 0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        prefix: str,
+        count: int,
+        *,
+        under: Sequence[str] = (),
+        pause: float = 0,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         ours, theirs = socket.socketpair()
         self.told = Told()
         self._changed = threading.Condition()
@@ -46,7 +55,7 @@ class Sealer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={"PATH": "/usr/bin:/bin", "LEDGER_PROCESS_PAUSE": str(pause), "PYTHONDONTWRITEBYTECODE": "1"},
+                env={"PATH": "/usr/bin:/bin", "LEDGER_PROCESS_PAUSE": str(pause), **(env or {})},
             )
         self._thread = threading.Thread(target=self._listen, args=(ours,), daemon=True)
         self._thread.start()
@@ -108,14 +117,18 @@ def opened(root: Path) -> Iterator[Stores]:
 def assert_whole(root: Path, acknowledged: dict[int, str], *, next_seal: str = "next") -> int:
     """Everything acknowledged is there, nothing is found wrong, and work goes on without a repair. Returns the head."""
     with opened(root) as stores:
-        index = {seq: hash for seq, (_, hash) in stores.ledger.index().items()}
-        lost = {seq for seq, hash in acknowledged.items() if index.get(seq) != hash}
-        assert not lost, f"acknowledged and not there: {sorted(lost)}"
-        assert stores.ledger.verify() == []
-        stores.ledger.guard()
-        entry = stores.ledger.seal(next_seal, {"after": "all that"})
-        assert stores.ledger.verify() == []
-        anchored = Anchor(stores.anchor).last()
-        assert anchored is not None
-        assert (anchored.seq, anchored.hash) == (entry.seq, entry.hash)
-        return entry.seq
+        return assert_sound(stores, acknowledged, next_seal=next_seal)
+
+
+def assert_sound(stores: Stores, acknowledged: dict[int, str], *, next_seal: str = "next") -> int:
+    index = {seq: hash for seq, (_, hash) in stores.ledger.index().items()}
+    lost = {seq for seq, hash in acknowledged.items() if index.get(seq) != hash}
+    assert not lost, f"acknowledged and not there: {sorted(lost)}"
+    assert stores.ledger.verify() == []
+    stores.ledger.guard()
+    entry = stores.ledger.seal(next_seal, {"after": "all that"})
+    assert stores.ledger.verify() == []
+    anchored = Anchor(stores.anchor).last()
+    assert anchored is not None
+    assert (anchored.seq, anchored.hash) == (entry.seq, entry.hash)
+    return entry.seq
