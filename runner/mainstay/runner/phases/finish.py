@@ -101,12 +101,9 @@ def _stopped_at(track: Track) -> str | None:
     """When the run was asked to stop, or its budget was used up; RFC 3339 UTC."""
     state, run, careful = track.tools.state, track.request.id, track.request.careful
     moments = [one.at for one in state.interventions(run) if one.wish == "cancel"][:1]
-    failed = sorted(
-        part.steps[-1].finished_at
-        for part in state.parts(run)
-        if part.verdict in FAILURES and part.steps and part.host != track.host.name
-    )
     tolerated = 0 if track.wave == 1 else careful.budget.of(track.total)
-    if len(failed) > tolerated:
-        moments.append(failed[tolerated])
+    others = state.outcomes(run, FAILURES).keys() - {track.host.name}
+    if len(others) > tolerated:  # only then are the parts read: they are as many as hosts have ended
+        parts = [part for part in state.parts(run) if part.host in others and part.verdict in FAILURES]
+        moments += sorted(part.steps[-1].finished_at for part in parts if part.steps)[tolerated : tolerated + 1]
     return min(moments, default=None)
