@@ -1,6 +1,7 @@
 """One file that holds a whole state, and a state made from one: ledger, key, anchor, captures, the engine's part, known
 hosts. Of a state in PostgreSQL it holds all rows of one moment; roles, passwords and the server's settings it does not,
-nor what other machines keep for themselves. A backup becomes a state of the kind that it was made of.
+nor what other machines keep for themselves. A backup of a state in SQLite can also become one in PostgreSQL, while no run
+is in flight; not the other way.
 
 What was in flight when the backup was made is in flight in what is restored, while its hosts have moved on: `restore`
 names those runs, so that somebody looks before they are resumed.
@@ -27,6 +28,7 @@ from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.seals import Anchor
 from mainstay.runner.state.adapters.dump import FILE, Dumped, Loaded, dump, load
+from mainstay.runner.state.adapters.moving import rows_of
 from mainstay.runner.state.adapters.postgres import PostgresDatabase
 from mainstay.runner.state.adapters.sqlite import copy_file
 from mainstay.runner.state.adapters.stores import ANCHOR_FILE, ARTIFACTS, ENGINE_FILE, KEY_FILE, Stores
@@ -129,7 +131,7 @@ def restore(
     or known_hosts that is there stays as it is. against: asked with the backup's hashes by seq before anything takes its
     place; raises where they are not what others have seen.
 
-    Raises UsageError where the folder or the database holds something, the backup is of another kind of state, or an
+    Raises UsageError where the folder or the database holds something, the backup can't become that kind of state, or an
     anchor has seen more than the backup; ArchiveDamaged.
     """
     if directory.exists() and any(directory.iterdir()):
@@ -138,7 +140,9 @@ def restore(
     with _temporary(directory.parent, "restore") as folder:
         manifest = _extract(path, folder)
         (folder / MANIFEST).unlink()
-        _check_kind(path, manifest, shared=not isinstance(database, str))
+        if isinstance(database, str) and manifest["format"] == SHARED_FORMAT:
+            hint = "Set `state:` in mainstay.yml to an empty database there."
+            raise UsageError(f"{path} is a backup of a state in PostgreSQL", hint=hint)
 
         def place(restored: Restored, index: Callable[[], dict[int, str]]) -> None:
             if against is not None:
@@ -151,33 +155,37 @@ def restore(
             place(restored, lambda: _index(folder / database))
             return restored
         rows = folder.with_name(f"{folder.name}-rows")
-        (folder / TABLES).rename(rows)
         try:
-            return _restore_rows(database, rows, manifest, place)
+            return _restore_rows(database, _rows(path, folder, rows, manifest), rows, manifest, place)
         finally:
             shutil.rmtree(rows, ignore_errors=True)
 
 
-def _restore_rows(database: PostgresDatabase, rows: Path, manifest: Json, place: Place) -> Restored:
+def _rows(path: Path, folder: Path, rows: Path, manifest: Json) -> Dumped:
+    """The backup's rows, in a folder of their own; of one in SQLite as PostgreSQL reads them."""
+    if manifest["format"] == SHARED_FORMAT:
+        (folder / TABLES).rename(rows)
+        return Dumped(manifest["revision"], manifest["tables"])
+    rows.mkdir(mode=0o700)
+    try:
+        dumped = rows_of(folder / DATABASE, folder / ARTIFACTS, rows)
+    except sqlite3.Error as error:
+        raise ArchiveDamaged(f"{path} is damaged: {error}") from error
+    for left in (*folder.glob(f"{DATABASE}*"), folder / ENGINE_FILE):
+        left.unlink()
+    shutil.rmtree(folder / ARTIFACTS, ignore_errors=True)
+    return dumped
+
+
+def _restore_rows(database: PostgresDatabase, dumped: Dumped, rows: Path, manifest: Json, place: Place) -> Restored:
     """place: puts what belongs to this machine where it belongs, once all rows are in; what it raises undoes them."""
     state, made_at = manifest["state"], manifest["made_at"]
-    dumped = Dumped(manifest["revision"], manifest["tables"])
 
     def placed(loaded: Loaded) -> None:
         place(Restored(state, made_at, loaded.records, loaded.in_flight), loaded.index)
 
     loaded = load(database, rows, dumped, leap=FENCE_LEAP, before_commit=placed)
     return Restored(state, made_at, loaded.records, loaded.in_flight)
-
-
-def _check_kind(path: Path, manifest: Json, *, shared: bool) -> None:
-    kinds = {FORMAT: "SQLite", SHARED_FORMAT: "PostgreSQL"}
-    wanted = SHARED_FORMAT if shared else FORMAT
-    if manifest["format"] != wanted:
-        hint = f"Set `state:` in mainstay.yml to a state in {kinds[manifest['format']]}."
-        raise UsageError(
-            f"{path} is a backup of a state in {kinds[manifest['format']]}, not {kinds[wanted]}", hint=hint
-        )
 
 
 def _place(

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from dbos import DBOS
 from tests.servers.postgres import Postgres
-from tests.servers.state import opened, with_tables
+from tests.servers.state import address, opened, with_tables
 
 from mainstay.inventory.errors import UsageError
 from mainstay.inventory.secrets import Secret
 from mainstay.runner.artifacts.adapters.shared import CHUNK
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.record import HostPart, hosts_digest
+from mainstay.runner.state.adapters.migrating import migrate
 from mainstay.runner.state.adapters.postgres import PostgresDatabase
+from mainstay.runner.state.adapters.rights import grant, script
 from mainstay.runner.state.adapters.stores import Stores, open_state
 from mainstay.runner.state.archive import ArchiveDamaged, backup, restore
 from mainstay.runner.state.contract import RunRow
@@ -177,17 +179,88 @@ def test_another_machine_that_has_seen_more_says_so(
     again.close()
 
 
-def test_a_backup_of_the_other_kind_is_refused(
-    stores: Stores, archive: Path, empty: PostgresDatabase, tmp_path: Path
+def test_a_role_that_owns_nothing_can_restore(
+    stores: Stores, archive: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="of a state in PostgreSQL, not SQLite"):
+    name = postgres.database()
+    postgres.execute(f"ALTER DATABASE {name} OWNER TO owner")
+    for line in script(address(postgres, name), "owner").splitlines():
+        if line.startswith(("CREATE SCHEMA", "GRANT")):
+            postgres.execute(line.partition("--")[0], database=name)
+    owner, works = opened(postgres, name, user="owner"), opened(postgres, name)
+    migrate(owner)
+    grant(owner, "mainstay")
+    assert restore(archive, tmp_path / "new", database=works).records == 2
+    again = reopened(postgres, works, tmp_path / "new")
+    again.guard()
+    assert again.state.next_fence() > 41
+    for database in (owner, works, again):
+        database.close()
+
+
+def test_a_state_does_not_go_back_into_a_file(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="of a state in PostgreSQL"):
         restore(archive, tmp_path / "new")
-    small = open_state("sqlite:///state/mainstay.db", tmp_path / "small")
-    backup(small, tmp_path / "small.tar")
-    small.close()
-    with pytest.raises(UsageError, match="of a state in SQLite, not PostgreSQL"):
+    assert not (tmp_path / "new").exists()
+
+
+# From one machine to many.
+
+
+def small(folder: Path, *, in_flight: bool = False) -> Stores:
+    """A state in SQLite with something in every table."""
+    one = open_state("sqlite:///state/mainstay.db", folder)
+    part = HostPart(host="ü\t\\n", verdict=Verdict.SUCCEEDED, reason="line\nend\r\\.")
+    for id, state in (("r2", "ended"), ("r1", "running" if in_flight else "ended")):
+        one.state.add_run(RunRow(id=id, kind="patch", plan="p", state=state, request={"a\tb": None}, started_at="s"))
+        one.state.write_part(id, part)
+        one.state.note_step(id, "a", "apply", "1\t\\N")
+        one.state.note_outcome(id, "a", Verdict.SUCCEEDED)
+        one.ledger.seal(id, {"hosts_digest": hosts_digest([part])})
+    one.state.see("debian", [("x", "1")], "s")
+    one.state.block("a", "d", "r1")
+    one.artifacts.put(b"output", kind="output")
+    one.artifacts.put(PACKAGE, kind="package")
+    one.artifacts.put(b"", kind="package")
+    backup(one, folder / "small.tar")
+    return one
+
+
+def test_a_state_that_outgrew_its_machine_goes_on_in_a_database(
+    empty: PostgresDatabase, postgres: Postgres, tmp_path: Path
+) -> None:
+    old = small(tmp_path)
+    made = restore(tmp_path / "small.tar", tmp_path / "new", database=empty)
+    assert (made.state, made.records, made.in_flight) == (old.state.id, 2, ())
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["anchor.jsonl", "ledger.key"]
+    again = reopened(postgres, empty, tmp_path / "new")
+    again.guard()
+    assert again.ledger.verify() == []
+    assert list(again.ledger.entries()) == list(old.ledger.entries())
+    assert again.state.runs() == old.state.runs()
+    for run in ("r1", "r2"):
+        assert again.state.parts(run) == old.state.parts(run)
+        assert again.state.notes(run) == old.state.notes(run)
+        assert again.state.outcomes(run) == old.state.outcomes(run)
+    assert again.state.sightings("debian") == old.state.sightings("debian")
+    assert again.state.blocked("a", "d") == "r1"
+    for kind in ("output", "package", "json"):
+        assert list(again.artifacts.hashes(kind)) == list(old.artifacts.hashes(kind))
+        for name in again.artifacts.hashes(kind):
+            assert again.artifacts.read(name) == old.artifacts.read(name)
+    again.state.add_run(RunRow(id="r3", kind="patch", plan="p", state="running", request={}, started_at="s"))
+    assert again.ledger.seal("r3", {}).seq == 3
+    again.close()
+    old.close()
+
+
+def test_a_run_in_flight_does_not_move(empty: PostgresDatabase, tmp_path: Path) -> None:
+    small(tmp_path, in_flight=True).close()
+    with pytest.raises(UsageError, match="run r1 was in flight"):
         restore(tmp_path / "small.tar", tmp_path / "new", database=empty)
     assert not (tmp_path / "new").exists()
+    with empty.read() as of:
+        assert not empty.has_table(of, "run")
 
 
 def repacked(archive: Path, change: Callable[[dict[str, tuple[tarfile.TarInfo, bytes]]], None]) -> None:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from psycopg import sql
 
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.ledger.adapters.guards import TABLE as LEDGER
+from mainstay.runner.state.adapters.database import StateUnusable
 from mainstay.runner.state.adapters.migrating import current, migrate
 from mainstay.runner.state.adapters.migrations import REVISIONS
 from mainstay.runner.state.adapters.postgres import SCHEMA, PostgresDatabase, engine_url, has_relation
@@ -67,7 +69,7 @@ class Loaded:
 def dump(database: PostgresDatabase, folder: Path) -> Dumped:
     """A file for each table into `folder`. Raises StateUnusable."""
     columns: dict[str, list[str]] = {}
-    with database.snapshot() as of:
+    with _told(database), database.snapshot() as of:
         revision = current(database, of)
         assert revision is not None, "the state is open"
         for schema, table, names in of.execute(_TABLES, {"ours": SCHEMA, "engines": ENGINE_SCHEMA}).all():
@@ -95,7 +97,7 @@ def load(
         raise UsageError(f"the backup is of revision {dumped.revision}, {database.name} of {revision}", hint=hint)
     if any(file.startswith(f"{ENGINE_SCHEMA}.") for file in dumped.columns):
         _make_engine(database)
-    with database.write(long=True) as to:
+    with _told(database), database.write(long=True) as to:
         there = {(row.nspname, row.relname) for row in to.execute(_TABLES, {"ours": SCHEMA, "engines": ENGINE_SCHEMA})}
         for file, names in dumped.columns.items():
             schema, table = file.split(".")[:2]
@@ -113,6 +115,16 @@ def load(
     if dumped.revision != REVISIONS[-1]:
         migrate(database)
     return loaded
+
+
+@contextmanager
+def _told(database: PostgresDatabase) -> Iterator[None]:
+    """COPY goes past SQLAlchemy, and so do its errors."""
+    try:
+        yield
+    except psycopg.Error as error:
+        told = error.diag.message_primary or str(error).strip().partition("\n")[0]
+        raise StateUnusable(f"{database.name}: {told}", hint="Nothing was changed there.") from error
 
 
 def _hashes(of: sa.Connection) -> dict[int, str]:
