@@ -74,6 +74,7 @@ def test_a_paused_run_starts_no_host_until_it_is_resumed(controllers: Controller
         assert hooks_run(first) == ["before", "after"] and left_on(first) == [], "what was in hand came to its end"
         assert started_on([second, third]) == [] and process.poll() is None
         assert "pause was asked for" in site("runs").out
+        assert [row["state"] for row in site.in_flight()] == ["paused"]
         assert site("runs", "resume", run, "--reason", "it is in").status == 0
         told = ended(process)
     assert process.returncode == 0, told
