@@ -13,6 +13,7 @@ from tests.servers.postgres import USER, Postgres
 from tests.servers.state import opened, with_tables
 
 from mainstay.runner.ledger.adapters.sql import SqlLedger
+from mainstay.runner.ledger.contract import Ledger
 from mainstay.runner.ledger.seals import Anchor, make_key
 from mainstay.runner.record import HostPart, hosts_digest
 from mainstay.runner.state.adapters.database import Database
@@ -133,3 +134,13 @@ class OnPostgres(Real):
         always = "ALTER TABLE maintenance_record ENABLE ALWAYS TRIGGER record_no_update"
         drop = "DROP TRIGGER record_no_update ON maintenance_record"
         self.raw(drop, create, trigger, always, without_triggers=False)
+
+
+def filled(ledger: Ledger, count: int = 5) -> Ledger:
+    for number in range(1, count + 1):
+        ledger.seal(f"r{number}", {"plan": "p", "n": number})
+    return ledger
+
+
+def kinds(ledger: Ledger) -> list[tuple[str, int | None]]:
+    return [(finding.kind, finding.seq) for finding in ledger.verify()]

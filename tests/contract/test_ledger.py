@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.ledgers import OnPostgres, OnSqlite, Real
-from tests.servers.postgres import Postgres
+from tests.contract.ledgers import OnPostgres, OnSqlite, Real, filled, kinds
 
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.contract import Ledger, LedgerBehind, RecordDamaged, SealConflict
@@ -52,13 +51,6 @@ def on_sqlite(tmp_path: Path) -> Iterator[OnSqlite]:
     one.close()
 
 
-@pytest.fixture
-def on_postgres(tmp_path: Path, postgres: Postgres) -> Iterator[OnPostgres]:
-    one = OnPostgres(tmp_path / "state", lambda run: [], postgres)
-    yield one
-    one.close()
-
-
 @pytest.fixture(params=["sqlite", "postgres", "memory"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path, parts: Parts) -> Iterator[Ledger]:
     def of(run: str) -> list[HostPart]:
@@ -72,16 +64,6 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path, parts: Parts) -> Iter
         one = OnPostgres(tmp_path / "state", of, request.getfixturevalue("postgres"))
     yield one.open()
     one.close()
-
-
-def filled(ledger: Ledger, count: int = 5) -> Ledger:
-    for number in range(1, count + 1):
-        ledger.seal(f"r{number}", {"plan": "p", "n": number})
-    return ledger
-
-
-def kinds(ledger: Ledger) -> list[tuple[str, int | None]]:
-    return [(finding.kind, finding.seq) for finding in ledger.verify()]
 
 
 def test_an_empty_ledger_is_well(ledger: Ledger) -> None:
@@ -171,46 +153,6 @@ def test_replacing_is_refused_as_well_on_sqlite(on_sqlite: OnSqlite) -> None:
     assert ledger.verify() == []
 
 
-def test_emptying_is_refused_as_well_on_postgres(on_postgres: OnPostgres) -> None:
-    ledger = filled(on_postgres.open())
-    with pytest.raises(on_postgres.refusal, match="append-only"):
-        on_postgres.raw("TRUNCATE maintenance_record", without_triggers=False)
-    assert ledger.verify() == []
-
-
-@pytest.mark.parametrize(
-    "statement",
-    ["UPDATE maintenance_record SET body = '{}'", "DELETE FROM maintenance_record", "TRUNCATE maintenance_record"],
-)
-def test_a_session_that_says_it_replicates_is_guarded_against_too(on_postgres: OnPostgres, statement: str) -> None:
-    ledger = filled(on_postgres.open())
-    with pytest.raises(on_postgres.refusal, match="append-only"):
-        on_postgres.raw("SET session_replication_role = replica", statement, without_triggers=False)
-    assert ledger.verify() == []
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        "ALTER TABLE maintenance_record DISABLE TRIGGER record_chain",
-        "ALTER TABLE maintenance_record ENABLE TRIGGER record_chain",
-        "ALTER TABLE maintenance_record ENABLE REPLICA TRIGGER record_chain",
-        "CREATE OR REPLACE FUNCTION record_follow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$",
-        "ALTER FUNCTION record_follow() SET search_path = public",
-        "DROP TRIGGER record_chain ON maintenance_record; CREATE TRIGGER record_chain BEFORE INSERT ON maintenance_record "
-        "FOR EACH ROW WHEN (NEW.seq = 0) EXECUTE FUNCTION record_follow(); "
-        "ALTER TABLE maintenance_record ENABLE ALWAYS TRIGGER record_chain",
-        "CREATE RULE away AS ON DELETE TO maintenance_record DO INSTEAD NOTHING",
-    ],
-)
-def test_a_guard_that_was_taken_out_of_use_is_found_and_refused(on_postgres: OnPostgres, harm: str) -> None:
-    ledger = filled(on_postgres.open(), 2)
-    on_postgres.raw(harm, without_triggers=False)
-    assert ("triggers-missing", None) in kinds(ledger)
-    with pytest.raises(LedgerBehind, match="record_"):
-        ledger.guard()
-
-
 def test_an_edited_record_is_found(real: Real) -> None:
     ledger = filled(real.open())
     real.raw("UPDATE maintenance_record SET body = replace(body, '\"p\"', '\"q\"') WHERE seq = 3")
@@ -250,13 +192,6 @@ def test_a_record_that_nobody_can_read_any_more_is_a_finding_like_others(on_sqli
     found = [finding for finding in ledger.verify() if finding.seq in (3, 5)]
     assert [finding.seq for finding in found] == [3, 5]
     assert {finding.kind for finding in found} <= {"edited", "forged"}
-
-
-@pytest.mark.parametrize("change", ["body = 'x'", "body = '[]'", "body = repeat('[', 100000)", "hash = 'ü'", "id = ''"])
-def test_on_postgres_too(on_postgres: OnPostgres, change: str) -> None:
-    ledger = filled(on_postgres.open())
-    on_postgres.raw(f"UPDATE maintenance_record SET {change} WHERE seq = 3")
-    assert ("edited", 3) in kinds(ledger) or ("forged", 3) in kinds(ledger)
 
 
 def test_reading_a_damaged_record_says_which_and_what_to_do(real: Real) -> None:
