@@ -121,7 +121,7 @@ class Watch:
             thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(0.05):
+        while not self._ended.wait(0.15):
             self.look()
 
     def look(self) -> None:
