@@ -16,7 +16,9 @@ from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import Context, JsonValue
 from mainstay.runner.engine.memory import Crash, MemoryStore
 from mainstay.runner.ledger.contract import Entry
+from mainstay.runner.reconciling import reconcile_request
 from mainstay.runner.record import HostPart, MaintenanceRecord
+from mainstay.runner.request import Asking, RunRequest
 from mainstay.runner.runs import Runs, record
 from mainstay.runner.verdict import Verdict
 
@@ -336,3 +338,37 @@ def test_who_comes_second_takes_what_the_first_has_written() -> None:
     assert sealed.summary.finished_at == other
     assert next(part for part in sealed.hosts if part.host == "w2").steps[0].finished_at == other
     assert world.ledger.verify() == [] and world.state.runs(in_flight=True) == []
+
+
+def test_a_run_that_reconciles_another_goes_on_whichever_checkpoint_it_dies_at() -> None:
+    def left() -> tuple[World, RunRequest]:
+        world = World("w1", before={"command": "drain"}, after={"command": "undrain"}, reconcile_for="1m")
+        world["w1"].away, world["w1"].power_cut, world["w1"].takes = 100_000, True, 2
+        world.while_asleep = lambda: world["w1"].there.time.advance(1)
+        ended = world.run()
+        world.pass_time(100_000)
+        asking = Asking(requested_by="anna", asked_at="2026-01-02T00:00:00.000Z", site_name="acme")
+        hosts = tuple(world.hosts.values())
+        return world, reconcile_request(world.runs().tools, ended.summary.id, hosts, asking)
+
+    world, request = left()
+    before = world.store.checkpoints
+    runs = world.runs()
+    runs.submit(request)
+    assert verdicts(runs.execute(request.id)) == {"w1": "degraded"}
+    total = world.store.checkpoints - before
+    assert total > 10
+    for number in range(1, total + 1):
+        for when in ("before", "after"):
+            world, request = left()
+            runs = world.runs(crash=(number, when))
+            runs.submit(request)
+            with pytest.raises(Crash):
+                runs.start(request.id)
+            sealed = go_on(world, runs, request.id)
+            where = f"crash {when} checkpoint {number} of {total}"
+            assert verdicts(sealed) == {"w1": "degraded"}, where
+            machine = world["w1"]
+            assert machine.log.count("apply") == 1, f"{where}: {machine.log}"
+            assert 1 <= machine.log.count("undrain") <= (2 if when == "before" else 1), "only one in flight runs again"
+            assert machine.there.lock.run == "" and world.ledger.verify() == [], where
