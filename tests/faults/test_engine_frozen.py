@@ -71,6 +71,7 @@ def test_one_that_was_frozen_past_its_lease_begins_nothing_when_it_wakes(process
     processes.assert_all_done_once(HOSTS, STEPS, again=2)
 
 
+@pytest.mark.long
 def test_a_worker_whose_wire_to_the_database_is_cut_stops_itself(tmp_path: Path, postgres: Postgres) -> None:
     """Nothing answers, nothing is refused: its own deadline tells it, and its lease tells the others."""
     url = database(postgres)
@@ -105,8 +106,7 @@ def test_two_versions_at_once_leave_each_other_alone(tmp_path: Path, postgres: P
         old = processes.start("start", *WORK, "--version", "1")
         names = {"1": {said(old, "LAUNCHED")}, "2": set[str]()}
         until(lambda: in_hand(processes))
-        new = [processes.start("serve", *WORK, "--version", "2") for _ in range(2)]
-        names["2"] = {said(one, "LAUNCHED") for one in new}
+        names["2"] = {said(processes.start("serve", *WORK, "--version", "2"), "LAUNCHED")}
         processes.kill(old)
         left = processes.unfinished()
         assert processes.start("submit", *WORK, "--runs", "2", "--version", "2").wait(WAIT) == 0
@@ -122,6 +122,7 @@ def test_two_versions_at_once_leave_each_other_alone(tmp_path: Path, postgres: P
         processes.stop()
 
 
+@pytest.mark.long
 def test_a_run_outlives_its_workers_where_its_own_process_lives(tmp_path: Path, postgres: Postgres) -> None:
     """Its children were left to workers; when none is there any more, it works on them itself."""
     processes = Processes(tmp_path, database(postgres))

@@ -20,7 +20,10 @@ def all_done_once(processes: Processes) -> None:
     processes.assert_all_done_once(HOSTS, STEPS, again=PARALLEL * len(processes.kills))
 
 
-@pytest.mark.parametrize("after", [0, 1, 7, 16, HOSTS * STEPS - 1])
+@pytest.mark.parametrize(
+    "after",
+    [0, pytest.param(1, marks=pytest.mark.long), 7, pytest.param(16, marks=pytest.mark.long), HOSTS * STEPS - 1],
+)
 def test_a_killed_run_is_brought_to_its_end_by_another_process(processes: Processes, after: int) -> None:
     first = processes.start("start")
     said(first, "LAUNCHED")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.contract.engine_suite import database
 from tests.faults.engine_process import LOST
-from tests.faults.engine_processes import Processes, said, until
+from tests.faults.engine_processes import Line, Processes, said, until
 from tests.servers.postgres import Postgres
 
 WORKERS, RUNS, HOSTS, STEPS, PARALLEL = 3, 2, 16, 3, 3
@@ -91,20 +91,17 @@ def all_ended(workers: Workers) -> bool:
     return not workers.processes.unfinished()
 
 
-def test_three_workers_share_two_runs_and_keep_each_to_its_limit(workers: Workers) -> None:
-    workers.start()
-    workers.submit()
-    workers.until(lambda: all_ended(workers))
-    lines = workers.processes.lines()
-    assert {line.executor for line in lines} == set(workers.names), "one of them had nothing to do"
-    assert workers.processes.assert_all_done_once(HOSTS, STEPS, RUNS) == 0
-    for run in range(1, RUNS + 1):
-        busy = most = 0
-        for line in lines:
-            if line.workflow.startswith(f"r{run}/") and line.kind != "kept":
-                busy += 1 if line.kind == "begin" else -1
-                most = max(most, busy)
-        assert 1 < most <= PARALLEL
+def at_once(lines: list[Line], run: int) -> int:
+    """How many hosts of a run were in hand together at most. One that a dead worker left counts until it goes on."""
+    busy, most = set[str](), 0
+    for line in lines:
+        if line.workflow.startswith(f"r{run}/"):
+            if line.kind == "begin":
+                busy.add(line.workflow)
+            elif line.kind == "end":
+                busy.discard(line.workflow)
+            most = max(most, len(busy))
+    return most
 
 
 def test_one_killed_for_good_one_stopped_and_the_database_restarted(workers: Workers) -> None:
@@ -144,5 +141,8 @@ def faults(workers: Workers, chance: random.Random, stopped_for: float) -> int:
     )
     print(f"{workers.lost} workers stopped themselves")
     assert taken < 60, "in peace it is under 10"
+    assert {*workers.names, killed} & {line.executor for line in processes.lines()} > {killed}
+    for run in range(1, RUNS + 1):
+        assert 1 < at_once(processes.lines(), run) <= PARALLEL
     assert workers.lost >= 2, "a worker that loses its database stops itself"
     return again
