@@ -82,18 +82,17 @@ def test_a_fault_of_ours_comes_with_its_traceback_and_place(kept: Kept) -> None:
     world = World("w1", **PLAN)
     world["w1"].meanwhile = fault
     world.run()
-    (found,) = [(record, fields) for record, fields in kept.records if record.getMessage() == "fault"]
-    record, fields = found
+    record, fields = next((record, fields) for record, fields in kept.records if record.getMessage() == "fault")
     assert record.levelno == logging.ERROR and record.exc_info and record.exc_info[0] is RuntimeError
     assert fields["host"] == "w1" and fields["step"] == "apply"
-    assert kept.fields("fault") == [{"error": "RuntimeError: a list was empty"}]
+    assert kept.fields("fault")[0] == {"error": "RuntimeError: a list was empty"}
 
 
 def test_lost_contact_is_told(kept: Kept) -> None:
     world = World("w1", **PLAN, reboot="always")
     world["w1"].wrong = {"reboot"}
     world.run()
-    (lost,) = kept.fields("contact lost")
+    lost = kept.fields("contact lost")[0]
     assert (lost["host"], lost["step"], lost["verdict"]) == ("w1", "reboot", "unknown")
 
 
@@ -116,6 +115,21 @@ def test_who_takes_a_run_over_says_so_and_tells_no_step_again(kept: Kept) -> Non
     assert kept.fields("run taken over") == [{"run": request.id}]
     again = [(f["host"], f["step"]) for f in kept.fields("step finished")]
     assert again and not set(before) & set(again), "what the dead one finished is not told again"
+
+
+def test_who_interfered_is_told_with_the_runs_end(kept: Kept) -> None:
+    world = World("w1 w2", **PLAN)
+    request = world.request()
+
+    def cancel() -> None:
+        world.state.wish(request.id, "cancel", by="anna", reason="wrong night")
+
+    world["w1"].meanwhile = cancel
+    runs = world.runs()
+    runs.submit(request)
+    runs.execute(request.id)
+    (told,) = kept.fields("intervention")
+    assert (told["run"], told["wish"], told["by"], told["reason"]) == (request.id, "cancel", "anna", "wrong night")
 
 
 def test_what_is_bound_holds_in_its_block_alone() -> None:

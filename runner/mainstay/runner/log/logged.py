@@ -91,6 +91,10 @@ class Logged(Quiet):
         summary = record.summary
         with self._lock:
             self._taken.discard(summary.id)
+        for one in summary.interventions:
+            tell(
+                INFO, "intervention", run=summary.id, at=one.at, wish=one.wish or "go on", by=one.by, reason=one.reason
+            )
         tell(
             WARNING if summary.verdict in _BAD else INFO,
             "run ended",
