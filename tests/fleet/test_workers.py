@@ -27,6 +27,8 @@ parallel: 3
 spread: {rack: 1}
 health: [{service: demo-web, retries: 3, every: 1s}]
 """
+SLOW = "1.6"
+"""Its postinst prints for some seconds."""
 RACKS = ("r1", "r1", "r2")
 
 
@@ -35,7 +37,6 @@ def web(fleet: Fleet) -> list[Host]:
     hosts = fleet.pristine(3)
     for host in hosts:
         host.install("demo-web", "1.0")
-    fleet.repository.publish("demo-web", "1.6")  # its postinst prints for some seconds
     return hosts
 
 
@@ -89,8 +90,9 @@ def never_together(record: dict[str, Any], hosts: list[Host]) -> None:
 
 
 def test_hosts_spread_over_workers_and_one_that_is_killed_is_replaced(
-    shared: OperatorSite, web: list[Host], tmp_path: Path
+    shared: OperatorSite, fleet: Fleet, web: list[Host], tmp_path: Path
 ) -> None:
+    fleet.repository.publish("demo-web", "1.1")
     other = copied(shared, tmp_path / "ops2")
     with (
         working(shared, "one", "--threads", "1") as one,
@@ -114,16 +116,17 @@ def test_hosts_spread_over_workers_and_one_that_is_killed_is_replaced(
         assert victim.hosts() | heir.hosts() == {host.name for host in web}
         assert shared.in_flight() == []
         assert heir.stop() == 0
-    assert versions(web) == ["1.6"] * 3
+    assert versions(web) == ["1.1"] * 3
     assert [upgrades(host) for host in web] == [1] * 3, "applied once"
     assert other("records", "verify").status == 0
     assert [one["id"] for one in other("records", "list", "--json").json] == [record["id"]]
 
 
 def test_a_worker_that_is_stopped_leaves_nothing_half_done_and_the_next_goes_on(
-    site: OperatorSite, web: list[Host]
+    site: OperatorSite, fleet: Fleet, web: list[Host]
 ) -> None:
     """Two hosts of one rack: one after the other."""
+    fleet.repository.publish("demo-web", "1.1")
     pair = web[:2]
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(working(site, "first"))
@@ -149,8 +152,9 @@ def test_a_worker_that_is_stopped_leaves_nothing_half_done_and_the_next_goes_on(
 
 @pytest.mark.long
 def test_a_run_that_was_handed_over_is_paused_and_cancelled_by_another_process(
-    site: OperatorSite, web: list[Host]
+    site: OperatorSite, fleet: Fleet, web: list[Host]
 ) -> None:
+    fleet.repository.publish("demo-web", SLOW)
     with working(site, "worker") as worker, site.meanwhile("run", "web-update", "--yes", "--json") as follower:
         worker.wait_for("step finished", step="apply.launch")
         (row,) = site.in_flight()
@@ -168,8 +172,9 @@ def test_a_run_that_was_handed_over_is_paused_and_cancelled_by_another_process(
 
 @pytest.mark.long
 def test_a_worker_that_loses_its_database_lets_go_and_begins_anew(
-    shared: OperatorSite, web: list[Host], postgres: Postgres
+    shared: OperatorSite, fleet: Fleet, web: list[Host], postgres: Postgres
 ) -> None:
+    fleet.repository.publish("demo-web", SLOW)
     with working(shared, "worker") as worker:
         with shared.meanwhile("run", "web-update", "--yes", "--json") as follower:
             worker.wait_for("step finished", step="apply.launch")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fleet.site import MAINSTAY, OperatorSite
-from tests.fleet.system import wait_until
+from tests.fleet.system import FleetError, wait_until
 
 
 @dataclass
@@ -39,7 +39,10 @@ class Worker:
                 assert self.process.poll() is None, self.log.read_text()
             return bool(self.events(event, **fields))
 
-        wait_until(there, f"the worker says {event} {fields}", deadline=90)
+        try:
+            wait_until(there, f"the worker says {event} {fields}", deadline=120)
+        except FleetError as error:
+            raise FleetError(f"{error}; it said:\n{self.log.read_text()}") from None
         return self.events(event, **fields)[0]
 
     def hosts(self) -> set[str]:
