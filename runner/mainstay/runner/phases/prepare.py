@@ -34,7 +34,7 @@ def admit_again(track: Track) -> None:
 
     def ask() -> Json | str:
         waits = _place(track)
-        return {"stop": ""} if not waits or not waits[1] else waits[0]
+        return {"stop": ""} if waits is None or waits[1] else waits[0]
 
     track.step("undo.admit", lambda io: _patiently(track, io, ask))
     track.tools.hands.hold(track.recorder.context.id)
