@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,6 +151,14 @@ def by_seq(anchor: RemoteAnchor) -> dict[int, str]:
     return {one.seq: one.hash for one in anchor.seals()}
 
 
+def test_one_that_was_never_made_has_seen_nothing(rig: Rig) -> None:
+    """What the very first run of a site asks."""
+    anchor = rig.open()
+    assert anchor.last() is None
+    assert anchor.seals() == []
+    anchor.close()
+
+
 def test_an_empty_one_has_seen_nothing(anchor: RemoteAnchor) -> None:
     assert anchor.last() is None
     assert anchor.last(near=7) is None
@@ -272,6 +281,17 @@ def test_over_ssh_what_lies_in_its_place_is_not_written(
         with pytest.raises(AnchorUnusable, match="not there any more"):
             ask()
     anchor.close()
+
+
+def test_over_ssh_one_that_may_not_be_looked_for_is_unknown() -> None:
+    from mainstay.runner.ledger.anchor_ssh import TAIL
+
+    with tempfile.TemporaryDirectory() as closed:  # not below tmp_path, which is root's alone
+        argv = ["setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", TAIL, "mainstay", f"{closed}/acme", "100"]
+        assert subprocess.run(argv, capture_output=True, check=False).returncode == 70
+        Path(closed).chmod(0o755)
+        done = subprocess.run(argv, capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == (0, b"")
 
 
 def test_over_ssh_half_of_what_was_sent_is_not_appended(server: Sshd, tmp_path: Path) -> None:

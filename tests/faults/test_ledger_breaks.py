@@ -52,18 +52,13 @@ def broken(root: Path, kind: str, when: str) -> tuple[Sealer, int]:
 @pytest.mark.parametrize("kind", CALLS)
 def test_every_few_calls_fail(tmp_path: Path, kind: str) -> None:
     """One process meets dozens of failures, in the opening and in each seal."""
-    injected, refused = 0, 0
     # A seal takes one call of the first kind and about ten of the others; some have to come through.
-    for start, step in ((2, 3), (5, 7)) if kind == "sync" else ((3, 17), (8, 23)):
-        root = tmp_path / f"{start}+{step}"
-        root.mkdir()
-        with opened(root):
-            pass
-        sealer, failures = broken(root, kind, f"{start}+{step}")
-        injected, refused = injected + failures, refused + len(sealer.told.refused)
-        assert_whole(root, sealer.told.sealed)
+    with opened(tmp_path):  # making the tables is one transaction of more calls than come through here
+        pass
+    sealer, injected = broken(tmp_path, kind, "2+3" if kind == "sync" else "3+17")
+    assert_whole(tmp_path, sealer.told.sealed)
     assert injected >= 5
-    assert refused >= 2, "a failure that nobody was told of"
+    assert len(sealer.told.refused) >= 2, "a failure that nobody was told of"
 
 
 @pytest.mark.long

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.faults.command_line import mainstay
 from tests.faults.sealing import Sealer, assert_whole
 from tests.unit.console.fakes import write_site
 
@@ -47,38 +45,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(disk: Path, template: Path) -> Path:
     return Path(shutil.copytree(template, disk / "site"))
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-SEVERAL = """
-import contextlib, io, json, sys
-from mainstay.console import cli
-done = []
-for words in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.run(words)
-    done.append((code, out.getvalue(), err.getvalue()))
-print(json.dumps(done))
-"""
-
-
-def mainstay(site: Path, *commands: tuple[str, ...]) -> list[Done]:
-    """Several command lines, one after the other, in a process of their own: its start is what takes long."""
-    words = json.dumps([["--site", str(site), *command] for command in commands])
-    argv = [sys.executable, "-c", SEVERAL, words]
-    one = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
-    assert one.returncode == 0, one.stderr
-    results = [Done(*each) for each in json.loads(one.stdout)]
-    for result in results:
-        assert "Traceback" not in result.err and "Something went wrong inside" not in result.err, result.err
-    return results
 
 
 def fill(disk: Path, *, leaving: int = 0) -> Path:

@@ -34,6 +34,11 @@ mkdir -p -- "$(dirname -- "$path")" && : >>"$path" && { sync "$path" "$(dirname 
 
 TAIL = r"""
 path=$1 bytes=$2
+if ! said=$(LC_ALL=C ls -d -- "$path" 2>&1); then
+  # Only what is certainly not there has seen nothing; one that must not be looked for is unknown.
+  case $said in *"No such file"*) exit 0;; esac
+  printf '%s\n' "$said" >&2; exit 70
+fi
 [ -f "$path" ] && [ ! -L "$path" ] || exit 66
 exec tail -c "$bytes" -- "$path"
 """
