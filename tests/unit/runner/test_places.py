@@ -297,3 +297,21 @@ def test_without_limits_no_place_is_asked_for() -> None:
     world.state.slots = None  # type: ignore[method-assign,assignment]
     assert verdicts(world.run()) == {"a-r1": "succeeded"}
     assert places.spread_over(world.request()) == ()
+
+
+def test_a_host_that_was_lost_and_is_reconciled_makes_room_for_the_others_of_its_domain() -> None:
+    world = spread_world("a b-r1 c-r1", waves=[1, 1, 1], budget=1, unreachable="100%", spread={"rack": 1})
+    world["b-r1"].wrong = {"prepare-lost"}
+    seen: list[dict[str, list[tuple[str, str]]]] = []
+
+    def look() -> None:
+        seen.append(world.state.slots())
+        if len(seen) == 3:
+            world["b-r1"].wrong, world["b-r1"].there.unreachable = set(), ""
+
+    world.while_asleep = look
+    sealed = world.run()
+    assert seen[0]["plan:patch-web:rack=r1"] == [(sealed.summary.id, "b-r1")], "kept while nobody knows"
+    assert verdicts(sealed)["b-r1"] != "unknown"
+    assert verdicts(sealed)["c-r1"] == "succeeded"
+    assert world.state.slots() == {}
