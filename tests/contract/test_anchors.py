@@ -351,3 +351,12 @@ def test_in_s3_a_missing_bucket_is_not_made(bucket_server: S3) -> None:
         anchor.make()
     assert caught.value.hint is not None
     assert "object lock" in caught.value.hint
+
+
+def test_in_s3_a_server_that_overwrites_is_refused(bucket_server: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    anchor = S3Rig(bucket_server).on(bucket_server.endpoint)
+    client = anchor._client()
+    put = client.put_object
+    monkeypatch.setattr(client, "put_object", lambda IfNoneMatch, **words: put(**words))
+    with pytest.raises(AnchorUnusable, match="overwrites"):
+        anchor.make()

@@ -69,9 +69,16 @@ class S3Anchor:
         self._lock = threading.Lock()
 
     def make(self) -> None:
-        """Nothing is made: the bucket is its owner's. But it has to be there."""
+        """The bucket is its owner's, and has to be there. Under the number 0 lies what shows that its server refuses to
+        overwrite: one that has never heard of If-None-Match would let anybody rewrite what it has seen."""
         with self._translated():
-            self._client().list_objects_v2(Bucket=self._place.name, Prefix=self._place.folder, MaxKeys=1)
+            for _ in range(2):
+                refused = not self._put_new(0, b'{"seq": 0}\n')
+        if not refused:
+            raise AnchorUnusable(
+                f"anchor {self.name}: this server overwrites what is there: it does not know If-None-Match",
+                hint="Take another server, or an anchor over SSH.",
+            )
 
     def append(self, seals: Sequence[Seal]) -> None:
         for seal in seals:
@@ -79,24 +86,31 @@ class S3Anchor:
                 self._put(seal)
 
     def _put(self, seal: Seal) -> None:
+        if self._put_new(seal.seq, line_of(seal)):
+            return
+        there = self._get(seal.seq)
+        if there is None:  # another one is just putting it, or what is there is no seal
+            raise AnchorUnusable(f"anchor {self.name}: {self._key(seal.seq)} is there, and no seal")
+        if there.hash != seal.hash:
+            raise conflict(self.name, seal.seq)
+
+    def _put_new(self, seq: int, body: bytes) -> bool:
+        """False where there is one already."""
         import botocore.exceptions
 
         try:
             self._client().put_object(
                 Bucket=self._place.name,
-                Key=self._key(seal.seq),
-                Body=line_of(seal),
+                Key=self._key(seq),
+                Body=body,
                 ContentType="application/json",
                 IfNoneMatch="*",
             )
         except botocore.exceptions.ClientError as error:
-            if _status(error) not in (409, 412):
-                raise
-            there = self._get(seal.seq)
-            if there is None:  # another one is just putting it, or what is there is no seal
-                raise AnchorUnusable(f"anchor {self.name}: {self._key(seal.seq)} is there, and no seal") from error
-            if there.hash != seal.hash:
-                raise conflict(self.name, seal.seq) from error
+            if _status(error) in (409, 412):
+                return False
+            raise
+        return True
 
     def last(self, near: int = 0) -> Seal | None:
         # Listed from just before the expected number; from the beginning only where nothing is there.
