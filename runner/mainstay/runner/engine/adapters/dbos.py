@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dbos import DBOS, SetWorkflowID
 from dbos import error as dbos_errors
+from sqlalchemy.exc import DBAPIError
 
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.adapters.dbos_context import WAKE, DbosContext
@@ -216,7 +217,8 @@ class DbosEngine:
 
     def submit(self, workflow: str, id: str, argument: JsonValue) -> Handle:
         self._known(workflow, id)
-        self._put_down(ROOTS, workflow, id, {"argument": plain(argument), "queue": "", "parallel": 0})
+        with self._in_words():
+            self._put_down(ROOTS, workflow, id, {"argument": plain(argument), "queue": "", "parallel": 0})
         return DbosHandle(self.ends, id)
 
     def child(self, workflow: str, id: str, argument: JsonValue, queue: str, parallel: int, new: bool) -> Future[Json]:
@@ -292,12 +294,25 @@ class DbosEngine:
 
     def signal(self, id: str, topic: str, message: JsonValue) -> None:
         try:
-            outside(lambda: DBOS.send(id, plain(message), topic))
+            with self._in_words():
+                outside(lambda: DBOS.send(id, plain(message), topic))
         except dbos_errors.DBOSNonExistentWorkflowError as error:
             raise WorkflowFailed(f"{id}: there is no such workflow") from error
 
     def forget(self, ids: Sequence[str]) -> int:
-        return forget(ids)
+        with self._in_words():
+            return forget(ids)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Where the store is what failed, it is said so. Raises EngineUnusable."""
+        try:
+            yield
+        except DBAPIError as error:
+            told = self._place.unusable(error)
+            if told is not None:
+                raise told from error
+            raise
 
     def unfinished(self) -> dict[str, str]:
         return owners(self._place.rows())
