@@ -15,7 +15,10 @@ import pytest
 from tests.contract.ledgers import OnPostgres, OnSqlite, Real, filled, kinds
 
 from mainstay.inventory.value import Json
+from mainstay.runner.ledger.anchored import AnchoredLedger
+from mainstay.runner.ledger.anchors import MemoryAnchor
 from mainstay.runner.ledger.contract import Ledger, LedgerBehind, RecordDamaged, SealConflict
+from mainstay.runner.ledger.courier import Courier
 from mainstay.runner.ledger.memory import MemoryLedger
 from mainstay.runner.ledger.seals import Anchor, make_key
 from mainstay.runner.record import HostPart, hosts_digest
@@ -51,13 +54,20 @@ def on_sqlite(tmp_path: Path) -> Iterator[OnSqlite]:
     one.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres", "memory"])
+@pytest.fixture(params=["sqlite", "postgres", "memory", "anchored"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path, parts: Parts) -> Iterator[Ledger]:
     def of(run: str) -> list[HostPart]:
         return parts.get(run, [])
 
     if request.param == "memory":
         yield MemoryLedger(of)
+        return
+    if request.param == "anchored":
+        local = Anchor(tmp_path / "local")
+        local.make()
+        courier = Courier(local, [MemoryAnchor()], tmp_path / "anchors")
+        yield AnchoredLedger(MemoryLedger(of), courier)
+        courier.close()
         return
     one: Real = OnSqlite(tmp_path / "state", of)
     if request.param == "postgres":
@@ -85,6 +95,12 @@ def test_entries_follow_each_other(ledger: Ledger) -> None:
     assert ledger.get("r9") is None
     assert ledger.verify() == []
     ledger.guard()
+
+
+def test_the_index_names_every_entry(ledger: Ledger) -> None:
+    assert ledger.index() == {}
+    filled(ledger, 3)
+    assert ledger.index() == {entry.seq: (entry.id, entry.hash) for entry in ledger.entries()}
 
 
 def test_sealing_again_returns_what_is_sealed(ledger: Ledger) -> None:
@@ -192,6 +208,7 @@ def test_a_record_that_nobody_can_read_any_more_is_a_finding_like_others(on_sqli
     found = [finding for finding in ledger.verify() if finding.seq in (3, 5)]
     assert [finding.seq for finding in found] == [3, 5]
     assert {finding.kind for finding in found} <= {"edited", "forged"}
+    assert sorted(ledger.index()) == [1, 2, 3, 4, 5]
 
 
 def test_reading_a_damaged_record_says_which_and_what_to_do(real: Real) -> None:
