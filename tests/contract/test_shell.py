@@ -180,6 +180,24 @@ class TestLoopback(ShellSuite):
         assert shell.run(Command(("sh", "-c", "echo done; sleep 100 & exit 4"))).status == 4
         assert time.monotonic() - started < 90
 
+    def test_a_job_that_prints_without_end_fills_no_disk_and_is_not_disturbed(
+        self, rig: LoopbackRig, held: Shell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mainstay.runner.shell.scripts.JOB_CAP", 1 << 20)
+        monkeypatch.setattr("mainstay.runner.shell.scripts.JOB_CAP_EVERY", 1)
+        script = "head -c 8000000 /dev/zero | tr '\\0' x; until [ -e \"$1\" ]; do sleep 0.1; done; echo end; exit 3"
+        go_on = Path(rig.scratch) / "go-on"
+        held.launch(Job("chatty", script, (str(go_on),)), MINE)
+        out = rig.state_dir / "jobs/chatty/out"
+        wait_until(lambda: out.stat().st_size == 8_000_000, "it has printed", deadline=60)
+        wait_until(lambda: out.stat().st_blocks * 512 < 2_000_000, "the disk has its blocks back", deadline=60)
+        go_on.parent.mkdir(exist_ok=True)
+        go_on.touch()
+        state = until_it_ends(held, "chatty")
+        assert (state.status, state.exit) == (JobStatus.EXITED, 3)
+        assert state.output.startswith(b"x" * (1 << 20) + b"\nmainstay: what it printed beyond 1048576 bytes")
+        assert len(state.output) < (1 << 20) + 100 and held.poll("chatty", state.offset).output == b""
+
     def test_what_jobs_printed_does_not_stay_on_a_host_that_is_given_back(self, rig: LoopbackRig, held: Shell) -> None:
         """It has been read, and may be anything, a password too. How they ended stays, and what is still at work too."""
         for name in ("run-1-h-drain", "run-2-h-drain"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from mainstay.runner.shell import scripts
 from mainstay.runner.shell.contract import Job, JobState, JobStatus
 from mainstay.runner.shell.quote import quote
-from mainstay.runner.shell.scripts import RUNNER
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,13 +33,15 @@ def runner(job: Job, folder: str) -> str:
         user = quote([str(job.user)])
         home = f'HOME="$(getent passwd {user} | cut -d: -f6)" USER={user} LOGNAME={user}'
         start = f'runuser -u {user} -- env {home} sh -c "$(cat "$j/script")" {quote(["mainstay", *job.args])}'
-    return RUNNER.format(dir=quote([folder]), exports=exports, start=start)
+    return scripts.RUNNER.format(
+        dir=quote([folder]), exports=exports, start=start, cap=scripts.JOB_CAP, every=scripts.JOB_CAP_EVERY
+    )
 
 
 def parse_poll(data: bytes, offset: int) -> JobState:
     """What scripts.POLL printed. Raises ValueError for anything else.
 
-    A job counts as ended only with the last of its output, so that nobody stops asking too early.
+    A job counts as ended only with the last of its output, so that nobody stops asking too early. Output that was cut says so.
     """
     head, newline, output = data.partition(b"\n")
     words = head.decode("ascii", "replace").split(" ")
@@ -47,6 +49,8 @@ def parse_poll(data: bytes, offset: int) -> JobState:
         raise ValueError("no answer of a poll")
     status = JobStatus(words[0])
     after = offset + len(output)
+    if output and after >= scripts.JOB_CAP:
+        output += b"\nmainstay: what it printed beyond %d bytes was dropped\n" % scripts.JOB_CAP
     if status in (JobStatus.EXITED, JobStatus.LOST) and after < int(words[2]):
         return JobState(JobStatus.RUNNING, None, output, after)
     exit_status = int(words[1]) if status is JobStatus.EXITED else None

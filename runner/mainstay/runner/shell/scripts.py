@@ -217,7 +217,7 @@ exit 0
 """state dir, name, bytes of the runner; on stdin the runner (see `runner`) and then the job's script."""
 
 POLL = r"""
-d=$1 name=$2 offset=$3 chunk=$4
+d=$1 name=$2 offset=$3 chunk=$4 cap=$5
 j=$d/jobs/$name
 alive() {
   read -r how boot <"$j/started" || return 1
@@ -239,18 +239,34 @@ if [ -e "$j/rc" ]; then state=exited; rc=$(cat "$j/rc")
 elif alive; then state=running
 elif [ -e "$j/rc" ]; then state=exited; rc=$(cat "$j/rc"); fi
 size=$(wc -c <"$j/out" 2>/dev/null)
-printf '%s %s %s\n' "$state" "$rc" "$((size))"
-tail -c "+$((offset + 1))" "$j/out" | head -c "$chunk"
+size=$((size))
+[ "$size" -le "$cap" ] || size=$cap
+left=$((size - offset))
+[ "$left" -le "$chunk" ] || left=$chunk
+printf '%s %s %s\n' "$state" "$rc" "$size"
+[ "$left" -le 0 ] || tail -c "+$((offset + 1))" "$j/out" | head -c "$left"
 """
-"""state dir, name, offset, most bytes to send → a line `state exit size`, then the output from offset on."""
+"""state dir, name, offset, most bytes to send, bytes of the output that count at all → a line `state exit size`, then the
+output from offset on."""
 
 RUNNER = """#!/bin/sh
 # Started once by mainstay; the result is in `rc`, whoever still listens.
 cd /
 j={dir}
+# What is beyond the cap is never read: its blocks are given back, so that a job that goes on and on does not fill the disk.
+# The job itself does not notice. Where the file system can't do that, nothing happens.
+(
+  trap '' HUP
+  while sleep {every} && kill -0 $$ 2>/dev/null && [ ! -e "$j/rc" ]; do
+    size=$(wc -c <"$j/out")
+    [ "$((size))" -le {cap} ] || fallocate -p -o {cap} -l "$((size - {cap}))" "$j/out" || exit 0
+  done
+) </dev/null >/dev/null 2>&1 &
+watch=$!
 {exports}
 {start} </dev/null >>"$j/out" 2>&1
 rc=$?
+kill "$watch" 2>/dev/null
 umask 077
 echo "$rc" >"$j/rc.new"
 sync "$j/out" "$j/rc.new" 2>/dev/null || sync
@@ -258,6 +274,10 @@ mv -f "$j/rc.new" "$j/rc"
 sync "$j" 2>/dev/null || sync
 exit 0
 """
-"""Text of `run`: dir, exports and start are shell text already (see jobs.runner)."""
+"""Text of `run`: dir, exports and start are shell text already (see jobs.runner); cap in bytes, every in seconds."""
 
 POLL_CHUNK = 1 << 20
+JOB_CAP = 64 << 20
+"""Bytes of a job's output that are read, and kept on its host. All that apt prints in an upgrade of a release is under 5 MB."""
+JOB_CAP_EVERY = 5
+"""Seconds between two looks on the host at what a job has printed."""

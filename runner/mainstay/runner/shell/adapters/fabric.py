@@ -230,6 +230,7 @@ class FabricShell:
             name,
             str(offset),
             str(scripts.POLL_CHUNK),
+            str(scripts.JOB_CAP),
         )
         try:
             output = self.run(Command(argv, sudo=True, deadline=POLL_DEADLINE))
