@@ -104,3 +104,16 @@ def test_a_process_that_lets_go_does_not_hang_on_its_steps(processes: Processes)
     assert len(processes.unfinished()) == 4
     last = processes.start("recover")
     assert said(last, "RESULT") == str(HOSTS * STEPS)
+
+
+def test_two_that_serve_on_one_machine_share_what_is_submitted_and_one_takes_over_from_the_other(
+    processes: Processes,
+) -> None:
+    workers = [processes.start("serve") for _ in range(2)]
+    names = [said(worker, "LAUNCHED") for worker in workers]
+    assert processes.start("submit", "--runs", "3").wait(WAIT) == 0
+    until(lambda: any(owner in names for owner in processes.unfinished().values()))
+    owner = next(owner for owner in processes.unfinished().values() if owner in names)
+    processes.kill(workers[names.index(owner)])
+    until(lambda: processes.unfinished() == {})
+    processes.assert_all_done_once(HOSTS, STEPS, runs=3, again=3 * PARALLEL)

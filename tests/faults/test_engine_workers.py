@@ -141,7 +141,7 @@ def faults(workers: Workers, chance: random.Random, stopped_for: float) -> int:
     )
     print(f"{workers.lost} workers stopped themselves")
     assert taken < 60, "in peace it is under 10"
-    assert {*workers.names, killed} & {line.executor for line in processes.lines()} > {killed}
+    assert len({line.executor for line in processes.lines()}) > 1, "they did not share"
     for run in range(1, RUNS + 1):
         assert 1 < at_once(processes.lines(), run) <= PARALLEL
     assert workers.lost >= 2, "a worker that loses its database stops itself"
