@@ -113,6 +113,7 @@ def check(costs: dict[int, dict[str, float]], limit: float) -> None:
     assert other["peak"] < MEMORY, told
 
 
+@pytest.mark.timeout(1200)
 def test_the_engine_costs_about_what_dbos_alone_does_and_grows_as_the_hosts_do(tmp_path: Path) -> None:
     sizes = (250, 1000)
     costs = {hosts: alone("engine", hosts, tmp_path / f"engine-{hosts}") for hosts in sizes}
@@ -121,6 +122,7 @@ def test_the_engine_costs_about_what_dbos_alone_does_and_grows_as_the_hosts_do(t
     assert costs[250]["cpu"] < 1.5 * peer["cpu"], f"{costs[250]}, DBOS alone: {peer}"
 
 
+@pytest.mark.timeout(1200)
 def test_a_whole_rollout_grows_as_its_hosts_do(tmp_path: Path) -> None:
     check({hosts: alone("rollout", hosts, tmp_path / f"rollout-{hosts}") for hosts in (60, 240)}, 1.2)
 
@@ -132,6 +134,7 @@ def test_ten_thousand_hosts(level: str, tmp_path: Path) -> None:
     check({hosts: alone(level, hosts, tmp_path / str(hosts)) for hosts in (1000, 10_000)}, 1.1)
 
 
+@pytest.mark.timeout(1200)
 def test_two_workers_on_postgresql_share_the_hosts(postgres: Postgres, tmp_path: Path) -> None:
     first, second = two_workers("engine", 200, database(postgres), tmp_path / "two")
     assert second["children"] + first["children"] == 200

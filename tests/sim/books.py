@@ -54,6 +54,8 @@ class HostBook:
     outcome: str = ""
     outcome_at: int = 0
     wave: int = 0
+    undoing: bool = False
+    """It is taken back at the end of its run, and in flight once more."""
     commanded: int = 0
     """Fenced commands that the host has accepted from this run."""
     applied: int = 0
@@ -72,7 +74,7 @@ class HostBook:
 
     @property
     def in_flight(self) -> bool:
-        return bool(self.admitted and not self.outcome)
+        return bool(self.undoing or (self.admitted and not self.outcome))
 
 
 @dataclass(slots=True)
@@ -176,10 +178,12 @@ class Books:
             page.steps.append((ended["name"], ended["verdict"], ended["started_at"]))
         if step == "admit" and value and not value["value"]["stop"]:
             self.run(run).host(rest).admitted = event.number
+        elif step == "undo.admit" and value:
+            self.run(run).host(rest.partition("/")[0]).undoing = True
         elif (number := gate_number(step)) and value is not None:
             self.run(run).gates[number] = value["stop"]
 
     def _outcome(self, event: Event) -> None:
         run, host, verdict = event.data["args"]
         page = self.run(run).host(host)
-        page.outcome, page.outcome_at = str(Verdict(verdict)), event.number
+        page.outcome, page.outcome_at, page.undoing = str(Verdict(verdict)), event.number, False

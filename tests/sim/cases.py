@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from mainstay.inventory.limits import Limits
 from mainstay.runner.plan import PatchPlan
 
 FOREVER = float("inf")
@@ -26,7 +27,7 @@ HOST_FAULTS = (
 FROZEN_FOR = (3.0, 20.0, 60.0, 400.0)
 
 AMBUSHES = (
-    "commanded what='launch",
+    *2 * ("commanded what='launch",),  # the job is there, and nobody knows
     "commanded what='lock acquire'",
     "commanded what='lock release'",
     "commanded what='hook",
@@ -52,6 +53,7 @@ class HostCase:
     """cuts: (since, until, number of a process or 0 for all). reboots: (when, seconds away) that nobody asked for."""
 
     name: str
+    rack: str
     cohort: str
     versions: tuple[tuple[str, str], ...]
     wrong: frozenset[str]
@@ -94,6 +96,8 @@ class Case:
     freezes: tuple[tuple[int, float], ...]
     ambushes: tuple[tuple[str, int, float], ...]
     window: tuple[float, float] | None
+    limits: Limits
+    """Of the whole site."""
 
     def run(self, id: str) -> RunCase:
         return next(run for run in self.runs if run.id == id)
@@ -125,6 +129,9 @@ def case(seed: int) -> Case:
         freezes=freezes,
         ambushes=ambushes,
         window=window,
+        limits=Limits.model_validate(
+            chance.choice(({}, {}, {"parallel": 2}, {"spread": {"rack": 1}}, {"spread": {"rack": 2}}))
+        ),
     )
 
 
@@ -138,6 +145,7 @@ def _host(chance: Random, name: str, rough: bool) -> HostCase:
     reboots = ((chance.uniform(0, 600), chance.uniform(5, 120)),) if rough and chance.random() < 0.1 else ()
     return HostCase(
         name=name,
+        rack=chance.choice(("r1", "r1", "r2", "")),
         cohort=chance.choice(("12", "12", "12", "13")),
         versions=tuple((package, chance.choice(("1", "1", "1", "1", "2"))) for package in ("openssl", "perl")),
         wrong=wrong,
@@ -154,6 +162,7 @@ def _run(chance: Random, id: str, names: list[str]) -> RunCase:
         "parallel": chance.choice((1, 2, 3, 10)),
         "budget": chance.choice((0, 0, 1, 2, "50%")),
         "strict_budget": chance.random() < 0.4,
+        "spread": chance.choice(({}, {}, {}, {"rack": 1})),
         "strict": chance.random() < 0.2,
         "unreachable": chance.choice((0, 1, "50%", "100%")),
         "soak": chance.choice((0, 0, "1m", "30m")),
@@ -163,7 +172,7 @@ def _run(chance: Random, id: str, names: list[str]) -> RunCase:
         "restart": chance.choice(("affected", "none", "reboot")),
         "reboot": chance.choice(("when-needed", "when-needed", "always", "never")),
         "other_updaters": chance.choice(("fence", "report")),
-        "on_failure": chance.choice(("halt", "rollback-host", "rollback-all")),
+        "on_failure": chance.choice(("halt", "rollback-host", "rollback-all", "rollback-all")),
     }
     plan = PatchPlan.model_validate({"name": f"plan-{id}", "targets": "all", **careful})
     some = chance.sample(names, chance.randint(max(1, len(names) - 2), len(names)))

@@ -199,7 +199,12 @@ class SimShell:
         if words[0] == "release" and held != words[4]:
             kind = "not-held"  # which is success, and changes nothing
         self.machine.tell(
-            kind, host=self.machine.name, what=f"lock {words[0]}", number=int(words[2]), run=words[4], why=said[14:60].split()[0]
+            kind,
+            host=self.machine.name,
+            what=f"lock {words[0]}",
+            number=int(words[2]),
+            run=words[4],
+            why=said[14:60].split()[0],
         )
         return Output(0, said.encode())
 

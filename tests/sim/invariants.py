@@ -48,6 +48,37 @@ def no_more_hosts_in_flight_than_the_plan_allows(world: World, event: Event) -> 
     return f"{flying} hosts of {run} are in flight, {allowed} may be" if flying > allowed else None
 
 
+def no_more_hosts_in_a_place_than_fit_there(world: World, event: Event) -> str | None:
+    """Over all runs together no more hosts are in flight, in the site and in each of its racks, than its limits allow; and
+    no more of a run in a rack than its plan does."""
+    if (started := _admitted(event) or _admitted_again(event)) is None:
+        return None
+    run, host = started
+    racks = {one.name: one.rack for one in world.case.hosts}
+    flying = [started, *_in_flight(world)]
+    site, plan = world.case.limits, world.case.run(run).plan
+    if site.parallel and len(flying) > site.parallel:
+        return f"{len(flying)} hosts are in flight, {site.parallel} may be: {flying}"
+    beside = [other for other in flying if racks[host] and racks[other[1]] == racks[host]]
+    if len(beside) > site.spread.get("rack", len(beside)):
+        return f"in flight in rack {racks[host]}: {beside}, {site.spread['rack']} may be"
+    own = [other for other in beside if other[0] == run]
+    return f"of {run} in rack {racks[host]}: {own}" if len(own) > plan.spread.get("rack", len(own)) else None
+
+
+def _admitted_again(event: Event) -> tuple[str, str] | None:
+    """The same where it is taken back at the end of its run."""
+    if event.kind != "kept" or event.data["step"] != "undo.admit" or not event.data["value"]:
+        return None
+    run, host, _ = event.data["id"].split("/")
+    return run, host
+
+
+def _in_flight(world: World) -> list[tuple[str, str]]:
+    books = world.books
+    return [(id, name) for id, run in books.runs.items() for name, host in run.hosts.items() if host.in_flight]
+
+
 def nothing_starts_once_the_budget_is_used_up(world: World, event: Event) -> str | None:
     """After one failure too many no host starts that had not been let in before."""
     if (started := _admitted(event)) is None:
@@ -272,6 +303,7 @@ def the_ledger_verifies(world: World, event: Event) -> str | None:
 
 ALWAYS: list[Callable[[World, Event], str | None]] = [
     no_more_hosts_in_flight_than_the_plan_allows,
+    no_more_hosts_in_a_place_than_fit_there,
     nothing_starts_once_the_budget_is_used_up,
     no_wave_starts_before_the_gate_of_the_last_one_held,
     a_gate_holds_only_where_it_may,

@@ -121,7 +121,7 @@ class Process:
         task = self.world.schedule.current
         assert task is not None
         task.naps += 1
-        longer = float(min(LONGEST_NAP, seconds * 1.3**task.naps))
+        longer = float(min(LONGEST_NAP, seconds * 1.3 ** min(task.naps, 20)))
         self.world.schedule.pause(max(seconds, longer))
 
     def live(self) -> None:

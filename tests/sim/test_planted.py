@@ -47,6 +47,19 @@ def parallel_off_by_one(patch: Patch) -> None:
     )
 
 
+def places_not_counted(patch: Patch) -> None:
+    patch.setattr(MemoryState, "take_slots", lambda self, run, host, limits: True)
+
+
+def places_never_given_back(patch: Patch) -> None:
+    patch.setattr(MemoryState, "free_slots", lambda self, run, host=None: None)
+
+
+def taken_back_without_a_place(patch: Patch) -> None:
+    """A host is taken back where others are in flight already."""
+    patch.setattr(host_run, "admit_again", lambda track: track.step("undo.admit", lambda io: {"stop": ""}))
+
+
 def gate_ignored(patch: Patch) -> None:
     patch.setattr(Rollout, "_gate", lambda self, wave, unproved: {"stop": "", "failed": False})
 
@@ -153,7 +166,7 @@ def a_silent_host_is_well(patch: Patch) -> None:
     patch.setattr(Track, "part", part)
 
 
-def a_well_host_is_unknown(patch: Patch) -> None:
+def a_failed_host_is_unknown(patch: Patch) -> None:
     real = Track.part
 
     def part(self: Track, verdict: Verdict, reason: str) -> Any:
@@ -200,33 +213,37 @@ def a_part_of_its_own_in_each_process(patch: Patch) -> None:
     patch.setattr(SimContext, "step", step)
 
 
-DEFECTS = [
-    budget_off_by_one,
-    strict_budget_ignored,
-    parallel_off_by_one,
-    gate_ignored,
-    fence_not_asked,
-    lock_not_asked,
-    lock_never_given_back,
-    checkpoint_forgotten,
-    unowned_checkpoints_kept,
-    a_job_of_a_new_name_each_time,
-    after_without_proof,
-    health_not_asked,
-    verify_not_asked,
-    the_way_back_is_only_said,
-    the_best_host_counts,
-    sealed_too_early,
-    cancel_read_too_late,
-    a_number_drawn_too_late,
-    nobody_takes_over,
-    a_silent_host_is_well,
-    a_well_host_is_unknown,
-    an_ended_run_is_begun_again,
-    a_cancel_can_be_taken_back,
-    interventions_forgotten,
-    a_part_of_its_own_in_each_process,
-]
+DEFECTS: dict[Callable[[Patch], None], tuple[str, ...]] = {
+    budget_off_by_one: ("nothing_starts_once_the_budget_is_used_up", "a_gate_holds_only_where_it_may"),
+    strict_budget_ignored: ("no_more_hosts_in_flight_than_the_plan_allows",),
+    parallel_off_by_one: ("no_more_hosts_in_flight_than_the_plan_allows",),
+    places_not_counted: ("no_more_hosts_in_a_place_than_fit_there",),
+    places_never_given_back: ("every_run_ends", "unknown_has_a_cause"),
+    taken_back_without_a_place: ("no_more_hosts_in_a_place_than_fit_there",),
+    gate_ignored: ("a_gate_holds_only_where_it_may",),
+    fence_not_asked: ("a_host_obeys_one_commander",),
+    lock_not_asked: ("a_host_obeys_one_commander", "a_host_is_worked_on_by_the_run_that_holds_it"),
+    lock_never_given_back: ("nothing_stays_taken",),
+    checkpoint_forgotten: ("no_completed_step_works_again",),
+    unowned_checkpoints_kept: ("no_fault_of_ours",),
+    a_job_of_a_new_name_each_time: ("a_change_is_made_at_most_once",),
+    after_without_proof: ("back_into_service_only_when_well",),
+    health_not_asked: ("back_into_service_only_when_well", "who_is_shown_well_was_checked_after_the_change"),
+    verify_not_asked: ("the_part_says_what_is_there",),
+    the_way_back_is_only_said: ("back_into_service_only_when_well", "the_part_says_what_is_there"),
+    the_best_host_counts: ("sealed_with_the_verdict_of_its_hosts",),
+    sealed_too_early: ("sealed_with_the_verdict_of_its_hosts",),
+    cancel_read_too_late: ("who_is_shown_untouched_is_untouched",),
+    a_number_drawn_too_late: ("no_completed_step_works_again",),
+    nobody_takes_over: ("every_run_ends",),
+    a_silent_host_is_well: ("the_part_says_what_is_there", "who_is_shown_well_was_checked_after_the_change"),
+    a_failed_host_is_unknown: ("unknown_has_a_cause",),
+    an_ended_run_is_begun_again: ("every_run_ends",),
+    a_cancel_can_be_taken_back: ("a_gate_holds_only_where_it_may",),
+    interventions_forgotten: ("what_people_asked_is_kept",),
+    a_part_of_its_own_in_each_process: ("no_completed_step_works_again",),
+}
+"""Defect → the promises that it breaks, any of which may be the first to be seen broken."""
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
@@ -235,7 +252,9 @@ def test_a_planted_defect_is_found(defect: Callable[[Patch], None], monkeypatch:
     for seed in range(1, SHORT + 1):
         try:
             World(seed).run()
-        except (Violation, AssertionError) as found:
+        except Violation as found:
+            promise = str(found).removeprefix(f"seed {seed}: ").partition(":")[0]
             print(f"{defect.__name__}: {str(found).splitlines()[0][:200]}")
-            return
+            if promise in DEFECTS[defect]:
+                return
     pytest.fail(f"{SHORT} seeds, and nobody has noticed")

@@ -29,7 +29,7 @@ from tests.sim.process import Process, SimClock
 from tests.sim.schedule import Killed, Schedule
 
 LEASE = 10.0
-LONGEST = 24 * 3600.0
+LONGEST = 8 * 3600.0
 """Simulated seconds after which every run must have ended, whatever went wrong."""
 MOST_TURNS = 200_000
 
@@ -150,8 +150,11 @@ class World:
         self.schedule.spawn(f"{process.name} lives", process.live, process)
 
     def request(self, run: RunCase) -> RunRequest:
-        asking = Asking(requested_by="anna", asked_at="2026-01-01T00:00:00.000Z", site_name="acme")
-        hosts = [Host(name=name, address=f"{name}.test") for name in run.hosts]
+        asking = Asking(
+            requested_by="anna", asked_at="2026-01-01T00:00:00.000Z", site_name="acme", limits=self.case.limits
+        )
+        racks = {one.name: {"rack": one.rack} if one.rack else {} for one in self.case.hosts}
+        hosts = [Host(name=name, address=f"{name}.test", tags=racks[name]) for name in run.hosts]
         return patch_request(run.plan, hosts, asking).model_copy(update={"id": run.id})
 
     def _ask(self, run: RunCase) -> None:
