@@ -21,7 +21,7 @@ def test_nothing_is_said_of_hosts_that_cannot_be_asked(app: FakeApplication, mai
     for host in app.select("role=web"):
         app.forecasts[host.name] = HostForecast(host, error=f"unreachable: no route {HOSTILE}", unreachable=True)
     result = mainstay("preview", "patch-web")
-    assert result.code == 0
+    assert result.code == 5
     assert "Nothing can be said of any of these hosts." in result.out
     assert "Nothing to do" not in result.out
     assert "\x1b" not in result.out
