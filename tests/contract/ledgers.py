@@ -97,9 +97,9 @@ class OnSqlite(Real):
 class OnPostgres(Real):
     refusal = psycopg.errors.IntegrityConstraintViolation
 
-    def __init__(self, directory: Path, parts: Callable[[str], list[HostPart]], server: Postgres) -> None:
+    def __init__(self, directory: Path, parts: Callable[[str], list[HostPart]], server: Postgres, name: str) -> None:
         super().__init__(directory, parts)
-        self.server, self.name = server, with_tables(server)
+        self.server, self.name = server, name
 
     def database(self) -> Database:
         return opened(self.server, self.name)
@@ -118,7 +118,7 @@ class OnPostgres(Real):
                 to.execute(f"{table} ENABLE ALWAYS TRIGGER {name}".encode())
 
     def another(self, directory: Path) -> Real:
-        return OnPostgres(directory, lambda run: [], self.server)
+        return OnPostgres(directory, lambda run: [], self.server, with_tables(self.server))
 
     def forget_database(self) -> None:
         self.name = with_tables(self.server)

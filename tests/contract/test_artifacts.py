@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.postgres import Postgres
-from tests.servers.state import opened, with_tables
+from tests.servers.state import lent, opened
 from ulid import ULID
 
 from mainstay.runner.artifacts.adapters.files import FileArtifacts
@@ -27,9 +27,9 @@ KINDS = ["output", "package", "json"]
 class OnPostgres:
     """A store in a database, as somebody sees it who can write that."""
 
-    def __init__(self, server: Postgres, cache: Path) -> None:
-        self.server, self.name, self.cache = server, with_tables(server), cache
-        self.database = opened(server, self.name)
+    def __init__(self, server: Postgres, name: str, cache: Path) -> None:
+        self.server, self.name, self.cache = server, name, cache
+        self.database = opened(server, name)
         self.store = SharedArtifacts(self.database, cache)
 
     def raw(self, statement: str, *values: object) -> list[tuple[object, ...]]:
@@ -38,9 +38,10 @@ class OnPostgres:
 
 @pytest.fixture
 def on_postgres(postgres: Postgres, tmp_path: Path) -> Iterator[OnPostgres]:
-    one = OnPostgres(postgres, tmp_path / "cache")
-    yield one
-    one.database.close()
+    with lent(postgres) as name:
+        one = OnPostgres(postgres, name, tmp_path / "cache")
+        yield one
+        one.database.close()
 
 
 @pytest.fixture(params=["files", "postgres", "memory"])

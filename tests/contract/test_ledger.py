@@ -9,10 +9,13 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.contract.ledgers import OnPostgres, OnSqlite, Real, filled, kinds
+from tests.servers.postgres import Postgres
+from tests.servers.state import lent
 
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.anchored import AnchoredLedger
@@ -37,14 +40,17 @@ def real(request: pytest.FixtureRequest, tmp_path: Path, parts: Parts) -> Iterat
     def of(run: str) -> list[HostPart]:
         return parts.get(run, [])
 
-    sqlite = request.param == "sqlite"
-    one = (
-        OnSqlite(tmp_path / "state", of)
-        if sqlite
-        else OnPostgres(tmp_path / "state", of, request.getfixturevalue("postgres"))
-    )
-    yield one
-    one.close()
+    with ExitStack() as until:
+        one: Real = OnSqlite(tmp_path / "state", of)
+        if request.param == "postgres":
+            one = OnPostgres(tmp_path / "state", of, *_lent(request, until))
+        until.callback(one.close)
+        yield one
+
+
+def _lent(request: pytest.FixtureRequest, until: ExitStack) -> tuple[Postgres, str]:
+    server: Postgres = request.getfixturevalue("postgres")
+    return server, until.enter_context(lent(server))
 
 
 @pytest.fixture
@@ -69,11 +75,12 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path, parts: Parts) -> Iter
         yield AnchoredLedger(MemoryLedger(of), courier)
         courier.close()
         return
-    one: Real = OnSqlite(tmp_path / "state", of)
-    if request.param == "postgres":
-        one = OnPostgres(tmp_path / "state", of, request.getfixturevalue("postgres"))
-    yield one.open()
-    one.close()
+    with ExitStack() as until:
+        one: Real = OnSqlite(tmp_path / "state", of)
+        if request.param == "postgres":
+            one = OnPostgres(tmp_path / "state", of, *_lent(request, until))
+        until.callback(one.close)
+        yield one.open()
 
 
 def test_an_empty_ledger_is_well(ledger: Ledger) -> None:

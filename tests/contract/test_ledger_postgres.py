@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from tests.contract.ledgers import OnPostgres, filled, kinds
 from tests.servers.postgres import Postgres
+from tests.servers.state import with_tables
 
 from mainstay.runner.ledger.contract import LedgerBehind
 
 
 @pytest.fixture
 def on_postgres(tmp_path: Path, postgres: Postgres) -> Iterator[OnPostgres]:
-    one = OnPostgres(tmp_path / "state", lambda run: [], postgres)
+    one = OnPostgres(tmp_path / "state", lambda run: [], postgres, with_tables(postgres))
     yield one
     one.close()
 

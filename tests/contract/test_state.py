@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.servers.postgres import Postgres
-from tests.servers.state import opened, with_tables
+from tests.servers.state import lent, opened
 
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.record import HostPart, Step, hosts_digest
@@ -35,27 +36,29 @@ def watch() -> Watch:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Database]:
+def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
     """The same database each time, as another process would open it."""
     if request.param == "sqlite":
-        return lambda: SqliteDatabase(tmp_path / "mainstay.db")
+        yield lambda: SqliteDatabase(tmp_path / "mainstay.db")
+        return
     server: Postgres = request.getfixturevalue("postgres")
-    name = with_tables(server)
-    return lambda: opened(server, name)
+    with lent(server) as name:
+        yield lambda: opened(server, name)
 
 
 @pytest.fixture(params=["sqlite", "postgres", "memory"])
 def state(request: pytest.FixtureRequest, tmp_path: Path, watch: Watch) -> Iterator[State]:
-    one: State
     if request.param == "memory":
-        one = MemoryState(watch)
-    elif request.param == "sqlite":
-        one = SqlState(SqliteDatabase(tmp_path / "mainstay.db"), watch)
-    else:
-        server: Postgres = request.getfixturevalue("postgres")
-        one = SqlState(opened(server, with_tables(server)), watch)
-    yield one
-    one.close()
+        yield MemoryState(watch)
+        return
+    with ExitStack() as until:
+        database: Database = SqliteDatabase(tmp_path / "mainstay.db")
+        if request.param == "postgres":
+            server: Postgres = request.getfixturevalue("postgres")
+            database = opened(server, until.enter_context(lent(server)))
+        one = SqlState(database, watch)
+        until.callback(one.close)
+        yield one
 
 
 def row(id: str = "r1", **other: object) -> RunRow:
@@ -338,7 +341,10 @@ def test_outcomes_are_told_among_some_verdicts_alone(state: State) -> None:
     for host, verdict in (("a", Verdict.FAILED), ("b", Verdict.SUCCEEDED), ("c", Verdict.ROLLED_BACK)):
         state.note_outcome("r1", host, verdict)
     state.note_outcome("r2", "a", Verdict.FAILED)
-    assert state.outcomes("r1", {Verdict.FAILED, Verdict.ROLLED_BACK}) == {"a": Verdict.FAILED, "c": Verdict.ROLLED_BACK}
+    assert state.outcomes("r1", {Verdict.FAILED, Verdict.ROLLED_BACK}) == {
+        "a": Verdict.FAILED,
+        "c": Verdict.ROLLED_BACK,
+    }
     assert state.outcomes("r1", {Verdict.UNKNOWN}) == {}
     assert len(state.outcomes("r1")) == 3
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.postgres import Postgres
-from tests.servers.state import opened, with_tables
+from tests.servers.state import lent, opened, with_tables
 from tests.servers.wire import Wire, wire
 
 from mainstay.inventory.postgres import postgres_address
@@ -64,9 +64,10 @@ def line(postgres: Postgres) -> Iterator[Wire]:
 
 @pytest.fixture
 def place(postgres: Postgres, line: Wire, tmp_path: Path) -> Iterator[Place]:
-    one = Place(postgres, line, tmp_path, with_tables(postgres))
-    yield one
-    one.database.close()
+    with lent(postgres) as name:
+        one = Place(postgres, line, tmp_path, name)
+        yield one
+        one.database.close()
 
 
 def row(id: str = "r1") -> RunRow:
@@ -74,8 +75,9 @@ def row(id: str = "r1") -> RunRow:
     return RunRow.model_validate(data)
 
 
+BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Of a write; what only reads says another level."""
 COMMIT = b"COMMIT\0"
-"""As a query of its own: BEGIN says `READ COMMITTED`."""
 
 PART = HostPart(host="a", verdict=Verdict.SUCCEEDED)
 WRITES: dict[str, tuple[Callable[[Place], object], str, int]] = {
@@ -94,7 +96,7 @@ WRITES: dict[str, tuple[Callable[[Place], object], str, int]] = {
 }
 
 
-@pytest.mark.parametrize("words", [b"pg_advisory_xact_lock", COMMIT], ids=["before", "commit"])
+@pytest.mark.parametrize("words", [BEGIN, COMMIT], ids=["before", "commit"])
 @pytest.mark.parametrize("name", WRITES)
 def test_a_write_whose_answer_was_lost_is_there_once(place: Place, name: str, words: bytes) -> None:
     """`commit`: it happened, and nobody was told."""
