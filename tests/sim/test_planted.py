@@ -55,11 +55,6 @@ def places_never_given_back(patch: Patch) -> None:
     patch.setattr(MemoryState, "free_slots", lambda self, run, host=None: None)
 
 
-def taken_back_without_a_place(patch: Patch) -> None:
-    """A host is taken back where others are in flight already."""
-    patch.setattr(host_run, "admit_again", lambda track: track.step("undo.admit", lambda io: {"stop": ""}))
-
-
 def gate_ignored(patch: Patch) -> None:
     patch.setattr(Rollout, "_gate", lambda self, wave, unproved: {"stop": "", "failed": False})
 
@@ -219,7 +214,6 @@ DEFECTS: dict[Callable[[Patch], None], tuple[str, ...]] = {
     parallel_off_by_one: ("no_more_hosts_in_flight_than_the_plan_allows",),
     places_not_counted: ("no_more_hosts_in_a_place_than_fit_there",),
     places_never_given_back: ("every_run_ends", "unknown_has_a_cause"),
-    taken_back_without_a_place: ("no_more_hosts_in_a_place_than_fit_there",),
     gate_ignored: ("a_gate_holds_only_where_it_may",),
     fence_not_asked: ("a_host_obeys_one_commander",),
     lock_not_asked: ("a_host_obeys_one_commander", "a_host_is_worked_on_by_the_run_that_holds_it"),
