@@ -57,7 +57,7 @@ def test_who_wakes_past_its_lease_changes_nothing(controllers: Controllers, host
         (run,) = [row["id"] for row in controllers.site.in_flight()]
         wait_until(lambda: left_behind(controllers), "the frozen one is given up", deadline=60)
         with controllers.started("runs", "resume", run, "--json", lease=LEASE) as second:
-            wait_until(lambda: holds_in_hook(host), "the second one has the host in hand", deadline=120)
+            wait_until(lambda: holds_in_hook(host), "the second one has the host in hand", deadline=120, every=0.3)
             mine = max(int(line[2]) for line in controllers.lines("done"))
             host.exec(["touch", "/root/go"])
             os.kill(first.pid, signal.SIGCONT)
@@ -102,7 +102,7 @@ def test_a_host_that_is_adopted_in_mid_run_is_changed_no_more_by_who_had_it(
 ) -> None:
     clone = site_on(tmp_path / "clone", fleet, host)
     with controllers.started("run", "web-update", "--yes", "--json") as process:
-        wait_until(lambda: holds_in_hook(host), "the host is in hand", deadline=120)
+        wait_until(lambda: holds_in_hook(host), "the host is in hand", deadline=120, every=0.3)
         refused = clone("run", "web-update", "--yes", "--json")
         assert refused.status == 4 and refused.verdicts() == {host.name: "refused"}
         assert "hosts adopt" in refused.host(host.name)["reason"]

@@ -18,7 +18,7 @@ from tests.fleet.system import wait_until
 
 @pytest.fixture
 def hosts(fleet: Fleet) -> list[Host]:
-    hosts = fleet.pristine(3)
+    hosts = fleet.pristine(2)
     for host in hosts:
         host.install("demo-web", "1.0")
     fleet.repository.publish("demo-web", "1.1")
@@ -38,7 +38,7 @@ def with_the_first_in_hand(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A run that has taken its first host out of service, and its id."""
     with controllers.started("run", "web-update", "--yes", "--json", die=die) as process:
-        wait_until(lambda: holds_in_hook(first), "the first host is in hand", deadline=120)
+        wait_until(lambda: holds_in_hook(first), "the first host is in hand", deadline=120, every=0.3)
         (run,) = [row["id"] for row in controllers.site.in_flight()]
         yield process, run
 
@@ -65,14 +65,14 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_paused_run_starts_no_host_until_it_is_resumed(controllers: Controllers, hosts: list[Host]) -> None:
-    site, (first, second, third) = controllers.site, hosts
+    site, (first, second) = controllers.site, hosts
     with with_the_first_in_hand(controllers, first) as (process, run):
         assert site("runs", "pause", run, "--reason", "disk is swapped").status == 0
         go(*hosts)
         held: Callable[[], bool] = lambda: "admit: paused by" in doing(controllers, run, second)  # noqa: E731 - named
-        wait_until(held, "the second host is held back", deadline=120)
+        wait_until(held, "the second host is held back", deadline=120, every=0.5)
         assert hooks_run(first) == ["before", "after"] and left_on(first) == [], "what was in hand came to its end"
-        assert started_on([second, third]) == [] and process.poll() is None
+        assert started_on([second]) == [] and process.poll() is None
         assert "pause was asked for" in site("runs").out
         assert [row["state"] for row in site.in_flight()] == ["paused"]
         assert site("runs", "resume", run, "--reason", "it is in").status == 0
@@ -100,7 +100,7 @@ def test_cancelling_undoes_the_host_in_hand_that_is_not_well_and_starts_no_other
         told = ended(process)
     assert process.returncode == 1, told
     record = site("records", "show", run, "--json")
-    assert list(record.verdicts().values()) == ["rolled-back", "cancelled", "cancelled"]
+    assert list(record.verdicts().values()) == ["rolled-back", "cancelled"]
     assert first.installed()["demo-web"] == "1.0"
     assert hooks_run(first) == ["before", "after"] and left_on(first) == []
     assert started_on(hosts) == [first.name]
@@ -119,7 +119,7 @@ def test_a_run_that_is_cancelled_while_nobody_works_on_it_is_brought_to_its_end_
     assert asked.status == 0 and f"mainstay runs resume {run}" in asked.told
     resumed = site("runs", "resume", run, "--json")
     assert resumed.status == 1 and resumed.json["verdict"] == "cancelled", resumed.told
-    assert list(resumed.verdicts().values()) == ["succeeded", "cancelled", "cancelled"]
+    assert list(resumed.verdicts().values()) == ["succeeded", "cancelled"]
     assert first.installed()["demo-web"] == "1.1"
     assert hooks_run(first) == ["before", "after"] and left_on(first) == []
     assert started_on(hosts) == [first.name]
