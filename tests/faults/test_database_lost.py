@@ -268,3 +268,24 @@ def test_a_lock_that_somebody_keeps_is_told_with_a_hint(postgres: Postgres, monk
     assert state.next_fence() == 1
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        ("consuming input failed: SSL SYSCALL error: EOF detected", True),
+        ("consuming input failed: SSL connection has been closed unexpectedly", True),
+        ("server closed the connection unexpectedly", True),
+        ('connection to server at "db", port 5432 failed: FATAL:  the database system is starting up', True),
+        ('connection to server at "db", port 5432 failed: SSL error: certificate verify failed', False),
+        ('connection to server at "db", port 5432 failed: server does not support SSL, but SSL was required', False),
+        ('connection failed: FATAL:  password authentication failed for user "m"', False),
+        ('connection failed: FATAL:  no pg_hba.conf entry for host "::1"', False),
+    ],
+)
+def test_what_passes_by_is_told_from_what_does_not(words: str, lost: bool) -> None:
+    database = PostgresDatabase(postgres_address("postgresql://m@db/x"))
+    told = database._told(OperationalError("SELECT 1", {}, psycopg.OperationalError(words)))
+    assert isinstance(told, StateUnusable)
+    assert isinstance(told, ConnectionLost) == lost
+    database.close()

@@ -52,7 +52,8 @@ _LOST = re.compile(r"08|57P0[1-5]|25P03|40001|40P01|53300|25006")
 connections, ended as idle, lost against another, a standby that is not promoted yet."""
 _REFUSED = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) .* does not exist"
-    r"|certificate|SSL|service .* not found|Peer authentication failed|is not permitted to log in"
+    r"|certificate verify failed|root certificate|certificate file|does not support SSL|server certificate for"
+    r"|service .* not found|Peer authentication failed|is not permitted to log in"
 )
 """What a server or libpq says to a connection that it will never take."""
 
@@ -170,7 +171,7 @@ class PostgresDatabase(Database):
         code = getattr(error.orig, "sqlstate", None)
         text = _plain(error.orig)
         if error.connection_invalidated or _LOST.match(code or "") or (code is None and _unheard(error)):
-            if code is None and _REFUSED.search(text):
+            if code is None and not error.connection_invalidated and _REFUSED.search(text):
                 return StateUnusable(f"{self.name}: {text}", hint=_hint(None, text))
             return ConnectionLost(f"{self.name}: {text}", hint=_hint(code, text))
         if isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
