@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 from tests.servers.postgres import Postgres
 from tests.servers.state import lent, opened, with_tables
 from tests.servers.wire import Wire, wire
