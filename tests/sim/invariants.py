@@ -167,8 +167,10 @@ def a_change_is_made_at_most_once(world: World, event: Event) -> str | None:
 
 def nothing_is_written_that_says_something_else(world: World, event: Event) -> str | None:
     """A host has one part in a run, and a run one record: nobody comes with another, except who was frozen and no longer
-    owns the work; that one is refused."""
-    if event.kind != "conflict" or world.store.flows[event.flow].owner != event.process:
+    owns the work; that one is refused. Of two that come to a run's end in the same moment the first has sealed it."""
+    if event.kind != "conflict" or event.data["write"] == "seal":
+        return None
+    if world.store.flows[event.flow].owner != event.process:
         return None
     return f"{event.data['write']}: {event.data['error']}"
 
