@@ -89,19 +89,19 @@ def engine(options: argparse.Namespace, measured: Callable[[Callable[[], int]], 
 
 
 def rollout(options: argparse.Namespace, measured: Callable[[Callable[[], int]], None]) -> None:
-    from tests.unit.runner.world import CalmUpkeep, Machine, ScriptedOperation
+    from tests.unit.runner.world import CalmUpkeep, Guest, Machine, ScriptedOperation
 
     from mainstay.runner.engine.adapters.dbos import DbosEngine
     from mainstay.runner.plan import PatchPlan
     from mainstay.runner.request import Asking, patch_request
     from mainstay.runner.runs import Runs
-    from mainstay.runner.shell.fake import FakeHost, FakeShells
+    from mainstay.runner.shell.fake import FakeShells
     from mainstay.runner.state.adapters.stores import open_state
     from mainstay.runner.toolbox import Toolbox
 
     stores = open_state(options.state or "sqlite:///mainstay.db", options.root)
     names = [f"h{number}" for number in range(options.hosts)]
-    fakes = {name: FakeHost(name) for name in names}
+    fakes = {name: Guest(name) for name in names}
     here = SimpleNamespace(
         machines={name: Machine(name, fakes[name], {"openssl": "1"}, {"openssl": "2"}) for name in names}
     )
@@ -109,7 +109,7 @@ def rollout(options: argparse.Namespace, measured: Callable[[Callable[[], int]],
         state=stores.state,
         ledger=stores.ledger,
         artifacts=stores.artifacts,
-        shells=FakeShells(fakes.values()),  # type: ignore[arg-type]  # as the tests' world does
+        shells=FakeShells(fakes.values()),
         upkeep=CalmUpkeep(here),  # type: ignore[arg-type]
         operations={"patch": lambda request: ScriptedOperation(here)},  # type: ignore[arg-type]
         matches=lambda selector, host: True,
