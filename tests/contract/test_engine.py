@@ -10,7 +10,7 @@ import pytest
 from tests.contract.engine_suite import WAIT, Deeds, Makes, makes, until
 
 from mainstay.inventory.errors import MainstayError, Refused
-from mainstay.runner.engine.contract import Context, EngineStopped, JsonValue, StepFailed, WorkflowFailed
+from mainstay.runner.engine.contract import Context, EngineStopped, JsonValue, StepFailed, Unkept, WorkflowFailed
 
 __all__ = ["makes"]  # a fixture is used by its name
 
@@ -235,3 +235,30 @@ def test_waiting_for_a_result_ends_at_its_time(makes: Makes) -> None:
     with pytest.raises(TimeoutError):
         handle.result(0.05)
     assert not handle.done()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_can_not_be_kept_is_no_outcome(makes: Makes, inside: bool) -> None:
+    deeds, room = Deeds(), threading.Event()
+
+    def write() -> str:
+        if not room.is_set():
+            raise Unkept("the disk is full", hint="Make room.")
+        return deeds.do("b")
+
+    def child(ctx: Context, argument: JsonValue) -> JsonValue:
+        deeds.step(ctx, "a")
+        return ctx.step("b", write) if inside else write()
+
+    def parent(ctx: Context, argument: JsonValue) -> JsonValue:
+        return ctx.enqueue("child", f"{ctx.id}/c", None, queue="q", parallel=1).result()
+
+    engine = makes.engine(parent=parent, child=child)
+    with pytest.raises(EngineStopped):
+        engine.start("parent", "w1", None).result(WAIT)
+    makes.kill(engine)
+    room.set()
+    again = makes.engine(parent=parent, child=child)
+    again.recover()
+    assert again.start("parent", "w1", None).result(WAIT) == "b done"
+    assert deeds == ["a", "b"]

@@ -13,6 +13,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
 from mainstay.runner.leftover import refuse_unknown
+from mainstay.runner.engine.contract import Unkept
 from mainstay.runner.operation import Forecast, Look, Operation
 from mainstay.runner.plan import Carefulness
 from mainstay.runner.ports import Clock
@@ -116,6 +117,8 @@ def _look(
         found = operation.preview(Look(host, shell, facts, now.timestamp(), seen, blocked))
         state.see(facts.cohort, [pair for pair in found.seen if pair not in seen], rfc3339(now))
         return HostForecast(host, facts, found.model_copy(update={"notes": (*judgement.notes, *found.notes)}))
+    except Unkept:
+        raise
     except MainstayError as error:
         away = isinstance(error, Unreachable) and not isinstance(error, HostKeyRefused)
         plain = redact(getattr(error, "plain", error.message) + (f" ({error.hint})" if error.hint else ""))

@@ -14,7 +14,7 @@ from datetime import timedelta
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.value import Json
 from mainstay.runner.budget import room, stop_reason
-from mainstay.runner.engine.contract import Context, JsonValue, StepFailed, WorkflowFailed
+from mainstay.runner.engine.contract import Context, JsonValue, StepFailed, Unkept, WorkflowFailed
 from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.housekeeping import tidy
 from mainstay.runner.operation import not_taken_back
@@ -378,10 +378,14 @@ def rollout_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> J
         reason = rollout.reconcile() if request.links.reconciles else rollout.go()
         if rollout.failed and request.on_failure == "rollback-all":
             rollout.take_all_back()
+    except Unkept:
+        raise
     except (StepFailed, MainstayError) as error:
         reason = f"internal error: {error}"
     try:
         reason = rollout.settle_lost(reason)
+    except Unkept:
+        raise
     except (StepFailed, MainstayError) as error:
         reason = reason or f"internal error: {error}"
     results = rollout.results

@@ -11,7 +11,7 @@ from mainstay.inventory.errors import MainstayError, Refused
 from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
 from mainstay.runner.artifacts.contract import Artifacts
-from mainstay.runner.engine.contract import Context
+from mainstay.runner.engine.contract import Context, Unkept
 from mainstay.runner.ports import Clock, Listener
 from mainstay.runner.record import Step
 from mainstay.runner.shell.contract import ContactLost, FenceRefused, HostKeyRefused, Unreachable
@@ -113,6 +113,8 @@ class Recorder:
         try:
             value = work(io)
             verdict, detail = io.verdict, io.detail
+        except Unkept:
+            raise  # no outcome of the step: it is done again once the state can be written
         except MainstayError as error:
             verdict, kind = classify(error, touched=self.touched, sent=self.sent)
             detail = getattr(error, "plain", error.message) + (f" ({error.hint})" if error.hint else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from mainstay.inventory.errors import MainstayError
+from mainstay.runner.engine.contract import Unkept
 
 
 class Artifacts(Protocol):
@@ -32,6 +33,10 @@ class Artifacts(Protocol):
 
     def prune(self, *, kind: str, older_than: float, keep: frozenset[str], cap: int) -> list[str]:
         """Remove what is older than so many seconds and not in `keep`, then the oldest until `cap` bytes are met."""
+
+
+class ArtifactUnkept(Unkept):
+    """It can't be written now: the disk is full, or failing."""
 
 
 class ArtifactMissing(MainstayError):

@@ -9,7 +9,7 @@ from typing import Any
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
-from mainstay.runner.engine.contract import JsonValue, StepFailed, WorkflowFailed
+from mainstay.runner.engine.contract import JsonValue, StepFailed, Unkept, WorkflowFailed
 
 
 def plain(value: Any) -> JsonValue:
@@ -21,9 +21,11 @@ def plain(value: Any) -> JsonValue:
 
 
 def answer(work: Callable[[], Any]) -> Json:
-    """`{"value": …}`, or `{"error": {type, message, data}}` where work raised. What is no Exception passes."""
+    """`{"value": …}`, or `{"error": {type, message, data}}` where work raised. What is no Exception passes, and Unkept."""
     try:
         return {"value": plain(work())}
+    except Unkept:
+        raise
     except Exception as error:
         return {"error": describe(error)}
 

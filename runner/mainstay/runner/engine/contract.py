@@ -40,7 +40,7 @@ class Context(Protocol):
 
     def step(self, name: str, work: Callable[[], JsonValue]) -> JsonValue:
         """Run once, checkpoint the result. Replayed: the result, without the work. What `work` raises is
-        checkpointed as a failure and raised as StepFailed, also when replayed."""
+        checkpointed as a failure and raised as StepFailed, also when replayed; but Unkept leaves the workflow unfinished."""
 
     def stay(self) -> None:
         """Returns only where this process is still the owner of its work; otherwise lets go, as a step would. Asked within a
@@ -132,6 +132,13 @@ class WorkflowFailed(MainstayError):
 
 class EngineStopped(WorkflowFailed):
     """This process no longer works on it; the workflow is unfinished and can be recovered."""
+
+
+class Unkept(MainstayError):
+    """What a step or a body did can't be kept now: the state is full, locked or out of reach. It is no outcome: the
+    workflow stays unfinished, and goes on with that step once the state can be written again."""
+
+    kind = "state"
 
 
 class EngineUnusable(MainstayError):

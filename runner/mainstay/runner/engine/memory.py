@@ -17,6 +17,7 @@ from mainstay.runner.engine.contract import (
     EngineUnusable,
     Handle,
     JsonValue,
+    Unkept,
     WorkflowFailed,
 )
 from mainstay.runner.engine.lanes import Lanes
@@ -198,6 +199,9 @@ class MemoryEngine:
                 workflow.kept = True
                 try:
                     outcome: Json = {"value": plain(self._bodies[workflow.name](context, workflow.argument))}
+                except Unkept:
+                    self.lose()
+                    raise Crash from None
                 except Exception as error:
                     outcome = {"error": describe(error)}
             context.join()

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.answers import answer, plain, read_step, read_workflow
-from mainstay.runner.engine.contract import VERSION, EngineStopped, Handle, JsonValue, WorkflowFailed
+from mainstay.runner.engine.contract import VERSION, EngineStopped, Handle, JsonValue, Unkept, WorkflowFailed
 from mainstay.runner.ports import Clock
 
 
@@ -36,6 +36,9 @@ class Desk(Protocol):
 
     def check(self) -> None:
         """Raises Crash where this engine may not go on."""
+
+    def lose(self) -> None:
+        """The whole process stops where one of its workflows can't be kept: nothing else is known of it either."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Around keeping one checkpoint."""
@@ -104,7 +107,11 @@ class MemoryContext:
             then, recorded = kept[at]
             assert then == name, f"{self._id}: its replay took another way: {name!r} where {then!r} was"
         else:
-            recorded = answer(work)
+            try:
+                recorded = answer(work)
+            except Unkept:
+                self._engine.lose()
+                raise Crash from None
             with self._engine.writing():
                 kept.append((name, recorded))
         return read_step(name, plain(recorded))

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.value import Json, Value
+from mainstay.runner.engine.contract import Unkept
 
 
 class Entry(Value):
@@ -70,7 +71,7 @@ class RecordDamaged(MainstayError):
     kind = "ledger"
 
 
-class LedgerUnusable(MainstayError):
+class LedgerUnusable(Unkept):
     """What lies beside the database can't be read or written: the disk is full, or failing."""
 
     kind = "ledger"

@@ -131,7 +131,6 @@ class State(Protocol):
     def outcomes(self, run: str, among: Collection[Verdict] = ()) -> dict[str, Verdict]:
         """Of all hosts that have ended, or only of those that ended in one of these ways."""
 
-
     def note_step(self, run: str, host: str, step: str, detail: str) -> None:
         """What is being done right now, for `runs` in another process; overwritten, not history."""
 

@@ -5,6 +5,7 @@ What lies in them is what `packing` makes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from mainstay.runner.artifacts.adapters.packing import HASH, KINDS, PLAIN, Hashing, packed, packed_file, unpacked
-from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing
+from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing, ArtifactUnkept
 
 ABANDONED = 86400.0
 """Seconds after which an unfinished file belongs to nobody any more."""
@@ -112,13 +113,19 @@ class FileArtifacts:
     @contextmanager
     def _temporary(self, kind: str) -> Iterator[tuple[BinaryIO, Path]]:
         """A file that is gone at the end of the block, unless it was kept."""
-        self._kind(kind).mkdir(mode=0o700, exist_ok=True)
-        number, name = tempfile.mkstemp(dir=self._kind(kind), prefix="new-")
         try:
-            with os.fdopen(number, "w+b") as file:
-                yield cast(BinaryIO, file), Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
+            self._kind(kind).mkdir(mode=0o700, exist_ok=True)
+            number, name = tempfile.mkstemp(dir=self._kind(kind), prefix="new-")
+            try:
+                with os.fdopen(number, "w+b") as file:
+                    yield cast(BinaryIO, file), Path(name)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+                raise
+            text = f"{self._directory} can't be written: {error.strerror}"
+            raise ArtifactUnkept(text, hint="Is the disk full, or failing? Make room.") from error
 
 
 def _keep(file: BinaryIO, path: Path, place: Path) -> None:

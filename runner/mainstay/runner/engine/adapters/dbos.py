@@ -45,6 +45,7 @@ from mainstay.runner.engine.contract import (
     EngineUnusable,
     Handle,
     JsonValue,
+    Unkept,
     WorkflowFailed,
 )
 from mainstay.runner.engine.lanes import Lanes
@@ -196,6 +197,9 @@ class DbosEngine:
     def _outcome(self, id: str, body: Body, context: DbosContext, argument: JsonValue) -> Json:
         try:
             return {"value": plain(body(context, argument))}
+        except Unkept as error:
+            log.error("%s: it stays unfinished: %s", id, error)
+            raise Left(error) from error
         except Exception as error:
             return {"error": describe(error)}
         except Left as left:

@@ -14,7 +14,7 @@ from dbos import DBOS
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.adapters.dbos_ends import DbosHandle, Ends, Left, begun_under
 from mainstay.runner.engine.answers import answer, read_step
-from mainstay.runner.engine.contract import EngineStopped, Handle, JsonValue, WorkflowFailed
+from mainstay.runner.engine.contract import EngineStopped, Handle, JsonValue, Unkept, WorkflowFailed
 
 T = TypeVar("T")
 
@@ -59,7 +59,10 @@ class DbosContext:
     def step(self, name: str, work: Callable[[], JsonValue]) -> JsonValue:
         def go() -> JsonValue:
             self._desk.stay(self._id)  # once more: DBOS has looked into its store, and that may have taken its time
-            return work()
+            try:
+                return work()
+            except Unkept as error:  # as Left it passes DBOS, which would keep an exception as the step's outcome
+                raise Left(error) from error
 
         with self._desk.step():
             recorded: Json = self._ask(lambda: DBOS.run_step({"name": name}, lambda: answer(go)))

@@ -17,7 +17,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner.engine.adapters.dbos_store import log
 from mainstay.runner.engine.adapters.place import ENDED, UNFINISHED
 from mainstay.runner.engine.answers import read_workflow
-from mainstay.runner.engine.contract import EngineStopped, JsonValue
+from mainstay.runner.engine.contract import EngineStopped, JsonValue, Unkept
 
 POLL = 0.1
 """Seconds between two looks at what others (or a takeover) work on."""
@@ -157,9 +157,10 @@ def stopped(id: str, cause: BaseException | None = None) -> EngineStopped:
     why = "this process no longer works on it"
     if isinstance(cause, DBAPIError):
         why = f"the engine's store failed: {cause.orig}"
-    elif isinstance(cause, EngineStopped):
+    elif isinstance(cause, (EngineStopped, Unkept)):
         why = cause.message
-    return EngineStopped(f"{id} is unfinished: {why}", hint="`mainstay runs resume` takes it up again.")
+    hint = f"{cause.hint} " if isinstance(cause, Unkept) and cause.hint else ""
+    return EngineStopped(f"{id} is unfinished: {why}", hint=f"{hint}`mainstay runs resume` takes it up again.")
 
 
 def give(future: Future[Json], value: Json | None = None, error: BaseException | None = None) -> None:

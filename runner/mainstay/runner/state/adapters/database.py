@@ -25,7 +25,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from mainstay.inventory.errors import MainstayError
+from mainstay.runner.engine.contract import Unkept
 
 PATIENCE = 30.0
 """Seconds for which a database that went away is asked again before StateUnusable is raised."""
@@ -34,10 +34,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class StateUnusable(MainstayError):
+class StateUnusable(Unkept):
     """The database can't be opened or written."""
-
-    kind = "state"
 
 
 class ConnectionLost(StateUnusable):
