@@ -12,8 +12,8 @@ from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
-from mainstay.runner.leftover import refuse_unknown
 from mainstay.runner.engine.contract import Unkept
+from mainstay.runner.leftover import refuse_unknown
 from mainstay.runner.operation import Forecast, Look, Operation
 from mainstay.runner.plan import Carefulness
 from mainstay.runner.ports import Clock
