@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from mainstay.inventory.value import Json, Value, digest
@@ -18,6 +19,14 @@ class Step(Value):
     detail: str = ""
     output: str | None = None
     """Artifact (SHA-256) with everything the step printed on the host."""
+
+    def model_post_init(self, context: Any) -> None:
+        # A set of its own for each of some 15 steps of each host would be a third of what a part takes.
+        if self.__pydantic_fields_set__ == _STEP_FIELDS:
+            object.__setattr__(self, "__pydantic_fields_set__", _STEP_FIELDS)
+
+
+_STEP_FIELDS = set(Step.model_fields)
 
 
 class HostPart(Value):
@@ -104,5 +113,5 @@ class MaintenanceRecord(Value):
         return {**body, "seq": self.seq, "hash": self.hash, "hosts": [part.to_json() for part in self.hosts]}
 
 
-def hosts_digest(parts: list[HostPart]) -> str:
+def hosts_digest(parts: Iterable[HostPart]) -> str:
     return digest(sorted([part.host, part.digest()] for part in parts))

@@ -58,6 +58,11 @@ class Runs:
         return self.engine.submit(ROLLOUT_WORKFLOW, run, {"run": run})
 
     def execute(self, run: str) -> MaintenanceRecord:
+        """Complete it, and read its record, hosts and all."""
+        self.complete(run)
+        return record(self.tools, run)
+
+    def complete(self, run: str) -> None:
         """Start and wait for the end. A run whose workflow could not end in a record (its last step failed, say on a full
         disk) is sealed here, with what is known of its hosts."""
         try:
@@ -67,7 +72,6 @@ class Runs:
         except WorkflowFailed as error:
             self._seal(run, error)
         self.forget(most=1000)
-        return record(self.tools, run)
 
     def _seal(self, run: str, error: WorkflowFailed) -> None:
         row = self.tools.state.run(run)

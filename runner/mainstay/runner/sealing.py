@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -29,8 +29,7 @@ def seal(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str,
     summary = Summary.from_json(entry.body)
     tools.state.set_run(request.id, state="ended", ended_at=summary.finished_at)
     tools.state.free_slots(request.id)
-    parts = tuple(tools.state.parts(request.id))
-    tools.listener.run_finished(MaintenanceRecord(seq=entry.seq, hash=entry.hash, summary=summary, hosts=parts))
+    tools.listener.run_finished(MaintenanceRecord(seq=entry.seq, hash=entry.hash, summary=summary))
     return {"verdict": summary.verdict.value, "seq": entry.seq}
 
 
@@ -46,7 +45,7 @@ def _seal_first(tools: Toolbox, run: str, summary: Summary) -> Entry:
 
 
 def _write_missing_parts(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str, Json]) -> None:
-    written = {part.host for part in tools.state.parts(request.id)}
+    written = {part.host for part in tools.state.each_part(request.id)}
     begun = tools.state.notes(request.id)
     for host in request.hosts:
         if host.name in written:
@@ -69,8 +68,8 @@ def write_first(state: State, run: str, part: HostPart) -> None:
 
 
 def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
-    parts = tools.state.parts(request.id)
-    of_hosts = [part.verdict for part in parts]
+    state = tools.state
+    of_hosts = [part.verdict for part in state.each_part(request.id)]
     verdict = verdicts.of_run(of_hosts)
     row = tools.state.run(request.id)
     assert row is not None
@@ -93,23 +92,24 @@ def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
         finished_at=rfc3339(now),
         links=request.links,
         interventions=tuple(tools.state.interventions(request.id)),
-        measures=_measures(request, parts, row.started_at, now),
+        measures=_measures(request, state.each_part(request.id), row.started_at, now),
         counts=dict(sorted(Counter(of_hosts).items())),
-        hosts_digest=hosts_digest(parts),
+        hosts_digest=hosts_digest(state.each_part(request.id)),
     )
 
 
-def _measures(request: RunRequest, parts: list[HostPart], started_at: str, now: datetime) -> Json:
-    changed = sum(
-        before != part.after.get("packages", {}).get(name)
-        for part in parts
-        for name, before in part.before.get("packages", {}).items()
-    )
+def _measures(request: RunRequest, parts: Iterable[HostPart], started_at: str, now: datetime) -> Json:
+    changed = reboots = pending = 0
+    for part in parts:
+        after = part.after.get("packages", {})
+        changed += sum(before != after.get(name) for name, before in part.before.get("packages", {}).items())
+        reboots += part.measures.get("reboots", 0)
+        pending += "reboot_pending" in part.measures
     measures: Json = {
         "wall_seconds": round((now - datetime.fromisoformat(started_at)).total_seconds(), 3),
         "packages_changed": changed,
-        "reboots": sum(part.measures.get("reboots", 0) for part in parts),
-        "reboots_pending": sum("reboot_pending" in part.measures for part in parts),
+        "reboots": reboots,
+        "reboots_pending": pending,
     }
     # What was passed over is loud in the record.
     measures |= {"break_glass": request.break_glass} if request.break_glass else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -120,6 +120,9 @@ class State(Protocol):
 
     def parts(self, run: str) -> list[HostPart]:
         """Sorted by host."""
+
+    def each_part(self, run: str) -> Iterator[HostPart]:
+        """The same, one after the other: all parts of a run together are much."""
 
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         """(run id, part) of the host's newest part."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ulid import ULID
@@ -140,6 +140,9 @@ class MemoryState:
     def parts(self, run: str) -> list[HostPart]:
         with self._lock:
             return sorted((part for (of, _), part in self._parts.items() if of == run), key=lambda part: part.host)
+
+    def each_part(self, run: str) -> Iterator[HostPart]:
+        yield from self.parts(run)
 
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         with self._lock:

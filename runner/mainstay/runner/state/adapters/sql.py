@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -210,10 +210,19 @@ class SqlState:
             elif there != body:
                 raise StateConflict(f"the part of {part.host} in run {run} is written already, and is another")
 
-    @persistent
     def parts(self, run: str) -> list[HostPart]:
+        return list(self.each_part(run))
+
+    def each_part(self, run: str) -> Iterator[HostPart]:
+        last = ""
+        while page := self._parts_after(run, last):
+            yield from page
+            last = page[-1].host
+
+    @persistent
+    def _parts_after(self, run: str, host: str) -> list[HostPart]:
         table = tables.host_part
-        query = sa.select(table.c.body).where(table.c.run == run).order_by(table.c.host)
+        query = sa.select(table.c.body).where(table.c.run == run, table.c.host > host).order_by(table.c.host).limit(200)
         with self._database.read() as of:
             return [HostPart.from_json(json.loads(body)) for body in of.execute(query).scalars()]
 
