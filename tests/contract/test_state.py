@@ -362,6 +362,16 @@ def test_notes_leave_no_connection_behind_that_waits_for_no_disk(tmp_path: Path)
     database.close()
 
 
+def test_parts_come_one_after_the_other_as_they_come_together(state: State) -> None:
+    names = [f"h{number:03}" for number in range(450)]
+    for name in reversed(names):
+        state.write_part("r1", HostPart(host=name, verdict=Verdict.SUCCEEDED))
+    state.write_part("r2", HostPart(host="other", verdict=Verdict.FAILED))
+    assert [part.host for part in state.each_part("r1")] == names
+    assert list(state.each_part("r1")) == state.parts("r1")
+    assert list(state.each_part("r3")) == []
+
+
 def test_a_cancel_is_final(state: State) -> None:
     """Somebody who pauses a run that another has cancelled, and lets it go on, must not take the cancel back."""
     state.add_run(row())
