@@ -50,7 +50,8 @@ class Evidence(Protocol):
 
 
 class Listener(Protocol):
-    """Is told what happens, as it happens; must not raise, and may be told the same thing twice after a restart."""
+    """Is told what happens, as it happens; must not raise, and may be told the same thing twice after a restart. The record
+    that a run ends with is told without its hosts."""
 
     def run_started(self, run: str, plan: str, waves: list[list[str]]) -> None: ...
     def wave_started(self, run: str, number: int, hosts: list[str]) -> None: ...

@@ -49,13 +49,13 @@ def hand_over_and_follow(screen: Screen, app: Application, run: str) -> int:
 
 def execute_and_follow(screen: Screen, app: Application, run: str) -> int:
     """Execute the run in a thread and show it until its record is sealed. Returns the exit code of its verdict."""
-    _follow(screen, app, run, Here(lambda: app.runs.execute(run)))
+    _follow(screen, app, run, Here(lambda: app.runs.complete(run)))
     return finished(screen, app, run)
 
 
 def execute_quietly(screen: Screen, app: Application, run: str) -> None:
     """The same without the record at the end, for a run that was not asked about."""
-    _follow(screen, app, run, Here(lambda: app.runs.execute(run)))
+    _follow(screen, app, run, Here(lambda: app.runs.complete(run)))
     screen.say(f"Run {run}: {app.record(run).summary.verdict}.")
 
 
