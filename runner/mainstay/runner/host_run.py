@@ -166,6 +166,10 @@ def _record(track: Track, part: HostPart, kind: str, *, final: bool) -> Json:
     """Write the host's part once. Under rollback-all it waits: a host that is well now may still be taken back. That of a
     host that was lost waits too, until it is reconciled or the run ends."""
     tools, run = track.tools, track.request.id
+    if track.carried is not None:
+        # Also one that was proved well, and lost as it was put back into service: it keeps its place, and nobody is to
+        # wait for that.
+        part = part.model_copy(update={"verdict": Verdict.UNKNOWN})
     tools.state.note_outcome(run, part.host, part.verdict)
     if track.carried is None:
         if final:

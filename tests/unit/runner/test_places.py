@@ -11,7 +11,9 @@ from tests.unit.runner.world import World, verdicts
 from mainstay.inventory.limits import Limits
 from mainstay.runner import places
 from mainstay.runner.engine.memory import Crash
+from mainstay.runner.operation import HostWork
 from mainstay.runner.places import in_words, limits_in_words, never, scopes, waiting_for, width
+from mainstay.runner.reconciling import unknown_hosts
 from mainstay.runner.runs import record
 from mainstay.runner.state.contract import RunRow
 from mainstay.runner.verdict import Verdict
@@ -188,6 +190,30 @@ def test_a_host_that_became_unknown_keeps_its_domain_and_the_others_in_it_are_re
     assert reason(sealed, "c-r1") == "no place left in rack=r1: b-r1 is unknown"
     assert world["c-r1"].log == []
     assert world.state.slots() == {}, "and it ends with the run"
+
+
+def test_one_that_is_lost_as_it_is_given_back_keeps_its_domain_and_nobody_waits_for_it() -> None:
+    """It was proved well, and is `unknown` all the same until it answers: whoever waited for its place waited for ever."""
+    world = spread_world(
+        "a b-r1 c-r1", waves=[1, "100%"], budget=2, spread={"rack": 1}, other_updaters="fence", lost_after="30s"
+    )
+    original, rounds = world.upkeep.release_updaters, Counter[str]()
+
+    def vanishes(work: HostWork) -> tuple[str, ...]:
+        if work.host.name == "b-r1" and not world.back_at:
+            world.leave(world["b-r1"], 50_000)
+        return original(work)
+
+    def asleep() -> None:
+        rounds["asleep"] += 1
+        assert rounds["asleep"] < 5000, "it waits for ever"
+
+    world.upkeep.release_updaters = vanishes  # type: ignore[method-assign]  # a fault where none is foreseen
+    world.while_asleep = asleep
+    sealed = world.run()
+    assert verdicts(sealed) == {"a": "succeeded", "b-r1": "unknown", "c-r1": "refused"}
+    assert reason(sealed, "c-r1") == "no place left in rack=r1: b-r1 is unknown"
+    assert list(unknown_hosts(world.runs().tools, sealed.summary.id)) == ["b-r1"], "it can be reconciled, as it says"
 
 
 def test_runs_that_hold_what_the_other_waits_for_do_not_wait_for_each_other() -> None:
