@@ -93,7 +93,7 @@ class Application:
         self.serves = False
         """Set before `runs` is asked for: the engine takes work that others put down too."""
         self.threads: int | None = None
-        """How many hosts a process that serves has in hand at once; None for as many as the runs allow."""
+        """How many hosts a process that serves has in hand at once; None for as many as the engine takes by itself."""
 
     def __enter__(self) -> Self:
         return self
@@ -382,26 +382,9 @@ class Application:
 
     def works(self, runs: Collection[str] = ()) -> Works:
         """Who works on these runs in flight, and who serves. Starts nothing."""
-        from mainstay.console.working import Works
-        from mainstay.runner.engine.adapters.dbos_client import DbosClient
-        from mainstay.runner.engine.contract import VERSION, EngineUnusable
+        from mainstay.console.working import ask
 
-        try:
-            client = DbosClient(self.stores.directory, self.stores.engine_url)
-        except EngineUnusable:
-            return Works(version=VERSION)
-        try:
-            owners = {run: owner for run, owner in client.unfinished().items() if run in runs} if runs else {}
-            versions = {run: version for run, version in client.versions().items() if run in runs} if runs else {}
-            return Works(
-                owners=owners,
-                alive=frozenset(owner for owner in set(owners.values()) if owner and client.alive(owner)),
-                versions=versions,
-                serving={version: tuple(client.serving(version)) for version in {VERSION, *versions.values()}},
-                version=VERSION,
-            )
-        finally:
-            client.close()
+        return ask(self.stores.directory, self.stores.engine_url, runs)
 
     def left_behind(self, runs: Collection[str]) -> set[str]:
         """Those of the runs in flight that nobody works on, and nobody will unless they are resumed. Starts nothing."""

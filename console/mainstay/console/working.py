@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from mainstay.runner.engine.naming import short
@@ -54,3 +55,27 @@ def where(works: Works, run: str) -> str:
         return ""
     foreign = works.foreign(run)
     return f"waiting for a worker of version {foreign}" if foreign else "waiting for a worker"
+
+
+def ask(directory: Path, engine_url: str, runs: Collection[str]) -> Works:
+    """Who works on these runs, and who serves; nobody where the engine's store can't be read. Starts nothing.
+    directory, engine_url: the state's own, as the stores name them."""
+    from mainstay.runner.engine.adapters.dbos_client import DbosClient
+    from mainstay.runner.engine.contract import VERSION, EngineUnusable
+
+    try:
+        client = DbosClient(directory, engine_url)
+    except EngineUnusable:
+        return Works(version=VERSION)
+    try:
+        owners = {run: owner for run, owner in client.unfinished().items() if run in runs} if runs else {}
+        versions = {run: version for run, version in client.versions().items() if run in runs} if runs else {}
+        return Works(
+            owners=owners,
+            alive=frozenset(owner for owner in set(owners.values()) if owner and client.alive(owner)),
+            versions=versions,
+            serving={version: tuple(client.serving(version)) for version in {VERSION, *versions.values()}},
+            version=VERSION,
+        )
+    finally:
+        client.close()
