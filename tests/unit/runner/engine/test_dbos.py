@@ -20,7 +20,7 @@ from sqlalchemy import event
 from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient
 from mainstay.runner.engine.adapters.dbos_store import JsonSerializer
-from mainstay.runner.engine.contract import Context, EngineStopped, EngineUnusable, JsonValue, WorkflowFailed
+from mainstay.runner.engine.contract import Context, EngineStopped, EngineUnusable, JsonValue, Unkept, WorkflowFailed
 from mainstay.runner.engine.liveness import Timing
 
 Body = Callable[[Context, JsonValue], JsonValue]
@@ -313,6 +313,30 @@ def test_one_that_serves_takes_up_again_what_its_store_made_it_let_go(makes: Mak
     assert engine.start("work", "w1", None).result(WAIT) == 40
     assert 0 < before < 40
     assert [*dict.fromkeys(done)] == [*range(40)]
+
+
+def test_what_it_let_go_is_taken_up_also_where_a_thread_of_its_own_waits_for_its_end(makes: Makes) -> None:
+    """As a parent's does, for a child that another thread has begun."""
+    begun, full = threading.Event(), threading.Event()
+    tries: list[str] = []
+
+    def work(ctx: Context, argument: JsonValue) -> JsonValue:
+        tries.append(ctx.id)
+        begun.set()
+        assert full.wait(WAIT)
+        if len(tries) == 1:
+            raise Unkept("the disk is full")
+        return len(tries)
+
+    engine = DbosEngine(makes.directory, timing=Timing(look=0.1))
+    engine.register("work", work)
+    engine.launch(serve=True)
+    makes.engines.append(engine)
+    engine.submit("work", "w1", None)
+    assert begun.wait(WAIT)
+    follows = engine.start("work", "w1", None)
+    full.set()
+    assert follows.result(WAIT) == 2
 
 
 def test_a_disk_that_is_full_from_the_start_is_told_as_that(makes: Makes) -> None:

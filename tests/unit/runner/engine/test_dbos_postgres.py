@@ -19,7 +19,7 @@ from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient
 from mainstay.runner.engine.adapters.postgres_liveness import PostgresLiveness, answer, connect
 from mainstay.runner.engine.adapters.postgres_place import PostgresPlace, for_libpq
-from mainstay.runner.engine.contract import EngineUnusable, WorkflowFailed
+from mainstay.runner.engine.contract import Context, EngineUnusable, JsonValue, Unkept, WorkflowFailed
 from mainstay.runner.engine.liveness import Timing
 
 
@@ -78,6 +78,23 @@ def test_a_client_looks_and_signals_and_never_launches(makes: MakesDbos) -> None
     client.close()
     assert client.unfinished() == {}  # opened again for one more question
     client.close()
+
+
+def test_a_child_that_could_not_be_kept_is_taken_up_again_while_its_parent_waits(makes: MakesDbos) -> None:
+    """Both on one worker, which alone could do it, as it lives."""
+    tries: list[str] = []
+
+    def child(ctx: Context, argument: JsonValue) -> JsonValue:
+        tries.append(ctx.id)
+        if len(tries) == 1:
+            raise Unkept("the disk is full")
+        return len(tries)
+
+    def parent(ctx: Context, argument: JsonValue) -> JsonValue:
+        return ctx.enqueue("child", f"{ctx.id}/c", None, queue="q", parallel=1).result()
+
+    engine = makes.engine(serve=True, parent=parent, child=child)
+    assert engine.submit("parent", "p1", None).result(WAIT) == 2
 
 
 def test_looking_imports_no_dbos(makes: MakesDbos) -> None:

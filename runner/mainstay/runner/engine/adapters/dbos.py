@@ -241,13 +241,12 @@ class DbosEngine:
     def _bring_to_its_end(self, workflow: str, id: str, envelope: Json, new: bool) -> Json:
         """On a thread of ours; or follow it where it runs already. new: nobody has it."""
         self.stay(id)
-        row = None if new else status(id)
-        if row is not None:
-            return recorded(row) or self.ends.future(id).result()
+        if row := None if new else status(id):
+            return recorded(row) or self._hands.follow(id, self.ends.future(id))
         if envelope["queue"] and self._place.shared and self._is_served():
             self._put_down(CHILDREN, workflow, id, envelope)
             self._watch()
-            return self.ends.future(id).result()
+            return self._hands.follow(id, self.ends.future(id))
         self._thread.ours = True
         with SetWorkflowID(id):
             return self._functions[workflow](envelope)

@@ -21,6 +21,7 @@ class Hands:
         self._when_empty = when_empty
         self._changed = threading.Condition()
         self._work: dict[str, Future[Json]] = {}
+        self._followed: set[str] = set()
         self._guests: dict[Future[Json], str] = {}
         self._running: Counter[str] = Counter()
         self._steps = 0
@@ -89,10 +90,21 @@ class Hands:
                 self._steps -= 1
             self._left()
 
-    def ids(self) -> set[str]:
-        """What some thread of this process is busy with."""
+    def follow(self, id: str, end: Future[Json]) -> Json:
+        """In a job of `work`: wait for the end that another thread or process brings it to."""
         with self._changed:
-            return {*self._work, *self._running, *self._guests.values()}
+            self._followed.add(id)
+        try:
+            return end.result()
+        finally:
+            with self._changed:
+                self._followed.discard(id)
+
+    def ids(self) -> set[str]:
+        """What some thread of this process is busy with. One that only waits for its end is not: nobody else would ever
+        take up what was let go of meanwhile."""
+        with self._changed:
+            return {*(self._work.keys() - self._followed), *self._running, *self._guests.values()}
 
     def stop(self, why: EngineStopped) -> None:
         """Whoever waits for something here is told."""
