@@ -33,13 +33,7 @@ def host_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
         part, kind = broken_off(track, error), "failed"
     finally:
         track.close()
-    try:
-        final = track.request.on_failure != "rollback-all"
-        return context.step("record", lambda: _record(track, part, kind, final=final))
-    except StepFailed:
-        # The run says so at its end; until then others of it must not wait for this host's place.
-        context.step("give-back", lambda: tools.state.free_slots(track.request.id, track.host.name))
-        raise
+    return _recorded(track, part, kind, final=track.request.on_failure != "rollback-all")
 
 
 def broken_off(track: Track, error: StepFailed) -> HostPart:
@@ -162,6 +156,17 @@ def _forecast(tools: Toolbox, artifact: str | None) -> Forecast:
     return Forecast.from_json(found)
 
 
+def _recorded(track: Track, part: HostPart, kind: str, *, final: bool) -> JsonValue:
+    """_record's checkpoint. Where that goes wrong the run says so at its end; until then others must not wait for this
+    host's place."""
+    context, state = track.recorder.context, track.tools.state
+    try:
+        return context.step("record", lambda: _record(track, part, kind, final=final))
+    except StepFailed:
+        context.step("give-back", lambda: state.free_slots(track.request.id, track.host.name))
+        raise
+
+
 def _record(track: Track, part: HostPart, kind: str, *, final: bool) -> Json:
     """Write the host's part once. Under rollback-all it waits: a host that is well now may still be taken back. That of a
     host that was lost waits too, until it is reconciled or the run ends."""
@@ -210,8 +215,7 @@ def reconcile_workflow(tools: Toolbox, context: Context, argument: JsonValue) ->
     finally:
         track.close()
     part = part.model_copy(update={"steps": (*before.steps, *part.steps)})
-    final = track.request.on_failure != "rollback-all"
-    return context.step("record", lambda: _record(track, part, kind, final=final))
+    return _recorded(track, part, kind, final=track.request.on_failure != "rollback-all")
 
 
 def _go_on(track: Track, lost: Json) -> tuple[HostPart, str]:
@@ -272,7 +276,7 @@ def undo_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
     finally:
         track.close()
     part = part.model_copy(update={"steps": (*done.steps, *part.steps), "before": done.before})
-    return context.step("record", lambda: _record(track, part, "", final=True))
+    return _recorded(track, part, "", final=True)
 
 
 def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:

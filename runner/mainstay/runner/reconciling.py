@@ -12,7 +12,7 @@ from functools import partial
 from mainstay.inventory.errors import MainstayError, Refused, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
-from mainstay.runner.engine.contract import Context
+from mainstay.runner.engine.contract import Context, WorkflowFailed
 from mainstay.runner.record import HostPart, Links
 from mainstay.runner.request import Asking, RunRequest, new_run_id
 from mainstay.runner.shell import hostlock
@@ -46,18 +46,21 @@ class Lost:
 
     def ask_again(self, label: str, seconds: float = 0.0) -> list[str]:
         """Ask once and, for so many seconds more, whoever has not answered; go on with those that do. Returns the names of
-        those that were reconciled. Asking ends early where the run is cancelled."""
+        those that were reconciled. Asking ends early where the run is cancelled. Raises WorkflowFailed for a fault of ours,
+        once nobody is left to ask."""
         asked = self.names()
         if not asked:
             return []
         until = self.context.now() + timedelta(seconds=seconds)
-        turn = 0
+        turn, fault = 0, None
         while names := self.names():
             found = self.context.step(f"{label}.ask-{turn + 1}", partial(self._answers, names, until, turn))
             turn += 1
             if not found["answer"]:
                 break
-            self._go_on(found["answer"])
+            fault = self._go_on(found["answer"]) or fault
+        if fault is not None:
+            raise fault
         return [name for name in asked if not self.results[name].get("lost")]
 
     def give_up(self) -> None:
@@ -67,7 +70,8 @@ class Lost:
             for name, part in told.items():
                 self.results[name] = {**self.results[name], "part": part}
 
-    def _go_on(self, names: Sequence[str]) -> None:
+    def _go_on(self, names: Sequence[str]) -> WorkflowFailed | None:
+        """Returns a fault of ours, where one of them could not be gone on with."""
         run = self.request.id
         handles = {}
         for name in names:
@@ -83,10 +87,18 @@ class Lost:
                     parallel=self.request.careful.parallel,
                 ),
             )
+        fault: WorkflowFailed | None = None
         for name, (tries, handle) in handles.items():
             before = self.results[name]
-            after = handle.result()
+            try:
+                after = handle.result()
+            except WorkflowFailed as error:
+                # The record is not sealed while others are still at work; and asked again, it would go wrong again.
+                fault = fault or error
+                self.results[name] = {**before, "lost": None, "tries": tries}
+                continue
             self.results[name] = {**before, **after, "change": after["change"] or before["change"], "tries": tries}
+        return fault
 
     def _answers(self, names: Sequence[str], until: datetime, turn: int) -> Json:
         """Those that answer; nobody once the time is over, or the run is cancelled. turn: how often some answered before,

@@ -11,6 +11,7 @@ from mainstay.runner.reconciling import reconcile_request
 from mainstay.runner.record import HostPart, MaintenanceRecord
 from mainstay.runner.request import Asking
 from mainstay.runner.runs import record as stored
+from mainstay.runner.verdict import Verdict
 
 WEB = {"before": {"command": "drain"}, "after": {"command": "undrain"}, "other_updaters": "fence", "budget": 1}
 
@@ -180,6 +181,23 @@ def test_one_lost_in_a_hook(lost: str) -> None:
     assert verdicts(record) == {"w1": "failed" if lost == "before" else "succeeded"}
     assert machine.log.count("undrain") == 1 and clean(world)
     assert machine.log.count("apply") == (0 if lost == "before" else 1)
+
+
+def test_a_fault_of_ours_in_reconciling_one_host_does_not_leave_the_others_unasked() -> None:
+    world = World("w1 w2 w3", waves=[1, "100%"], parallel=1, budget=2)
+    world["w2"].away, world["w3"].away = 200, 900
+    note = world.state.note_outcome
+
+    def noted(run: str, host: str, verdict: Verdict) -> None:
+        if (host, verdict) == ("w2", Verdict.SUCCEEDED):
+            raise ZeroDivisionError("a fault of ours, at the very end of a host")
+        note(run, host, verdict)
+
+    world.state.note_outcome = noted  # type: ignore[method-assign]  # a fault where none is foreseen
+    record = world.run()
+    assert verdicts(record) == {"w1": "succeeded", "w2": "unknown", "w3": "succeeded"}
+    assert "internal error" in record.summary.reason
+    assert world["w2"].log.count("apply") == 1 and world.state.slots() == {}
 
 
 def test_an_internal_fault_leaves_neither_lock_nor_fence_where_the_host_answers(
