@@ -95,7 +95,7 @@ class FakeRuns:
         )
         return request.id
 
-    def execute(self, run: str) -> None:
+    def complete(self, run: str) -> None:
         request = next(one for one in self.requests if one.id == run)
         if self.app.during is not None:
             self.app.during(run)
@@ -172,7 +172,7 @@ class FakeApplication(Application):
 
     def hand_over(self, run: str) -> None:
         self.runs.handed.append(run)
-        threading.Thread(target=self.runs.execute, args=(run,), daemon=True).start()
+        threading.Thread(target=self.runs.complete, args=(run,), daemon=True).start()
 
     def works(self, runs: Any = ()) -> Works:
         """A run that was not left behind is worked on by the first who serves, or by a process of its own."""
