@@ -360,8 +360,9 @@ class Rollout:
             self.take_all_back()
             self.lost.ask_again("end.undone", seconds)
         self.lost.give_up()
-        if back and self.all_begun:
-            # The last wave had been begun as a whole: what is said of it is what its hosts have come to.
+        if back and self.all_begun and not self.taken_back:
+            # The last wave had been begun as a whole: what is said of it is what its hosts have come to. Where all was
+            # taken back since, that stands for no wave any more.
             return str(self.context.step("end.gate", self._gate_again))
         return came_back(reason, back)
 
