@@ -116,7 +116,7 @@ def _stays(track: Track) -> bool:
 
 
 def after_failed_hook(track: Track, reason: str) -> HostPart:
-    """Nothing was changed, but the host may be out of service: it goes back in if it is well."""
+    """Nothing was changed after it, but the host may be out of service: it goes back in if it is well."""
     if track.lost:
         return conclude(track, Verdict.UNKNOWN, reason)
     well, track.why = True, reason
@@ -307,11 +307,9 @@ def take_back(track: Track) -> HostPart:
         return track.part(Verdict.FAILED, f"could not be put back: {stop.reason}")
     track.facts = track.facts.from_json(facts)
     track.boot = track.facts.boot_id
-    track.recorder.touched = True
+    track.recorder.touched = track.drained = True
     try:
         hooks(track, "undo.before", track.request.careful.before)
-        track.drained = True
     except Stopped as stop:
-        release(track)
-        return track.part(Verdict.FAILED, f"could not be put back: before: {stop.reason}")
+        return after_failed_hook(track, f"could not be put back: before: {stop.reason}")
     return conclude(track, *go_back(track, "the rollout was stopped"))

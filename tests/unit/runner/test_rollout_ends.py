@@ -56,6 +56,28 @@ def test_a_host_that_is_lost_out_of_service_is_named_so() -> None:
     assert verdicts(record) == {"w1": "unknown"} and part(record, "w1").measures["drained"] is True
 
 
+def test_one_whose_drain_fails_as_it_is_to_be_taken_back_is_put_back_into_service() -> None:
+    """A first hook may have taken it out of service when the next one fails."""
+    hooks = {"before": [{"command": "drain"}, {"command": "unplug"}], "after": {"command": "undrain"}}
+    world = World("w1 w2", waves=[1, 1], on_failure="rollback-all", **hooks)
+    world["w2"].wrong = {"health"}
+    world["w2"].meanwhile = lambda: world["w1"].wrong.add("unplug")
+    record = world.run()
+    assert verdicts(record) == {"w1": "failed", "w2": "rolled-back"}
+    assert "could not be put back: before: unplug exited 1" in reason(record, "w1")
+    assert world["w1"].log[-4:] == ["drain", "unplug", "health", "undrain"]
+    assert world["w1"].there.lock.run == ""
+
+
+def test_what_was_taken_back_as_a_whole_says_why_though_a_lost_host_came_back() -> None:
+    world = World("w1 w2 w3", waves=[1, 2], on_failure="rollback-all", parallel=1, budget=1)
+    world["w2"].wrong = {"apply"}
+    world["w3"].away = 300
+    record = world.run()
+    assert verdicts(record) == {"w1": "rolled-back", "w2": "rolled-back", "w3": "rolled-back"}
+    assert record.summary.reason.startswith("stopped in wave 2: 2 failed, 1 tolerated (w3 was unknown then")
+
+
 def test_the_record_is_not_sealed_while_a_host_is_still_at_work() -> None:
     world = World("w1 w2", waves=["100%"], parallel=2)
     request, sealed, note = world.request(), threading.Event(), world.state.note_outcome
