@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.state import lent, opened
 
 from mainstay.inventory.errors import UsageError
-from mainstay.runner.record import HostPart, Step, hosts_digest
+from mainstay.runner.record import HostPart, Step
 from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
 from mainstay.runner.state.adapters.sqlite import SqliteDatabase
@@ -33,17 +33,6 @@ class Watch:
 @pytest.fixture
 def watch() -> Watch:
     return Watch()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
-    """The same database each time, as another process would open it."""
-    if request.param == "sqlite":
-        yield lambda: SqliteDatabase(tmp_path / "mainstay.db")
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    with lent(server) as name:
-        yield lambda: opened(server, name)
 
 
 @pytest.fixture(params=["sqlite", "postgres", "memory"])
@@ -267,32 +256,6 @@ def test_a_block_holds_for_one_change_on_one_host_until_lifted(state: State) -> 
     assert state.blocked("b", "d1") == "r2"
 
 
-def test_the_digest_of_what_is_written_is_that_of_the_parts(open_database: Callable[[], Database]) -> None:
-    database = open_database()
-    state = SqlState(database)
-    assert state.hosts_digest("r1") == hosts_digest([])
-    for host in ("b", "a", "ü"):
-        state.write_part("r1", part(host))
-    assert state.hosts_digest("r1") == hosts_digest(state.parts("r1"))
-    with database.write() as to:
-        to.exec_driver_sql("UPDATE host_part SET body = replace(body, 'succeeded', 'failed') WHERE host = 'b'")
-    assert state.hosts_digest("r1") != hosts_digest([part(host) for host in ("b", "a", "ü")])
-    state.close()
-
-
-def test_another_process_sees_the_same(open_database: Callable[[], Database]) -> None:
-    first, second = (SqlState(open_database()) for _ in range(2))
-    assert first.id == second.id
-    fence = first.next_fence()
-    assert second.next_fence() > fence
-    first.add_run(row())
-    second.wish("r1", "cancel", by="bob", reason="wrong day")
-    found = first.run("r1")
-    assert found is not None and found.wish == "cancel"
-    first.close()
-    second.close()
-
-
 def test_what_was_asked_of_a_run_is_kept_with_who_and_why(state: State, watch: Watch) -> None:
     state.add_run(row())
     state.wish("r1", "pause", by="anna@ops1", reason="disk is swapped")
@@ -347,19 +310,6 @@ def test_outcomes_are_told_among_some_verdicts_alone(state: State) -> None:
     }
     assert state.outcomes("r1", {Verdict.UNKNOWN}) == {}
     assert len(state.outcomes("r1")) == 3
-
-
-def test_notes_leave_no_connection_behind_that_waits_for_no_disk(tmp_path: Path) -> None:
-    """What is written after a note outlives a power cut again."""
-    database = SqliteDatabase(tmp_path / "mainstay.db")
-    SqlState(database).note_step("r1", "a", "probe", "")
-    with database.read() as of:
-        assert of.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
-    with pytest.raises(ZeroDivisionError), database.noting():
-        raise ZeroDivisionError
-    with database.read() as of:
-        assert of.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
-    database.close()
 
 
 def test_parts_come_one_after_the_other_as_they_come_together(state: State) -> None:

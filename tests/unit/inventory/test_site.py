@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,6 @@ import pytest
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.selectors import pick
 from mainstay.inventory.site import Site, check_files, find_site, load_site, read_site
-from mainstay.inventory.stamp import stamp
 
 Read = Callable[..., tuple[Site, list[Problem]]]
 Write = Callable[..., Path]
@@ -375,28 +373,3 @@ def test_twice_as_many_hosts_take_twice_the_work(write: Write) -> None:
 
     calls(10)  # what is only done once
     assert calls(400) < 2.2 * calls(200)
-
-
-def test_the_stamp_says_commit_and_whether_the_site_differs_from_it(write: Write) -> None:
-    root = write("hosts: {}")
-    assert stamp(root) == (None, None)
-    git = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for argv in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
-        subprocess.run([*git, *argv], check=True)
-    commit, dirty = stamp(root)
-    assert commit
-    assert len(commit) == 40
-    assert dirty is False
-    (root / "new.yml").write_text("x")
-    assert stamp(root) == (commit, True)
-    assert stamp(root / "inventory") == (commit, False)
-
-
-def test_a_repository_runs_nothing_when_its_stamp_is_read(write: Write) -> None:
-    root = write("hosts: {}")
-    subprocess.run(["git", "-C", str(root), "init", "-q"], check=True)
-    (root / "hook").write_text(f"#!/bin/sh\ntouch {root}/ran\n")
-    (root / "hook").chmod(0o755)
-    subprocess.run(["git", "-C", str(root), "config", "core.fsmonitor", str(root / "hook")], check=True)
-    stamp(root)
-    assert not (root / "ran").exists()
