@@ -19,7 +19,7 @@ from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient
 from mainstay.runner.engine.adapters.postgres_liveness import PostgresLiveness, answer, connect
 from mainstay.runner.engine.adapters.postgres_place import PostgresPlace, for_libpq
-from mainstay.runner.engine.contract import Context, EngineUnusable, JsonValue, Unkept, WorkflowFailed
+from mainstay.runner.engine.contract import Context, EngineStopped, EngineUnusable, JsonValue, Unkept, WorkflowFailed
 from mainstay.runner.engine.liveness import Timing
 
 
@@ -95,6 +95,23 @@ def test_a_child_that_could_not_be_kept_is_taken_up_again_while_its_parent_waits
 
     engine = makes.engine(serve=True, parent=parent, child=child)
     assert engine.submit("parent", "p1", None).result(WAIT) == 2
+
+
+def test_a_database_that_could_not_be_asked_is_no_outcome_of_a_parent(
+    makes: MakesDbos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parent(ctx: Context, argument: JsonValue) -> JsonValue:
+        return ctx.enqueue("child", f"{ctx.id}/c", None, queue="q", parallel=1).result()
+
+    def away() -> list[str]:
+        raise EngineUnusable("the engine's database: it was restarted")
+
+    engine = makes.engine(parent=parent, child=lambda ctx, argument: "well")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(engine, "serving", away)
+        with pytest.raises(EngineStopped, match="it was restarted"):
+            engine.start("parent", "p1", None).result(WAIT)
+    assert engine.unfinished() == {"p1": engine.executor}
 
 
 def test_looking_imports_no_dbos(makes: MakesDbos) -> None:

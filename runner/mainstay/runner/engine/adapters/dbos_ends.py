@@ -17,7 +17,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner.engine.adapters.dbos_store import log
 from mainstay.runner.engine.adapters.place import ENDED, UNFINISHED
 from mainstay.runner.engine.answers import read_workflow
-from mainstay.runner.engine.contract import EngineStopped, JsonValue, Unkept
+from mainstay.runner.engine.contract import EngineStopped, EngineUnusable, JsonValue, Unkept
 
 POLL = 0.1
 """Seconds between two looks at what others (or a takeover) work on."""
@@ -116,7 +116,7 @@ class DbosHandle:
             raise TimeoutError(f"{self._id} has not ended yet") from error
         except Left as left:
             raise stopped(self._id, left.cause) from left.cause
-        except DBAPIError as error:  # before its first step, where no Left is made
+        except (DBAPIError, EngineUnusable) as error:  # before its first step, where no Left is made
             raise stopped(self._id, error) from error
 
     def done(self) -> bool:
@@ -157,7 +157,7 @@ def stopped(id: str, cause: BaseException | None = None) -> EngineStopped:
     why = "this process no longer works on it"
     if isinstance(cause, DBAPIError):
         why = f"the engine's store failed: {cause.orig}"
-    elif isinstance(cause, (EngineStopped, Unkept)):
+    elif isinstance(cause, (EngineStopped, EngineUnusable, Unkept)):
         why = cause.message
     hint = f"{cause.hint} " if isinstance(cause, Unkept) and cause.hint else ""
     return EngineStopped(f"{id} is unfinished: {why}", hint=f"{hint}`mainstay runs resume` takes it up again.")
