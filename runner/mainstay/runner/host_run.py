@@ -298,7 +298,7 @@ def _take_back(track: Track, argument: JsonValue, done: HostPart) -> HostPart:
 
 def take_back(track: Track) -> HostPart:
     """A host that was well goes back: locked, drained, changed, proved, given back."""
-    track.phase = "undo"
+    track.phase, track.taken_back = "undo", True
     try:
         track.held = track.recorder.sent = track.step("undo.lock", lambda io: bool(track.work(io)))
         facts = track.patient_step("undo.probe", lambda io: track.tools.upkeep.probe(track.shell).to_json())

@@ -104,6 +104,8 @@ class Track:
     """The host's lock is ours (as far as the checkpoints tell)."""
     updaters_fenced: bool = False
     drained: bool = False
+    taken_back: bool = False
+    """It was well, in service and given back once already, and goes back with its whole run."""
     of: str = ""
     """The run whose work on the host this is, where it is not the request's own: that one is reconciled."""
     phase: Phase = "prepare"
@@ -253,7 +255,7 @@ class Track:
 
 _CARRIED = (
     *("before", "after", "log_mark", "held", "updaters_fenced", "drained", "phase", "why", "back", "boot", "need"),
-    *("cut", "rebooted", "again", "measures", "concerns"),
+    *("cut", "rebooted", "again", "measures", "concerns", "taken_back"),
 )
 
 
@@ -281,7 +283,7 @@ def nothing_known(run: str, since: str) -> Json:
     """As carry, of a host of which only that is known: its work was under way in that run, and ended nobody knows how."""
     empty: Json = {"before": {}, "after": {}, "need": {}, "measures": {}, "concerns": [], "notes": []}
     words = {"log_mark": "", "why": "", "boot": "", "back": None, "change": None, "undo": None, "ended": None}
-    flags = {"held": False, "updaters_fenced": False, "drained": False, "cut": False, "rebooted": False, "again": False}
+    flags = dict.fromkeys(("held", "updaters_fenced", "drained", "taken_back", "cut", "rebooted", "again"), False)
     place = {"of": run, "phase": "look", "step": "apply", "since": since, "fault": "", "touched": True, "sent": True}
     return {**empty, **words, **flags, **place, "facts": Facts().to_json()}
 

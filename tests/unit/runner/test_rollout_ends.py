@@ -8,6 +8,8 @@ from tests.unit.runner.world import World, verdicts
 
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.contract import Entry
+from mainstay.runner.operation import HostWork, Outcome
+from mainstay.runner.plan import Hook
 from mainstay.runner.shell.contract import JobState, SudoRefused
 from mainstay.runner.shell.fake import FakeHost
 from mainstay.runner.verdict import Verdict
@@ -67,6 +69,25 @@ def test_one_whose_drain_fails_as_it_is_to_be_taken_back_is_put_back_into_servic
     assert "could not be put back: before: unplug exited 1" in reason(record, "w1")
     assert world["w1"].log[-4:] == ["drain", "unplug", "health", "undrain"]
     assert world["w1"].there.lock.run == ""
+
+
+def test_one_that_is_taken_back_with_its_run_is_put_back_into_service_once_more() -> None:
+    """A hook is found again on its host by its job's name, and not run a second time: this is another one."""
+    world = World(
+        "w1 w2", waves=[1, 1], on_failure="rollback-all", before={"command": "drain"}, after={"command": "undrain"}
+    )
+    world["w2"].wrong = {"health"}
+    original, jobs = world.upkeep.hook, set[str]()
+
+    def once(work: HostWork, hook: Hook) -> Outcome:
+        if work.job in jobs:
+            return Outcome(ok=True)
+        jobs.add(work.job)
+        return original(work, hook)
+
+    world.upkeep.hook = once  # type: ignore[method-assign]  # as a real host does it
+    assert verdicts(world.run()) == {"w1": "rolled-back", "w2": "rolled-back"}
+    assert [word for word in world["w1"].log if word.endswith("drain")] == ["drain", "undrain"] * 2
 
 
 def test_what_was_taken_back_as_a_whole_says_why_though_a_lost_host_came_back() -> None:

@@ -24,7 +24,8 @@ def into_service(track: Track, *, well: bool, start: str = "") -> None:
             track.recorder.notes.append("stays out of service: it is not proved well")
         return
     try:
-        hooks(track, "after", track.request.careful.after, start)
+        # Not by the name that they had when it was put back first: as jobs they would be found as done.
+        hooks(track, "undo.after" if track.taken_back else "after", track.request.careful.after, start)
         track.drained = False
     except Stopped as stop:
         track.measures["drained"] = True
