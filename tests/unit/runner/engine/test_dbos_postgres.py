@@ -39,10 +39,9 @@ def makes(tmp_path: Path, postgres: Postgres) -> Iterator[MakesDbos]:
             "postgresql://a@/x?host=%2Frun%2Fpg&connect_timeout=3",
             "postgresql://a@/x?host=%2Frun%2Fpg&connect_timeout=3",
         ),
-        ("postgresql+psycopg://a@/x?host=one:1&host=two:2", "postgresql://a@/x?host=one%2Ctwo&port=1%2C2"),
         (
-            "postgresql+psycopg://a@/x?host=[::1]:5432&host=two:2",
-            "postgresql://a@/x?host=%5B%3A%3A1%5D%2Ctwo&port=5432%2C2",
+            "postgresql+psycopg://a@/x?host=one%2C%3A%3A1&port=1%2C2&sslrootcert=/our+own/ca",
+            "postgresql://a@/x?host=one%2C%3A%3A1&port=1%2C2&sslrootcert=%2Four%20own%2Fca",
         ),
     ],
 )

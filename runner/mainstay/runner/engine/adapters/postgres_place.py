@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -33,15 +33,10 @@ STARTING = 7_205_759_403_792_793
 
 
 def for_libpq(url: str) -> str:
-    """The same address as a URL of libpq's: SQLAlchemy names its driver, and writes several servers as `host=a:1&host=b:2`."""
+    """The same address as a URL of libpq's: SQLAlchemy names its driver, and writes a space behind the `?` as `+`."""
     parts = urlsplit(url)
-    asked = parse_qsl(parts.query, keep_blank_values=True)
-    servers = [value for key, value in asked if key == "host" and ":" in value.rpartition("/")[2]]
-    if servers:
-        hosts, ports = zip(*(server.rsplit(":", 1) for server in servers), strict=True)
-        asked = [pair for pair in asked if pair[0] != "host"]
-        asked += [("host", ",".join(hosts)), ("port", ",".join(ports))]
-    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(asked), ""))
+    query = urlencode(parse_qsl(parts.query, keep_blank_values=True), quote_via=quote)
+    return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
 
 
 class PostgresPlace:

@@ -195,14 +195,9 @@ def connecting() -> dict[str, Any]:
 
 def engine_url(address: PostgresAddress, password: Secret | None) -> str:
     """For another library on SQLAlchemy: the same connection, password and all. Never shown, never logged."""
-    said = {key: str(value) for key, value in (connecting() | address.connection()).items()}
-    user, database = said.pop("user", None), said.pop("dbname", None)
-    hosts, ports = said.pop("host", None), said.pop("port", None)
-    query: dict[str, str | tuple[str, ...]] = dict(said)
-    if hosts and ports and address.hosts:
-        query["host"] = tuple(f"{host}:{port}" for host, port in zip(hosts.split(","), ports.split(","), strict=True))
-    elif hosts:
-        query["host"] = hosts
+    query = {key: str(value) for key, value in (connecting() | address.connection()).items()}
+    user, database = query.pop("user", None), query.pop("dbname", None)
+    # Hosts and ports each behind a key of their own: of `host=a:1` SQLAlchemy reads plain names alone, no `::1` and no `a_1`.
     url = sa.URL.create(
         "postgresql+psycopg",
         username=user,
