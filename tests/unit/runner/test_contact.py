@@ -11,6 +11,7 @@ from mainstay.runner.reconciling import reconcile_request
 from mainstay.runner.record import HostPart, MaintenanceRecord
 from mainstay.runner.request import Asking
 from mainstay.runner.runs import record as stored
+from mainstay.runner.shell.fake import FakeJob
 from mainstay.runner.verdict import Verdict
 
 WEB = {"before": {"command": "drain"}, "after": {"command": "undrain"}, "other_updaters": "fence", "budget": 1}
@@ -339,6 +340,23 @@ def test_a_host_of_which_nothing_is_known_any_more_is_looked_at_and_given_back()
     record = reconciled(world, run)
     assert verdicts(record) == {"w1": "degraded"} and "not known any more" in reason(record, "w1")
     assert not world["w1"].there.lock.run
+
+
+@pytest.mark.parametrize("step", ["apply", "undo_apply", "undo_apply-again"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_none_of_its_jobs_is_passed_over_where_nothing_else_is_known(step: str, ends: bool) -> None:
+    """One that is at work leaves the host unknown; what one that was cut short has left is mended."""
+    world = World("w1", **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    del world.artifacts.content["json", part(record_of(world, run), "w1").measures["lost"]]
+    there = world["w1"].there
+    there.jobs[f"{run}-w1-{step}"] = FakeJob(seconds=100_000, started=there.time.now)
+    if ends:
+        there.reboot()
+        world["w1"].broken = ["dpkg was interrupted; repaired"]
+    record = reconciled(world, run)
+    assert verdicts(record) == {"w1": "degraded" if ends else "unknown"}
+    assert ("dpkg was interrupted" if ends else "still at work") in reason(record, "w1")
 
 
 def record_of(world: World, run: str) -> MaintenanceRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
@@ -34,8 +35,8 @@ def _look(track: Track, io: StepIO, lost: Json) -> Json:
     boot = track.patiently(io, lambda: track.tools.upkeep.probe(track.shell)).boot_id
     job = _job(track, io, lost["step"])
     repaired: list[str] = []
-    # While the job is at work, what looks half done is not; what it left is mended after its end.
-    if job not in (JobStatus.RUNNING, JobStatus.LOST):
+    # While the job is at work, what looks half done is not; what it left is mended after its end, where it is followed.
+    if job is not JobStatus.RUNNING and (job is not JobStatus.LOST or track.phase == "look"):
         try:
             repaired = track.patiently(io, lambda: track.operation.prepare(work, wait=track.request.careful.lock_wait))
         except Refused as no:
@@ -50,16 +51,23 @@ def _look(track: Track, io: StepIO, lost: Json) -> Json:
 
 
 def _job(track: Track, io: StepIO, step: str) -> JobStatus | None:
-    """How the job of that step is; None where the step has none that is followed."""
+    """How the job of that step is; None where the step has none that is followed. Where the step is not known: the one of
+    all that there may be which matters most."""
     name = step.removesuffix(".launch")
-    if name.removeprefix("undo.") not in _JOBS:
+    if track.phase == "look":
+        names = [f"{prefix}{job}" for prefix in ("", "undo.") for job in _JOBS]
+    elif name.removeprefix("undo.") in _JOBS:
+        names = [name]
+    else:
         return None
-    return track.patiently(io, lambda: track.shell.poll(track.job(name))).status
+    found = {track.patiently(io, partial(track.shell.poll, track.job(one))).status for one in names}
+    return next(status for status in _IN_WORDS if status in found)
 
 
 _IN_WORDS = {
     JobStatus.RUNNING: "still at work",
-    JobStatus.EXITED: "had ended by itself",
     JobStatus.LOST: "was cut short",
+    JobStatus.EXITED: "had ended by itself",
     JobStatus.ABSENT: "had not begun",
 }
+"""What matters most comes first."""
