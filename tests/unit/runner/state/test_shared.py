@@ -314,3 +314,13 @@ def test_a_url_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError) as caught:
         open_state(url, tmp_path)
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_runs_that_ended_long_ago_are_asked_for_again_where_the_connection_broke(
+    machine: Machine, postgres: Postgres
+) -> None:
+    stores = machine("a")
+    assert stores.state.ended_before("2026-01-01T00:00:00Z") == []
+    postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mainstay'")
+    assert stores.state.ended_before("2026-01-01T00:00:00Z") == []
+    stores.close()

@@ -106,6 +106,7 @@ class SqlState:
         with self._database.read() as of:
             return [_run_row(row) for row in of.execute(query).mappings()]
 
+    @persistent
     def ended_before(self, moment: str) -> list[str]:
         table = tables.run
         query = sa.select(table.c.id).where(table.c.ended_at < moment).order_by(table.c.ended_at, table.c.id)
