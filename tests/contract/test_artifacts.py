@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -17,7 +18,7 @@ from ulid import ULID
 
 from mainstay.runner.artifacts.adapters.files import FileArtifacts
 from mainstay.runner.artifacts.adapters.shared import CHUNK, SharedArtifacts
-from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing, Artifacts
+from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing, Artifacts, ArtifactUnkept
 from mainstay.runner.artifacts.memory import MemoryArtifacts
 from mainstay.runner.artifacts.trim import HEAD, OUTPUT_CAP, TAIL, marker
 
@@ -77,6 +78,12 @@ def test_large_content_is_written_in_pieces(store: Artifacts, kind: str) -> None
         assert names == []
     assert names == [sha(b"0123456789" * 10_000)]
     assert store.read(names[0]) == b"0123456789" * 10_000
+
+
+@pytest.mark.parametrize("store", ["files", "postgres"], indirect=True)
+def test_a_full_disk_is_no_outcome_of_a_step(store: Artifacts) -> None:
+    with pytest.raises(ArtifactUnkept, match="No space left"), store.writer(kind="package"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_what_breaks_off_is_not_kept(store: Artifacts, tmp_path: Path) -> None:

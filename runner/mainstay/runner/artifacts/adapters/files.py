@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,7 +19,7 @@ from mainstay.runner.artifacts.adapters.packing import HASH, KINDS, PLAIN, Hashi
 from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing, ArtifactUnkept
 
 ABANDONED = 86400.0
-"""Seconds after which an unfinished file belongs to nobody any more."""
+"""Seconds after which an unfinished file or upload belongs to nobody any more."""
 
 
 class FileArtifacts:
@@ -110,22 +110,27 @@ class FileArtifacts:
                 return place
         raise ArtifactMissing(f"artifact {name} is not in {self._directory} (any more)")
 
-    @contextmanager
-    def _temporary(self, kind: str) -> Iterator[tuple[BinaryIO, Path]]:
-        """A file that is gone at the end of the block, unless it was kept."""
+    def _temporary(self, kind: str) -> AbstractContextManager[tuple[BinaryIO, Path]]:
+        return temporary(self._kind(kind))
+
+
+@contextmanager
+def temporary(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A file in the folder, made where it is not (0700), that is gone at the end of the block, unless it was kept.
+    Raises ArtifactUnkept."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        number, name = tempfile.mkstemp(dir=folder, prefix="new-")
         try:
-            self._kind(kind).mkdir(mode=0o700, exist_ok=True)
-            number, name = tempfile.mkstemp(dir=self._kind(kind), prefix="new-")
-            try:
-                with os.fdopen(number, "w+b") as file:
-                    yield cast(BinaryIO, file), Path(name)
-            finally:
-                Path(name).unlink(missing_ok=True)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
-                raise
-            text = f"{self._directory} can't be written: {error.strerror}"
-            raise ArtifactUnkept(text, hint="Is the disk full, or failing? Make room.") from error
+            with os.fdopen(number, "w+b") as file:
+                yield cast(BinaryIO, file), Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+            raise
+        text = f"{folder} can't be written: {error.strerror}"
+        raise ArtifactUnkept(text, hint="Is the disk full, or failing? Make room.") from error
 
 
 def _keep(file: BinaryIO, path: Path, place: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO, cast
 import sqlalchemy as sa
 from ulid import ULID
 
+from mainstay.runner.artifacts.adapters.files import ABANDONED, temporary
 from mainstay.runner.artifacts.adapters.packing import HASH, KINDS, PLAIN, Hashing, packed, packed_file, unpacked
 from mainstay.runner.artifacts.contract import ArtifactDamaged, ArtifactMissing
 from mainstay.runner.state.adapters.database import persistent
@@ -27,8 +27,6 @@ from mainstay.runner.state.adapters.postgres import PostgresDatabase
 from mainstay.runner.state.adapters.tables import artifact, artifact_chunk
 
 CHUNK = 1024 * 1024
-ABANDONED = 86400.0
-"""Seconds after which an unfinished upload or file belongs to nobody any more."""
 
 _NOW = sa.func.extract("epoch", sa.func.clock_timestamp())
 
@@ -51,7 +49,7 @@ class SharedArtifacts:
     @contextmanager
     def writer(self, *, kind: str) -> Iterator[tuple[BinaryIO, list[str]]]:
         names: list[str] = []
-        with self._temporary() as (file, path):
+        with temporary(self._cache) as (file, path):
             hashing = Hashing(file)
             yield cast(BinaryIO, hashing), names
             name = hashing.hexdigest()
@@ -125,7 +123,7 @@ class SharedArtifacts:
         with suppress(FileNotFoundError), place.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == hash:
                 return place
-        with self._temporary() as (fetched, path):
+        with temporary(self._cache) as (fetched, path):
             hashing = Hashing(fetched)
             for data in self._chunks(row):
                 hashing.write(data)
@@ -219,16 +217,6 @@ class SharedArtifacts:
         file.flush()
         self._cached(name).parent.mkdir(mode=0o700, exist_ok=True)
         path.rename(self._cached(name))
-
-    @contextmanager
-    def _temporary(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """A file of this machine that is gone at the end of the block, unless it was kept."""
-        number, name = tempfile.mkstemp(dir=self._cache, prefix="new-")
-        try:
-            with os.fdopen(number, "w+b") as file:
-                yield cast(BinaryIO, file), Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
 
 
 def _is(kind: str, name: str) -> sa.ColumnElement[bool]:
