@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem, WrongValue
@@ -17,6 +19,28 @@ from mainstay.inventory.value import Value
 Reference = Annotated[str, AfterValidator(check_reference)]
 
 
+PATH = r"^/[^\x00-\x1f]+$"
+BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+PREFIX = r"^[A-Za-z0-9!_.*'()/-]*$"
+REGION = r"^[a-z0-9-]+$"
+ENDPOINT = r"^https?://[^\s/@]+/?$"
+
+
+def _form(pattern: str, hint: str) -> AfterValidator:
+    """As a pattern of its own would refuse it, with words that say what is wanted."""
+
+    def check(text: str) -> str:
+        if re.search(pattern, text) is None or text.endswith("\n"):
+            raise WrongValue(f"{shown(text)} is not written as it has to be.", hint=hint)
+        return text
+
+    return AfterValidator(check)
+
+
+def _schema(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"pattern": pattern, "type": "string"})
+
+
 def _host(value: Any) -> Any:
     return {"host": value} if isinstance(value, str) else value
 
@@ -25,17 +49,21 @@ class SshPlace(Value):
     """A file on a host of the inventory, reached with its pinned keys."""
 
     host: str
-    path: Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f]+$")] | None = None
+    path: Annotated[str, _form(PATH, "Write it from / on: /var/lib/mainstay-anchor/acme"), _schema(PATH)] | None = None
     """Absolute; /var/lib/mainstay-anchor/SITE where it is not given."""
 
 
 class S3Place(Value):
     """A bucket, there already. Without keys they come from boto3's own chain: environment, ~/.aws, the instance."""
 
-    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!_.*'()/-]*$")] = ""
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] | None = None
-    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+/?$")] | None = None
+    bucket: Annotated[
+        str, _form(BUCKET, "A bucket's name is 3 to 63 lower-case letters, digits, dots and dashes."), _schema(BUCKET)
+    ]
+    prefix: Annotated[str, _form(PREFIX, "Write for example mainstay/acme"), _schema(PREFIX)] = ""
+    region: Annotated[str, _form(REGION, "Write for example eu-central-1"), _schema(REGION)] | None = None
+    endpoint: Annotated[str, _form(ENDPOINT, "Write https://HOST or https://HOST:PORT"), _schema(ENDPOINT)] | None = (
+        None
+    )
     """Of another server than Amazon's."""
     access_key: Reference | None = None
     secret_key: Reference | None = None
@@ -65,6 +93,14 @@ def anchor_references(anchors: Sequence[Place], spot: Spot) -> Iterable[tuple[st
         for word in ("access_key", "secret_key"):
             if place.s3 is not None and (reference := getattr(place.s3, word)):
                 yield reference, spot.at(number, "s3", word)
+
+
+def anchors_in(anchors: Sequence[Place], state: Path, root: Path, spot: Spot) -> Iterable[Problem]:
+    """Files that would be lost, or rewritten, together with the state that they are to tell of. state: its folder, resolved."""
+    for number, place in enumerate(anchors):
+        if place.file and (root / Path(place.file).expanduser()).resolve().parent == state:
+            hint = "Name a file on another disk, or what is mounted from another machine."
+            yield spot.at(number, "file").problem("is in the state's own folder: who loses one loses both.", hint=hint)
 
 
 def anchor_problems(anchors: Sequence[Place], names: Sequence[str], spot: Spot) -> Iterable[Problem]:

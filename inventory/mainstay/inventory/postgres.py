@@ -22,6 +22,8 @@ PARAMETERS = frozenset(
 )
 """What may stand behind the `?`. Timeouts are mainstay's own; a search path or a role would lead it elsewhere."""
 
+SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
 _FORM = "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full"
 _ELSEWHERE = (
     "Leave it out of the URL and say where it is to be found: state_password: file:PATH, or env:NAME, or $PGPASSFILE."
@@ -93,6 +95,10 @@ def _parameters(query: str) -> tuple[tuple[str, str], ...]:
         if name not in PARAMETERS:
             known = f"Known here: {', '.join(sorted(PARAMETERS))}."
             raise WrongValue(f'has an unknown parameter "{name[:40]}".', hint=did_you_mean(name, PARAMETERS) or known)
+    mode = dict(found).get("sslmode", SSLMODES[0])
+    if mode not in SSLMODES:
+        hint = did_you_mean(mode, SSLMODES) or f"Known here: {', '.join(SSLMODES)}."
+        raise WrongValue(f'has an unknown sslmode "{mode[:40]}".', hint=hint)
     if len(dict(found)) != len(found):
         raise WrongValue("names a parameter twice.", hint=_FORM)
     return found

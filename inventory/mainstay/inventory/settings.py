@@ -140,10 +140,18 @@ class Captures(Value):
     max_size: Size = 20 * 2**30
 
 
+def _at_least_an_hour(seconds: float) -> float:
+    if seconds < 3600:
+        raise WrongValue(
+            "is too short: at least 1h.", hint="A run may need them until its record is sealed; write 30d."
+        )
+    return seconds
+
+
 class Retention(Value):
     """What is kept for how long. The ledger is not in it: nothing of it is ever removed."""
 
-    engine: Annotated[Duration, Field(ge=3600)] = 30 * 86400.0
+    engine: Annotated[Duration, AfterValidator(_at_least_an_hour)] = 30 * 86400.0
     """Seconds that the engine keeps the checkpoints of a run which has ended."""
 
 

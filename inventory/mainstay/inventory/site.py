@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mainstay.inventory.anchors import Place, anchor_problems, anchor_references
+from mainstay.inventory.anchors import Place, anchor_problems, anchor_references, anchors_in
 from mainstay.inventory.document import Document, Spot, load_document
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host, Ssh
@@ -169,8 +169,9 @@ def _settings(document: Document, problems: list[Problem]) -> SiteFile | None:
     problems += [*document.problems, *plain]
     problems += [problem for problem in found if problem.key not in flagged]
     if settings is not None and not is_postgres(settings.state):
+        hint = "Leave it out, or set state: postgresql://USER@HOST/DATABASE"
         for key in sorted(settings.model_fields_set & {"state_password", "state_dir"}):
-            problems.append(document.spot(key).problem("is for a state in PostgreSQL alone.", on="key"))
+            problems.append(document.spot(key).problem("is for a state in PostgreSQL alone.", on="key", hint=hint))
     return settings
 
 
@@ -220,10 +221,14 @@ def _misplaced_state(settings: SiteFile, main: Document, root: Path) -> Iterable
         place = Path(_state_url(settings.state, root).removeprefix("sqlite:///")).parent.resolve()
     else:
         place = (root / Path(settings.state_dir).expanduser()).resolve()
+    hint = "Give it a folder of its own, for example state/."
+    if place == root:
+        # .gitignore leaves out state/ alone: the ledger's key would be committed
+        yield main.spot(key).problem("the state can't lie in the site's folder itself.", hint=hint)
     for folder in FOLDERS:
         if place.is_relative_to((root / folder).resolve()):
-            hint = "Give it a folder of its own, for example state/."
             yield main.spot(key).problem(f"the state can't lie in {folder}/, which belongs to the site.", hint=hint)
+    yield from anchors_in(settings.anchors, place, root, main.spot("anchors"))
 
 
 def _all_references(
