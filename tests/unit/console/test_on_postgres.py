@@ -90,7 +90,7 @@ def test_a_second_machine_is_told_what_it_lacks_and_then_what_it_begins_with(
     said = told("records", "--site", str(second), code=2)
     assert "no key of the ledger" in said and str(first / "state" / "ledger.key") in said
     shutil.copy(first / "state" / "ledger.key", second / "state" / "ledger.key")
-    assert "for the first time: its 1 records" in told("records", "--site", str(second))
+    assert "for the first time: its 1 record is sound" in told("records", "--site", str(second))
     assert "for the first time" not in told("records", "--site", str(second))
     assert holders(postgres, tmp_path) == []
 

@@ -107,9 +107,10 @@ def _begin(name: str, ledger: SqlLedger, anchor: Anchor) -> tuple[str, ...]:
     if not seq:
         return ()
     anchor.note(seq, hash)
+    told = "its 1 record is sound" if seq == 1 else f"its {seq} records hang together"
     return (
-        f"This machine opens the state in {name} for the first time: its {seq} records hang together under the ledger's "
-        "key, and are what it goes by from now on. That none is missing at the end, only another machine's anchor can tell.",
+        f"This machine opens the state in {name} for the first time: {told} under the ledger's key. It goes by that from "
+        "now on. That none is missing at the end, only another machine's anchor can tell.",
     )
 
 
