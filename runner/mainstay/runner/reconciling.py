@@ -148,10 +148,13 @@ class Lost:
 
 
 def unknown_hosts(tools: Toolbox, run: str) -> dict[str, HostPart]:
-    """host → its part in that run, of those that ended as unknown there and that no later run has reconciled."""
+    """host → its part in that run, of those that ended as unknown there and that no later run has reconciled, be it by way
+    of others that left it unknown again."""
     unknown = {part.host: part for part in tools.state.parts(run) if part.verdict is Verdict.UNKNOWN}
-    for row in tools.state.runs():
-        if unknown and row.kind == "reconcile" and RunRequest.from_json(row.request).links.reconciles == run:
+    chain = {run}
+    for row in sorted(tools.state.runs(), key=lambda row: row.id):
+        if unknown and row.kind == "reconcile" and RunRequest.from_json(row.request).links.reconciles in chain:
+            chain.add(row.id)
             for part in tools.state.parts(row.id):
                 if part.verdict is not Verdict.UNKNOWN:
                     unknown.pop(part.host, None)
@@ -195,15 +198,30 @@ def reconcile_request(tools: Toolbox, run: str, hosts: Sequence[Host], asking: A
 
 
 def taken_up(tools: Toolbox, request: RunRequest) -> dict[str, Json]:
-    """host → what a workflow that had just lost it would have returned, for each host of a run that reconciles another."""
+    """host → what a workflow that had just lost it would have returned, for each host of a run that reconciles another; of
+    one that has been reconciled since this was asked for, what one would have that was refused."""
     run = request.links.reconciles
     assert run is not None, "only such a run takes up what another has left"
     row = tools.state.run(run)
     assert row is not None and row.ended_at is not None, "it had ended when it was asked for"
     left = {part.host: part for part in tools.state.parts(run)}
+    unknown = unknown_hosts(tools, run)
     found: dict[str, Json] = {}
     for host in request.hosts:
         part = left[host.name]
+        if host.name not in unknown:
+            # What others have made of it since must not be gone over with what was known before.
+            no = HostPart(host=host.name, verdict=Verdict.REFUSED, reason="it was reconciled meanwhile", wave=1)
+            found[host.name] = {
+                "host": host.name,
+                "verdict": Verdict.REFUSED.value,
+                "kind": "refused",
+                "cohort": part.cohort,
+                "change": None,
+                "part": put_json(tools.artifacts, no.to_json()),
+                "lost": None,
+            }
+            continue
         carried = part.measures.get("lost")
         if carried is None or not tools.artifacts.has(carried):
             since = part.steps[-1].finished_at if part.steps else row.ended_at

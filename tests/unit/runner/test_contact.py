@@ -309,6 +309,32 @@ def test_what_is_still_unknown_after_that_can_be_reconciled_again() -> None:
     assert verdicts(third) == {"w1": "succeeded"} and world["w1"].log.count("apply") == 1
 
 
+def test_what_was_reconciled_by_way_of_another_run_is_not_gone_over_again() -> None:
+    world = World("w1", **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    world.leave(world["w1"], 50_000)
+    between = reconciled(world, run)
+    assert verdicts(between) == {"w1": "unknown"}
+    world.pass_time(50_000)
+    assert verdicts(reconciled(world, between.summary.id)) == {"w1": "succeeded"}
+    with pytest.raises(Refused, match="nothing to reconcile"):
+        reconciled(world, run)
+
+
+def test_one_that_was_reconciled_while_this_was_waiting_is_left_alone() -> None:
+    world = World("w1", **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    runs = world.runs()
+    waiting = reconcile_request(runs.tools, run, tuple(world.hosts.values()), asking())
+    runs.submit(waiting)
+    reconciled(world, run)
+    world["w1"].offers["openssl"] = "3"
+    assert verdicts(world.run()) == {"w1": "succeeded"}
+    late = runs.execute(waiting.id)
+    assert verdicts(late) == {"w1": "refused"} and reason(late, "w1") == "it was reconciled meanwhile"
+    assert world["w1"].installed["openssl"] == "3" and "back" not in world["w1"].log
+
+
 def test_a_change_that_proves_wrong_when_it_is_reconciled_is_taken_back_and_not_tried_again() -> None:
     world = World("w1", on_failure="rollback-host", **{**WEB, "reconcile_for": "1m"})
     world["w1"].wrong = {"health"}
