@@ -152,8 +152,8 @@ class FileLiveness:
     def alive(self, executor: str) -> bool:
         return self._look(executor) is not None
 
-    def _look(self, executor: str) -> list[str] | None:
-        """[pid, serves|runs, version] of a living one."""
+    def _look(self, executor: str, forget: bool = False) -> list[str] | None:
+        """[pid, serves|runs, version] of a living one. forget: take a dead one's file away."""
         if not executor or "/" in executor:
             return None
         try:
@@ -161,12 +161,19 @@ class FileLiveness:
         except FileNotFoundError:
             return None
         try:
+            about = self._held(number)
+            if about is None and forget:  # locked meanwhile: whoever has just made it must not hold what nobody sees
+                self._path(executor).unlink(missing_ok=True)
+        finally:
+            os.close(number)
+        return about
+
+    def _held(self, number: int) -> list[str] | None:
+        try:
             # Shared, so that two processes that ask at the same time don't take each other for the owner.
             fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return self._read(os.pread(number, 200, 0).decode(errors="replace").split())
-        finally:
-            os.close(number)
         return None
 
     def _read(self, words: list[str]) -> list[str] | None:
@@ -185,8 +192,8 @@ class FileLiveness:
 
     def sweep(self, owners: Collection[str]) -> None:
         for executor in self._seen():
-            if executor not in owners and not self.alive(executor):
-                self._path(executor).unlink(missing_ok=True)
+            if executor not in owners:
+                self._look(executor, forget=True)
 
     def _seen(self) -> list[str]:
         return sorted(path.stem for path in self._directory.glob("*.lock"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from mainstay.runner.engine.liveness import FileLiveness, Timing
 
@@ -83,6 +86,27 @@ def test_a_killed_process_is_dead_at_once(tmp_path: Path) -> None:
     assert (tmp_path / "there.lock").exists()
     one.sweep(set())
     assert not (tmp_path / "there.lock").exists()
+
+
+def test_nobody_takes_hold_of_a_lock_while_it_is_swept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is just beginning would hold what nobody can see, and be taken for dead while it works."""
+    (tmp_path / "new.lock").touch()
+    could, unlink = list[bool](), Path.unlink
+
+    def swept(path: Path, missing_ok: bool = False) -> None:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                could.append(False)
+            else:
+                could.append(True)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", swept)
+    liveness(tmp_path).sweep(set())
+    assert could == [False]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_that_was_frozen_past_its_lease_is_gone_and_knows_it_when_it_wakes(tmp_path: Path) -> None:
