@@ -204,7 +204,7 @@ def reconcile_workflow(tools: Toolbox, context: Context, argument: JsonValue) ->
     before = HostPart.from_json(get_json(tools.artifacts, argument["done"]["part"]))
     lost = get_json(tools.artifacts, argument["done"]["lost"])
     try:
-        part, kind = _go_on(track, lost)
+        part, kind = _go_on(track, lost, argument["done"]["lost"])
     except StepFailed as error:
         # Once is enough: asked again, it would go wrong again.
         track.carried = None
@@ -218,15 +218,18 @@ def reconcile_workflow(tools: Toolbox, context: Context, argument: JsonValue) ->
     return _recorded(track, part, kind, final=track.request.on_failure != "rollback-all")
 
 
-def _go_on(track: Track, lost: Json) -> tuple[HostPart, str]:
-    """Look at the host, and bring its work to an end from the step in which it was lost."""
+def _go_on(track: Track, lost: Json, kept: str) -> tuple[HostPart, str]:
+    """Look at the host, and bring its work to an end from the step in which it was lost. kept: the artifact with `lost`."""
     take_up(track, lost)
     step = lost["step"]
     try:
         found = look(track, lost)
     except Stopped as stop:
-        # Not heard of again, or refused: where its work was broken off is the same as before.
-        track.carried = lost if track.carried is not None else None
+        # Where its work was broken off is the same as before.
+        if track.carried is not None:
+            track.carried = lost
+        else:  # Refused: this run does not ask it again, another one may.
+            track.measures["lost"] = kept
         return track.part(Verdict.UNKNOWN, f"{step}: contact lost; then: {stop.reason}"), stop.kind
     if track.phase == "look":
         return _only_looked(track, lost, found["job"])

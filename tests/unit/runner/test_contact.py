@@ -321,6 +321,18 @@ def test_what_was_reconciled_by_way_of_another_run_is_not_gone_over_again() -> N
         reconciled(world, run)
 
 
+def test_one_that_refuses_to_be_looked_at_can_be_gone_on_with_later() -> None:
+    world = World("w1", **{**WEB, "reconcile_for": "1m"})
+    run = left_unknown(world)
+    lock = world["w1"].there.lock
+    ours, lock.state = lock.state, "of somebody else"
+    between = reconciled(world, run)
+    assert verdicts(between) == {"w1": "unknown"}
+    lock.state = ours
+    assert verdicts(reconciled(world, between.summary.id)) == {"w1": "succeeded"}
+    assert world["w1"].log.count("undrain") == 1 and clean(world)
+
+
 def test_one_that_was_reconciled_while_this_was_waiting_is_left_alone() -> None:
     world = World("w1", **{**WEB, "reconcile_for": "1m"})
     run = left_unknown(world)
