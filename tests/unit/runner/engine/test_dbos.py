@@ -339,6 +339,27 @@ def test_what_it_let_go_is_taken_up_also_where_a_thread_of_its_own_waits_for_its
     assert follows.result(WAIT) == 2
 
 
+def test_an_engine_closes_where_nobody_can_be_woken(makes: Makes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full: no message can be written to those who wait for one."""
+    waits = threading.Event()
+
+    def work(ctx: Context, argument: JsonValue) -> JsonValue:
+        waits.set()
+        return ctx.wait("go", 2.0)
+
+    def full(id: str, topic: str, message: JsonValue) -> None:
+        raise EngineUnusable("database or disk is full")
+
+    engine = makes(work=work)
+    engine.start("work", "w1", None)
+    assert waits.wait(WAIT)
+    until(lambda: bool(engine._topics))
+    monkeypatch.setattr(engine, "signal", full)
+    engine.close(wait=5.0)
+    assert not engine.alive(engine.executor), "somebody else can take its work over"
+    makes(work=work)  # its place in the process is free
+
+
 def test_a_disk_that_is_full_from_the_start_is_told_as_that(makes: Makes) -> None:
     makes(work=lambda ctx, argument: 1).close()
     pages = (makes.directory / "engine.db").stat().st_size // 4096

@@ -99,8 +99,7 @@ class DbosEngine:
         self._watches = threading.Lock()
         self._thread = threading.local()
         self._closing = threading.Event()
-        self._over = threading.Event()
-        """Closing or lost."""
+        self._over = threading.Event()  # closing or lost
         self.ends = Ends()
 
     @property
@@ -377,7 +376,8 @@ class DbosEngine:
             job()
         if not lost:
             for id, topic in tuple(self._topics):
-                self.signal(id, topic, WAKE)
+                with suppress(EngineUnusable, WorkflowFailed):  # it is waited for, and then no more
+                    self.signal(id, topic, WAKE)
         self.ends.stop(EngineStopped("the engine is closing"))
         self._hands.wait(wait, steps_only=lost)
         if lost:
@@ -386,7 +386,7 @@ class DbosEngine:
             ending.start()
             ending.join(1.0)
         else:
-            with suppress(EngineUnusable):
+            with suppress(EngineUnusable), self._in_words():
                 self._takeover.close()
             self._destroy()
         self._hands.abandon()
