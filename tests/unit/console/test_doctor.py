@@ -157,3 +157,20 @@ def test_adopt_takes_only_what_belongs_to_others(
     shown = mainstay("hosts", "adopt", "web2 or web10")
     assert shown.code == 0
     assert "Nothing to take over" in shown.err
+
+
+def test_a_state_that_can_not_be_opened_is_told_once(
+    app: FakeApplication, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(app: FakeApplication) -> Any:
+        raise MainstayError("the database does not answer", hint="Is it up?")
+
+    for name in ("stores", "state", "ledger"):
+        monkeypatch.setattr(FakeApplication, name, property(refuse), raising=False)
+    told = findings(mainstay("doctor", "--controller", "--json"), "controller")
+    assert (told["state"]["health"], told["state"]["message"]) == ("wrong", "the database does not answer")
+    for topic in ("ledger", "anchors", "runs"):
+        assert (told[topic]["health"], told[topic]["message"]) == (
+            "unknown",
+            "not looked at: the state can't be opened",
+        )

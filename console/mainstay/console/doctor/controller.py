@@ -23,6 +23,8 @@ from mainstay.runner.plans import unavailable
 
 LEAST_FREE, LITTLE_FREE = 200 * 10**6, 2 * 10**9
 """Bytes. A run of a hundred hosts keeps some 100 MB of output and captured packages."""
+ON_THE_STATE = ("ledger", "anchors", "runs")
+"""Where it can't be opened they would say the same again, each after the same wait."""
 
 
 def examine(app: Application) -> Iterator[Finding]:
@@ -37,10 +39,15 @@ def examine(app: Application) -> Iterator[Finding]:
         ("anchors", _anchors),
         ("runs", _runs),
     ]
+    unopened = False
     for topic, look in parts:
+        if unopened and topic in ON_THE_STATE:
+            yield _finding(topic, "unknown", "not looked at: the state can't be opened")
+            continue
         try:
             yield from look(app)
         except MainstayError as error:
+            unopened = unopened or topic == "state"
             yield _finding(topic, "wrong", error.message, error.hint)
         except OSError as error:
             yield _finding(topic, "unknown", f"{error.filename or topic}: {error.strerror}")
