@@ -22,7 +22,12 @@ LOST = 1
         "serve at once; with a state in PostgreSQL, on several machines."
     ),
 )
-@click.option("--threads", type=click.IntRange(1, 500), metavar="N", help="At most so many hosts in hand at once.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 500),
+    metavar="N",
+    help="At most so many hosts in hand at once (PostgreSQL); 50.",
+)
 @click.option("--grace", default="30s", metavar="DURATION", help="How long steps in hand may take to end; 30s.")
 @click.option(
     "--when-lost",
