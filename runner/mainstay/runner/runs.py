@@ -140,7 +140,8 @@ class Notes(Quiet):
 
 
 class Told:
-    """Tells several listeners the same; what one of them raises does not reach the work."""
+    """Tells several listeners the same, one after the other. What one of them raises reaches the work: none may, but where
+    the state can't be written, and then the work has to wait as well."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = listeners
