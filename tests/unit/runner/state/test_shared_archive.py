@@ -20,7 +20,8 @@ from mainstay.inventory.secrets import Secret
 from mainstay.runner.artifacts.adapters.shared import CHUNK
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.record import HostPart, hosts_digest
-from mainstay.runner.state.adapters.migrating import migrate
+from mainstay.runner.state.adapters.dump import Dumped, load
+from mainstay.runner.state.adapters.migrating import migrate, revision
 from mainstay.runner.state.adapters.postgres import PostgresDatabase
 from mainstay.runner.state.adapters.rights import grant, script
 from mainstay.runner.state.adapters.stores import Stores, open_state
@@ -302,3 +303,11 @@ def test_what_is_no_whole_backup_makes_nothing(
     assert not (tmp_path / "new").exists()
     with empty.read() as of:
         assert not empty.has_table(of, "run")
+
+
+def test_the_rows_of_a_newer_version_are_refused_before_anything_is_made(
+    empty: PostgresDatabase, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="revision 9999"):
+        load(empty, tmp_path, Dumped("9999", {}), leap=1, before_commit=lambda loaded: None)
+    assert revision(empty) is None

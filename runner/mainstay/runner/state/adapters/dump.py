@@ -86,9 +86,11 @@ def load(
 ) -> Loaded:
     """Make the state of the files in an empty database. before_commit: called when all is in; what it raises undoes it.
 
-    Raises UsageError where the database holds a state,
-    StateUnusable.
+    Raises UsageError where the database holds a state, or the files are a newer version's; StateUnusable.
     """
+    if dumped.revision not in REVISIONS:
+        hint = "Restore it with that version, or a newer one."
+        raise UsageError(f"the backup was written by a newer mainstay (revision {dumped.revision})", hint=hint)
     revision = database.persist(lambda: _check_empty(database))
     if revision is None:
         migrate(database, to=dumped.revision)
