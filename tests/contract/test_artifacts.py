@@ -80,6 +80,16 @@ def test_large_content_is_written_in_pieces(store: Artifacts, kind: str) -> None
     assert store.read(names[0]) == b"0123456789" * 10_000
 
 
+def test_a_package_that_is_captured_again_is_as_young_as_one_that_was_not_there(on_postgres: OnPostgres) -> None:
+    """Between its capture and the row that needs it, another run may tidy."""
+    for _ in range(2):
+        on_postgres.raw("UPDATE mainstay.artifact SET made_at = 0")
+        with on_postgres.store.writer(kind="package") as (file, names):
+            file.write(b"deb")
+    assert on_postgres.store.prune(kind="package", older_than=3600.0, keep=frozenset(), cap=2**30) == []
+    assert on_postgres.store.has(names[0])
+
+
 @pytest.mark.parametrize("store", ["files", "postgres"], indirect=True)
 def test_a_full_disk_is_no_outcome_of_a_step(store: Artifacts) -> None:
     with pytest.raises(ArtifactUnkept, match="No space left"), store.writer(kind="package"):

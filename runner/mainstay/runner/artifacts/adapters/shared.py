@@ -58,7 +58,7 @@ class SharedArtifacts:
                 file.seek(0)
                 file.truncate()
                 file.write(kept)
-            if self._row(kind, name) is None:
+            if not self._renewed(kind, name):
                 size = file.seek(0, os.SEEK_END)
                 file.seek(0)
                 self._upload(kind, name, iter(lambda: file.read(CHUNK), b""), size)
@@ -87,6 +87,14 @@ class SharedArtifacts:
             theirs = to.execute(sa.select(artifact.c.upload).where(_is(kind, name))).scalar_one()
             if theirs != upload:
                 to.execute(sa.delete(artifact_chunk).where(artifact_chunk.c.upload == upload))
+
+    @persistent
+    def _renewed(self, kind: str, name: str) -> bool:
+        """Whether it is there, and from now on as young as one that was just made: nobody may need it yet when another
+        run's end prunes what is old."""
+        assert kind in KINDS, kind
+        with self._database.write() as to:
+            return bool(to.execute(sa.update(artifact).where(_is(kind, name)).values(made_at=_NOW)).rowcount)
 
     def read(self, hash: str) -> bytes:
         row = self._find(hash)
