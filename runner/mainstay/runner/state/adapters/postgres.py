@@ -257,13 +257,16 @@ def _plain(error: BaseException | None) -> str:
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         return error.diag.message_primary
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:3]) or "the connection broke"
+    told = [line for line in lines if not line.endswith("?")] or lines  # libpq asks what the hint asks
+    return "; ".join(told[:3]) or "the connection broke"
 
 
 def _hint(code: str | None, text: str) -> str | None:
     if code is None:
         if "password" in text:
-            return "Say where the password is to be found: state_password: file:PATH, or $PGPASSFILE."
+            return (
+                "Say where the password is to be found: state_password: file:PATH, or $PGPASSFILE; of --as, --password."
+            )
         if "does not exist" in text or "pg_hba" in text:
             return "`mainstay state sql` prints what makes the roles and the database."
         return "Does the server run, and can this machine reach it? Unfinished runs go on with `mainstay runs resume`."
