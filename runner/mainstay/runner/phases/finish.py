@@ -83,7 +83,7 @@ def _release(track: Track, io: StepIO) -> Json:
     if track.log_mark and track.change is not None:
         change, mark = track.change, track.log_mark
         foreign = track.patiently(io, lambda: track.operation.changed_by_others(work, mark, change))
-    track.patiently(io, lambda: hostlock.release(track.shell, work.fence))
+    track.patiently(io, lambda: hostlock.release(track.shell, work.fence, of=track.of))
     return {"after": after, "foreign": list(foreign), "late": overdue(track) if track.recorder.touched else ""}
 
 

@@ -51,9 +51,10 @@ def acquire(shell: Shell, fence: Fence, *, stale: frozenset[str] = frozenset()) 
     return _change(shell, "acquire", fence, sorted(stale))
 
 
-def release(shell: Shell, fence: Fence) -> None:
-    """Give the lock back and note the run as the last one. Not held any more is success."""
-    _change(shell, "release", fence)
+def release(shell: Shell, fence: Fence, *, of: str = "") -> None:
+    """Give the lock back and note the run as the last one. Not held any more is success. of: another run whose jobs' output
+    is emptied as well, the one that was reconciled."""
+    _change(shell, "release", fence, [of] if of else None)
 
 
 def adopt(shell: Shell, fence: Fence) -> Holding:

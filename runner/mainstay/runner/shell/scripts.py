@@ -142,7 +142,9 @@ release)
   [ "$f_run" = "$run" ] || before
   [ "$num" -ge "$h" ] || no old "$h" "$f_run"
   # What its jobs printed has been read by now, and may hold anything; how they ended stays.
-  for one in "$d/jobs/$run-"*; do [ ! -e "$one/rc" ] || : >"$one/out"; done
+  for of in "$run" "$@"; do
+    for one in "$d/jobs/$of-"*; do [ ! -e "$one/rc" ] || : >"$one/out"; done
+  done
   own "$run"; rm -f "$d/lock"; sync "$d" 2>/dev/null || sync
   before;;
 acquire)
@@ -159,7 +161,8 @@ acquire)
 esac
 """
 )
-"""action, seconds to wait for the guard, number, state, run, site, then the runs known to have ended."""
+"""action, seconds to wait for the guard, number, state, run, site, then the runs known to have ended; with release, those
+whose jobs' output goes too."""
 
 PUT = r"""
 trap '' PIPE

@@ -115,3 +115,18 @@ def test_a_full_disk_is_said_and_keeps_what_was(shell: list[str], tmp_path: Path
         assert (tmp_path / "fence").read_text() == "1\n"
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)
+def test_what_jobs_have_printed_goes_with_the_lock_also_that_of_the_run_that_was_reconciled(
+    shell: list[str], tmp_path: Path
+) -> None:
+    for name in ("r1-w1-apply", "r2-w1-after", "r3-w1-apply"):
+        (job := tmp_path / "jobs" / name).mkdir(parents=True)
+        (job / "out").write_text("password=hunter2\n")
+        (job / "rc").write_text("0\n")
+    assert lock(shell, tmp_path, "acquire", 1, "r2") == ["ok"]
+    assert lock(shell, tmp_path, "release", 1, "r2", "r1") == ["ok"]
+    left = {out.parent.name for out in tmp_path.glob("jobs/*/out") if out.read_text()}
+    assert left == {"r3-w1-apply"}
+    assert not (tmp_path / "lock").exists()
