@@ -58,7 +58,7 @@ def test_two_machines_work_on_one_state(machine: Machine) -> None:
     second = machine("b")
     assert second.state.id == first.state.id
     assert first.notices == ()
-    assert "its 1 records" in second.notices[0]
+    assert "its 1 record is sound" in second.notices[0]
     second.ledger.seal("r2", {"n": 2})
     assert [entry.id for entry in first.ledger.entries()] == ["r1", "r2"]
     assert second.artifacts.path(hash).read_bytes() == b"deb"
@@ -79,7 +79,7 @@ def test_a_machine_that_has_seen_nothing_yet_begins_with_what_others_sealed_mean
     first.ledger.seal("r1", {"n": 1})
     second.close()
     second = machine("b")
-    assert "its 1 records" in second.notices[0]
+    assert "its 1 record is sound" in second.notices[0]
     second.guard()
     assert second.ledger.verify() == []
     second.close()
