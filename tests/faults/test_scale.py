@@ -122,6 +122,7 @@ def test_the_engine_costs_about_what_dbos_alone_does_and_grows_as_the_hosts_do(t
     assert costs[250]["cpu"] < 1.5 * peer["cpu"], f"{costs[250]}, DBOS alone: {peer}"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_whole_rollout_grows_as_its_hosts_do(tmp_path: Path) -> None:
     check({hosts: alone("rollout", hosts, tmp_path / f"rollout-{hosts}") for hosts in (60, 240)}, 1.2)
