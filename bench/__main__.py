@@ -66,7 +66,7 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     name = release["PRETTY_NAME"].strip('"')
-    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GB, {name}, Linux {os.uname().release}"
+    return f"{os.cpu_count()} cores ({model}), {memory:.0f} GB, {name}, Linux {os.uname().release.partition('-')[0]}"
 
 
 def main(argv: list[str]) -> int:

@@ -121,7 +121,7 @@ class Lost:
             for name in names:
                 line = f"does not answer; asked for {spell(left)} more: {silent[name]}"
                 tools.listener.step_progress(self.request.id, name, "contact lost", line)
-            tools.sleep(min(pause, left))
+            tools.doze(min(pause, left))
             pause = min(LATE, pause * 1.5)
 
     def _silent(self, host: Host) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import threading
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 from mainstay.inventory.errors import MainstayError
 from mainstay.runner.ledger.anchors import AnchorUnusable, RemoteAnchor
 from mainstay.runner.ledger.seals import Anchor, now
+
+log = logging.getLogger("mainstay.runner.ledger")
 
 BATCH = 200
 """Seals that are handed over at once; after each batch it is written down how far the anchor has come."""
@@ -195,7 +198,9 @@ class _Round:
             try:
                 self._courier.deliver(self._anchor)
                 self._wait = None
-            except MainstayError:
+            except Exception as error:  # whatever it is, what was not delivered is tried again
+                if not isinstance(error, MainstayError):
+                    log.exception("anchor %s", self._anchor.name)
                 self._wait = min(LONGEST, self._wait * 2 if self._wait else AGAIN)
 
     def _next(self) -> bool:

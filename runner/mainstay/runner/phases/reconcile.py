@@ -7,6 +7,7 @@ from functools import partial
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
+from mainstay.runner.hooks import UNREAD
 from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import StepIO
 from mainstay.runner.track import Track
@@ -60,7 +61,8 @@ def _job(track: Track, io: StepIO, step: str) -> JobStatus | None:
         names = [name]
     else:
         return None
-    found = {track.patiently(io, partial(track.shell.poll, track.job(one))).status for one in names}
+    # Past the end of what it printed: a job that has ended is told to run while there is more of that to be read.
+    found = {track.patiently(io, partial(track.shell.poll, track.job(one), UNREAD)).status for one in names}
     return next(status for status in _IN_WORDS if status in found)
 
 

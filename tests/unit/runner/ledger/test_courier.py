@@ -101,6 +101,28 @@ def test_a_dead_one_is_tried_again_by_a_process_that_lives_on(site: Site, monkey
     wait_until(lambda: seen(site.far) == [1], "it was tried again, though nobody asked", deadline=30)
 
 
+class Faulty(MemoryAnchor):
+    """Fails once in a way that nobody has foreseen."""
+
+    failed = False
+
+    def append(self, seals: Sequence[Seal]) -> None:
+        if not self.failed:
+            self.failed = True
+            raise ValueError("unforeseen")
+        super().append(seals)
+
+
+def test_a_fault_of_ours_does_not_end_the_deliveries(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(couriers, "AGAIN", 0.01)
+    site.far = Faulty("far")
+    site.note(1)
+    courier = site.courier()
+    courier.wake()
+    wait_until(lambda: seen(site.far) == [1], "it was tried again", deadline=30)
+    courier.close()
+
+
 class Hanging(MemoryAnchor):
     def __init__(self, name: str) -> None:
         super().__init__(name)
