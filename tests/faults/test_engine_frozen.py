@@ -99,6 +99,7 @@ def test_a_worker_whose_wire_to_the_database_is_cut_stops_itself(tmp_path: Path,
             processes.stop()
 
 
+@pytest.mark.long
 def test_two_versions_at_once_leave_each_other_alone(tmp_path: Path, postgres: Postgres) -> None:
     """A rolling upgrade: the old one dies in mid-run, the new one works on, an old one comes back and ends what it began."""
     processes = Processes(tmp_path, database(postgres))

@@ -87,6 +87,7 @@ def test_a_run_leaves_its_seal_on_both_machines_and_a_lost_state_is_noticed(
     assert not any(objects.secret.encode() in text for text in [*kept, operator.said.encode()])
 
 
+@pytest.mark.long
 def test_a_server_that_never_answers_holds_no_run_up(tmp_path: Path, server: Sshd, objects: S3, silent: str) -> None:
     bucket = objects.bucket()
     s3 = f"{{bucket: {bucket}, region: {REGION}, endpoint: '{objects.endpoint}', {KEYS}}}"

@@ -146,6 +146,7 @@ def test_a_changed_host_key_sends_nothing(site: OperatorSite, fleet: Fleet, web:
     assert versions(web) == ["1.0", "1.1", "1.1"]
 
 
+@pytest.mark.long
 def test_a_controller_killed_in_mid_run_is_taken_over_and_nothing_is_done_twice(
     site: OperatorSite, fleet: Fleet, web: list[Host]
 ) -> None:

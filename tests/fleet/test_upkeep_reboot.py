@@ -71,24 +71,6 @@ def test_the_flag_and_a_replaced_pid_1_are_reasons_and_a_calm_host_has_none(flee
     assert (flagged.needed, flagged.reasons) == (True, ("asked for by linux-base",))
 
 
-def test_a_hook_on_the_host_runs_as_root_or_as_who_is_named_and_tells_its_run(fleet: Fleet, host: Host) -> None:
-    with hold(fleet, host) as held:
-        said: list[bytes] = []
-        held.work.output = said.append
-        script = 'echo "$(id -un) $MAINSTAY_RUN $MAINSTAY_HOST $MAINSTAY_ADDRESS"'
-        root = run_hook(Hook(command=("sh", "-c", script)), held.work)
-        named = run_hook(Hook(command=("sh", "-c", script), user="www-data"), held.work)
-        failed = run_hook(Hook(command=("sh", "-c", "echo no; echo why >&2; exit 3")), held.work)
-        late = run_hook(Hook(command=("sleep", "30"), timeout="1s"), held.work)
-
-    assert root.ok
-    assert named.ok
-    assert b"".join(said).startswith(f"root run1 h1 {host.address}\nwww-data run1 h1 {host.address}\n".encode())
-    assert failed.detail == "sh: status 3: why"
-    assert late.detail == "sleep: did not end within 1 s; it may still run"
-    assert not late.ok
-
-
 def test_a_hook_on_the_controller_is_stopped_with_everything_that_it_started(fleet: Fleet, host: Host) -> None:
     with hold(fleet, host) as held:
         said: list[bytes] = []
