@@ -32,7 +32,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long ones out unless asked for; keep the fleet tests of one module on one worker, which has one fleet."""
     for item in items:
-        if "postgres" in getattr(item, "fixturenames", ()):
+        spec = getattr(item, "callspec", None)
+        if "postgres" in getattr(item, "fixturenames", ()) or (spec and "postgres" in spec.params.values()):
             item.add_marker("server")
         if "fleet" in getattr(item, "fixturenames", ()):
             item.add_marker("fleet")
