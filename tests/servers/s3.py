@@ -6,6 +6,7 @@ the long form asks for it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tests.fleet.system import wait_until
 
 SWIFT = ("swift>=2.38,<3", "keystonemiddleware>=13,<14")
 REGION = "us-east-1"
+_BUCKETS = itertools.count()
+"""All of moto's servers in one process are one store: a name that two of them give is the same bucket."""
 
 
 @dataclass
@@ -36,7 +39,6 @@ class S3:
     endpoint: str
     access: str
     secret: str
-    _made: list[str] = field(default_factory=list)
 
     def client(self) -> Any:
         return boto3.session.Session().client(
@@ -54,9 +56,8 @@ class S3:
 
     def bucket(self) -> str:
         """A new one, empty."""
-        name = f"anchors-{os.getpid()}-{len(self._made)}"
+        name = f"anchors-{os.getpid()}-{next(_BUCKETS)}"
         self.client().create_bucket(Bucket=name)
-        self._made.append(name)
         return name
 
 
