@@ -12,12 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJso
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem, WrongValue
 from mainstay.inventory.names import shown
-from mainstay.inventory.secrets import check_reference
+from mainstay.inventory.references import Reference
 from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Value
-
-Reference = Annotated[str, AfterValidator(check_reference)]
-
 
 PATH = r"^/[^\x00-\x1f]+$"
 BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"

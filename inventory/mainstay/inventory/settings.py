@@ -14,12 +14,10 @@ from mainstay.inventory.host import Become, Ssh
 from mainstay.inventory.limits import Limits
 from mainstay.inventory.names import address_of, check_name, check_user, shown
 from mainstay.inventory.postgres import is_postgres, postgres_address
+from mainstay.inventory.references import Reference
 from mainstay.inventory.secrets import check_reference
 from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Json, Value
-
-Reference = Annotated[str, AfterValidator(check_reference)]
-"""Where a secret is to be found, never the secret."""
 
 
 def _key(reference: str) -> str:

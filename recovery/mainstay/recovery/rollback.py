@@ -11,7 +11,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.plan import Carefulness
 from mainstay.runner.record import Links, Summary
-from mainstay.runner.request import Asking, RunRequest, new_run_id
+from mainstay.runner.request import Asking, RunRequest, later_request
 from mainstay.runner.state.contract import State, UndoRow
 from mainstay.runner.toolbox import Toolbox
 
@@ -86,25 +86,14 @@ def rollback_request(
     before = RunRequest.from_json(row.request)
     undo = {host: undo.undo for host, undo in _newest_undo(tools.state, way.run).items() if host in way.hosts}
     operation: Json = {"undoes": before.operation, "undo": undo, "force": force, "of": before.kind}
-    return RunRequest(
-        id=new_run_id(),
+    return later_request(
+        before,
+        [names[name] for name in way.hosts],
+        asking,
         kind="rollback",
-        plan=before.plan,
-        maintenance_type="corrective",
         operation=operation,
         careful=careful(before.careful),
         on_failure="halt",
-        hosts=tuple(names[name] for name in way.hosts),
-        trigger=asking.trigger,
-        requested_by=asking.requested_by,
-        asked_at=asking.asked_at,
-        reason=asking.reason,
-        retry=True,
-        undo_for=before.undo_for,
-        site=asking.site.model_copy(update={"plan_hash": before.site.plan_hash}),
-        site_name=asking.site_name,
-        limits=asking.limits,
-        mainstay_version=asking.mainstay_version,
         links=Links(undoes=way.run),
     )
 

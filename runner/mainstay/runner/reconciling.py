@@ -14,7 +14,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import Context, WorkflowFailed
 from mainstay.runner.record import HostPart, Links
-from mainstay.runner.request import Asking, RunRequest, new_run_id
+from mainstay.runner.request import Asking, RunRequest, later_request
 from mainstay.runner.shell import hostlock
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.track import nothing_known
@@ -174,25 +174,14 @@ def reconcile_request(tools: Toolbox, run: str, hosts: Sequence[Host], asking: A
     wanted = tuple(host for host in hosts if host.name in unknown)
     if not wanted:
         raise Refused(f"no host of run {run} that was asked for is unknown; there is nothing to reconcile")
-    return RunRequest(
-        id=new_run_id(),
+    return later_request(
+        before,
+        wanted,
+        asking,
         kind="reconcile",
-        plan=before.plan,
-        maintenance_type="corrective",
         operation={"of": {"run": run, "kind": before.kind, "operation": before.operation}},
         careful=before.careful,
         on_failure="rollback-host" if before.on_failure == "rollback-all" else before.on_failure,
-        hosts=wanted,
-        trigger=asking.trigger,
-        requested_by=asking.requested_by,
-        asked_at=asking.asked_at,
-        reason=asking.reason,
-        retry=True,
-        undo_for=before.undo_for,
-        site=asking.site.model_copy(update={"plan_hash": before.site.plan_hash}),
-        site_name=asking.site_name,
-        limits=asking.limits,
-        mainstay_version=asking.mainstay_version,
         links=Links(reconciles=run, undoes=before.links.undoes),
     )
 

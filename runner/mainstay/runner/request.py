@@ -108,3 +108,39 @@ def patch_request(plan: PatchPlan, hosts: Sequence[Host], asking: Asking) -> Run
         limits=asking.limits,
         mainstay_version=asking.mainstay_version,
     )
+
+
+def later_request(
+    before: RunRequest,
+    hosts: Sequence[Host],
+    asking: Asking,
+    *,
+    kind: str,
+    operation: Json,
+    careful: Carefulness,
+    on_failure: Literal["halt", "rollback-host", "rollback-all"],
+    links: Links,
+) -> RunRequest:
+    """A run that comes back to what `before` did on those hosts. Corrective, not bound to a window, and it may do again
+    what was rolled back before."""
+    return RunRequest(
+        id=new_run_id(),
+        kind=kind,
+        plan=before.plan,
+        maintenance_type="corrective",
+        operation=operation,
+        careful=careful,
+        on_failure=on_failure,
+        hosts=tuple(hosts),
+        trigger=asking.trigger,
+        requested_by=asking.requested_by,
+        asked_at=asking.asked_at,
+        reason=asking.reason,
+        retry=True,
+        undo_for=before.undo_for,
+        site=asking.site.model_copy(update={"plan_hash": before.site.plan_hash}),
+        site_name=asking.site_name,
+        limits=asking.limits,
+        mainstay_version=asking.mainstay_version,
+        links=links,
+    )

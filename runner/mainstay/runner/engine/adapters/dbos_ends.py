@@ -184,6 +184,9 @@ def outside(call: Callable[[], T]) -> T:
 
 
 def wait_until_kept(id: str, future: Future[Json]) -> None:
-    """From then on it is in the store, whatever dies."""
-    while not future.done() and status(id) is None:
-        time.sleep(0.005)
+    """From then on it is in the store, whatever dies. Raises EngineStopped where the store can't be asked: it may have begun."""
+    try:
+        while not future.done() and status(id) is None:
+            time.sleep(0.005)
+    except DBAPIError as error:
+        raise stopped(id, error) from error

@@ -19,6 +19,10 @@ ROOTS = "submitted"
 CHILDREN = "children"
 """What parents leave to any process that serves; only where processes of several machines share the store."""
 
+SCHEMA = "dbos"
+"""Where the engine's tables are in PostgreSQL."""
+TABLE = "workflow_status"
+
 ROWS = (
     "SELECT workflow_uuid, name, status, queue_name, executor_id, application_version, owner_xid FROM workflow_status "
     "WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED') ORDER BY created_at, workflow_uuid"

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg
 from psycopg.rows import TupleRow
 
-from mainstay.runner.engine.adapters.place import ROWS, TAKE_OVER, Row
+from mainstay.runner.engine.adapters.place import ROWS, SCHEMA, TAKE_OVER, Row
 from mainstay.runner.engine.adapters.postgres_liveness import (
     KEEP_ALIVE,
     Connection,
@@ -91,7 +91,7 @@ class PostgresPlace:
             "application_name": "mainstay engine",
         }
         return {
-            "dbos_system_schema": "dbos",
+            "dbos_system_schema": SCHEMA,
             "sys_db_pool_size": POOL,
             # A process that is frozen in the midst of writing keeps its rows locked for so long, and no longer.
             "sys_db_idle_transaction_timeout_sec": 5.0,

@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from mainstay.inventory.errors import UsageError
+from mainstay.runner.engine.adapters.place import SCHEMA as ENGINE_SCHEMA
+from mainstay.runner.engine.adapters.place import TABLE as ENGINE_TABLE
 from mainstay.runner.ledger.adapters.guards import TABLE as LEDGER
 from mainstay.runner.state.adapters.database import StateUnusable
 from mainstay.runner.state.adapters.migrating import current, migrate
@@ -23,13 +25,11 @@ from mainstay.runner.state.adapters.migrations import REVISIONS
 from mainstay.runner.state.adapters.postgres import SCHEMA, PostgresDatabase, engine_url, has_relation
 from mainstay.runner.state.adapters.tables import artifact_chunk, meta
 
-ENGINE_SCHEMA = "dbos"
 LEFT_OUT = {(SCHEMA, "alembic_version"), (ENGINE_SCHEMA, "dbos_migrations")}
 """What says how the tables are made, which the one who makes them again writes himself."""
 BINARY = {(SCHEMA, artifact_chunk.name)}
 """Twice as large as text."""
 FILE = re.compile(rf"({SCHEMA}|{ENGINE_SCHEMA})\.([a-z0-9_]{{1,63}})\.copy")
-_ENGINE_TABLE = "workflow_status"
 _PIECE = 256 * 1024
 
 _TABLES = sa.text(
@@ -140,8 +140,8 @@ def _check_empty(database: PostgresDatabase) -> str | None:
         revision = current(database, of)
         if revision is not None and of.execute(sa.select(meta).limit(1)).first() is not None:
             raise UsageError(f"{database.name} holds a state already", hint=hint)
-        engines = sa.table(_ENGINE_TABLE, schema=ENGINE_SCHEMA)
-        there = has_relation(of, ENGINE_SCHEMA, _ENGINE_TABLE)
+        engines = sa.table(ENGINE_TABLE, schema=ENGINE_SCHEMA)
+        there = has_relation(of, ENGINE_SCHEMA, ENGINE_TABLE)
         if there and of.execute(sa.select(sa.literal(1)).select_from(engines).limit(1)).first() is not None:
             raise UsageError(f"{database.name} holds an engine's rows already", hint=hint)
     return revision

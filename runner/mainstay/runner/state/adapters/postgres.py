@@ -47,6 +47,8 @@ _SESSION = {
     "idle_in_transaction_session_timeout": f"{IDLE * 1000:.0f}",
     "client_encoding": "UTF8",
 }
+_TROUBLE = re.compile("53|58|XX")
+"""Out of resources, an error of the system, of the server itself (PostgreSQL, appendix A): never a fault of ours."""
 _LOST = re.compile(r"08|57P0[1-5]|25P03|40001|40P01|53300|25006")
 """SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html): connection, shutdown, start, too many
 connections, ended as idle, lost against another, a standby that is not promoted yet."""
@@ -177,7 +179,8 @@ class PostgresDatabase(Database):
         if isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
             return None
         hint = _hint(code, text)
-        return StateUnusable(f"{self.name}: {text}", hint=hint) if hint or code is None else None
+        known = hint or code is None or _TROUBLE.match(code)
+        return StateUnusable(f"{self.name}: {text}", hint=hint) if known else None
 
 
 def connecting() -> dict[str, Any]:

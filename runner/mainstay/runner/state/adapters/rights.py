@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from mainstay.inventory.postgres import PostgresAddress
+from mainstay.runner.engine.adapters.place import SCHEMA as ENGINE_SCHEMA
 from mainstay.runner.ledger.adapters.guards import TABLE as LEDGER
 from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.postgres import SCHEMA
 
 OWNER = "mainstay_owner"
-ENGINE_SCHEMA = "dbos"
 
 
 @dataclass(frozen=True, slots=True)

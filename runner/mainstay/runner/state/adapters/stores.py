@@ -16,6 +16,8 @@ from mainstay.inventory.secrets import Secret
 from mainstay.runner.artifacts.adapters.files import FileArtifacts
 from mainstay.runner.artifacts.adapters.shared import SharedArtifacts
 from mainstay.runner.artifacts.contract import Artifacts
+from mainstay.runner.engine.adapters.place import SCHEMA as ENGINE_SCHEMA
+from mainstay.runner.engine.adapters.place import TABLE as ENGINE_TABLE
 from mainstay.runner.ledger.adapters.sql import SqlLedger
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.ledger.seals import Anchor, make_key
@@ -32,8 +34,6 @@ KEY_FILE = "ledger.key"
 ANCHOR_FILE = "anchor.jsonl"
 ARTIFACTS = "artifacts"
 CACHE = "cache"
-ENGINE_SCHEMA = "dbos"
-ENGINE_TABLE = "workflow_status"
 OPENING = 5.0
 """Seconds for which a database that is away is asked while a state is opened: somebody waits at the terminal."""
 
