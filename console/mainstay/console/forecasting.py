@@ -41,7 +41,7 @@ def ask(app: Application, request: RunRequest) -> dict[str, HostForecast]:
 
 def preview_plan(app: Application, plan: PatchPlan, hosts: Sequence[Host]) -> Preview:
     request = patch_request(plan, hosts, app.asking())
-    return arranged(app, request, ask(app, request), title_of(plan), plan.window)
+    return arranged(app, request, ask(app, request), title_of(plan), ", ".join(plan.window) or None)
 
 
 def title_of(plan: PatchPlan) -> str:

@@ -229,6 +229,11 @@ def _missed(value: Any) -> Any:
     return f"run-if-late: {limit.strip()}"
 
 
+def _before(value: Any) -> Any:
+    """`4h before`, or `4h`."""
+    return value.removesuffix("before").strip() if isinstance(value, str) else value
+
+
 def _some(waves: tuple[WaveSpec, ...]) -> tuple[WaveSpec, ...]:
     if not waves:
         raise ValueError("is empty: at least one wave is needed")
@@ -274,7 +279,20 @@ class Requires(Value):
     backup: dict[str, Any] | None = None
 
 
-class PatchPlan(Carefulness):
+class Timed(Value):
+    """When a plan may run, beside its windows; the same for every kind."""
+
+    missed: Annotated[str, BeforeValidator(_missed, json_schema_input_type=str | dict[str, str])] = "skip"
+    calendar: Annotated[tuple[str, ...], _Listed] = ()
+    """Names of calendars: an opening counts only where each of them has an event at its start."""
+    jitter: Duration = 0.0
+    """Seconds over which the hosts' starts are spread, each host always at the same place."""
+    stage: Annotated[Duration | None, BeforeValidator(_before), WithJsonSchema({"type": "string"})] = None
+    """Seconds before a window at which downloads begin."""
+    approval: Literal["none", "required", "two-person"] = "none"
+
+
+class PatchPlan(Carefulness, Timed):
     """kind: patch."""
 
     kind: Literal["patch"] = "patch"
@@ -282,8 +300,8 @@ class PatchPlan(Carefulness):
     """Filled in from its key in the site."""
     maintenance_type: MaintenanceType = "preventive"
     targets: str
-    window: str | None = None
-    missed: Annotated[str, BeforeValidator(_missed, json_schema_input_type=str | dict[str, str])] = "skip"
+    window: Annotated[tuple[str, ...], _Listed] = ()
+    """Names of windows; in any of them it may run."""
     updates: Updates = Updates()
     untested: Literal["take", "refuse"] = "take"
     on_failure: Literal["halt", "rollback-host", "rollback-all"] = "halt"
@@ -291,7 +309,6 @@ class PatchPlan(Carefulness):
     """A host where some package could not go back is refused."""
     undo_for: Duration = 30 * 86400.0
     requires: Requires | None = None
-    approval: Any = "none"
     source: str = ""
     """Where it was declared: `schedules/web.yml:7`."""
 

@@ -23,6 +23,8 @@ class Permission(Value):
     """A gate's answer. until: RFC 3339 UTC, with `wait`. reason: for people, always given unless start."""
 
     answer: Literal["start", "wait", "refuse"]
+    verdict: Literal["refused", "missed"] = "refused"
+    """With `refuse`: what the run or the host is put on record as."""
     until: str | None = None
     reason: str = ""
     gate: str = ""

@@ -56,6 +56,9 @@ class RunRequest(Value):
     on_failure: Literal["halt", "rollback-host", "rollback-all"] = "halt"
     hosts: tuple[Host, ...]
     window: str | None = None
+    """The names of its windows, for the record."""
+    timing: Json = {}
+    """What schedules says of when it may run (`mainstay.schedules.timing.Timing`); empty: at any time."""
     trigger: str = "by hand"
     requested_by: str
     asked_at: str
@@ -94,7 +97,7 @@ def patch_request(plan: PatchPlan, hosts: Sequence[Host], asking: Asking) -> Run
         careful=careful,
         on_failure=plan.on_failure,
         hosts=tuple(hosts),
-        window=plan.window,
+        window=", ".join(plan.window) or None,
         trigger=asking.trigger,
         requested_by=asking.requested_by,
         asked_at=asking.asked_at,

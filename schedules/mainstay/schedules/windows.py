@@ -170,9 +170,11 @@ def check_plans(site: Site, windows: Mapping[str, Window]) -> list[Problem]:
     for document in site.documents:
         for name in _mapping(document.spot("plans")):
             at = document.spot("plans", name, "window")
-            if isinstance(at.value, str) and at.value not in declared:
-                hint = did_you_mean(at.value, declared) or "Declare it under windows:."
-                problems.append(at.problem(f"there is no window {shown(at.value)}.", hint=hint))
+            listed = [at.at(number) for number in range(len(at.value))] if isinstance(at.value, list) else [at]
+            for one in listed:
+                if isinstance(one.value, str) and one.value not in declared:
+                    hint = did_you_mean(one.value, declared) or "Declare it under windows:."
+                    problems.append(one.problem(f"there is no window {shown(one.value)}.", hint=hint))
     return problems
 
 

@@ -198,7 +198,7 @@ def test_a_kind_that_is_not_there_yet_is_an_error_and_never_ignored(site: WholeS
 def test_what_a_plan_requires_and_is_not_there_yet_is_never_ignored(site: WholeSite) -> None:
     lines = [
         "requires: {backup: {newer_than: 24h}}",
-        "approval: {by: [anna]}",
+        "approval: required",
         "before: {playbook: drain.yml}",
         "after:\n      - {command: x}\n      - {playbook: undrain.yml}",
     ]

@@ -24,6 +24,6 @@ def permitted(plan: PatchPlan, break_glass: str) -> None:
     """Raises Refused for a plan with a window: windows are not enforced yet, and none is ever ignored."""
     if plan.window and not break_glass.strip():
         raise Refused(
-            f"Plan {plan.name} has the window {plan.window}, and windows are not enforced yet. Nothing was touched.",
+            f"Plan {plan.name} has the window {', '.join(plan.window)}, and windows are not enforced yet. Nothing was touched.",
             hint="--break-glass REASON starts it now, on your word; the reason stands in the record.",
         )

@@ -1,0 +1,1 @@
+"""What the clock has to remember: watermarks, carried hosts, approvals, notices."""
