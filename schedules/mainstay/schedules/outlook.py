@@ -1,0 +1,134 @@
+"""What comes: the occurrences of a site's schedules in the order of time, each with what is known of it now. Pure: openings,
+freezes, approvals and runs are asked of callables, so that whoever shows them decides where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from heapq import merge
+from typing import Literal
+
+from mainstay.runner.plan import PatchPlan
+from mainstay.schedules.fitting import Work
+from mainstay.schedules.openings import Opening
+from mainstay.schedules.windows import Window
+
+State = Literal[
+    "scheduled", "open", "running", "queued", "frozen", "not-in-calendar", "waiting-for-approval", "unavailable"
+]
+"""`open`: it may start at this moment. `queued`: somebody asked for this run by hand, and it waits for the opening.
+`unavailable`: the plan asks for what can't be done yet."""
+
+HELD: frozenset[State] = frozenset({"frozen", "not-in-calendar", "unavailable"})
+"""Nothing will be done in these, unless somebody changes something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A plan in one of its windows, by one zone's clock. id: of its schedule. hosts: names of those that it holds."""
+
+    id: str
+    plan: PatchPlan
+    window: Window
+    zone: str
+    hosts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """One occurrence. run: the id that its run has, or will have. state and reason: as they stand now."""
+
+    line: Line
+    opening: Opening
+    run: str
+    state: State = "scheduled"
+    reason: str = ""
+    work: Work | None = None
+    """None where nothing would be done."""
+    carried: tuple[str, ...] = ()
+    """Hosts that come first, because an earlier opening had no time left for them."""
+
+    @property
+    def room(self) -> float:
+        """Seconds in which something may start."""
+        return max(0.0, (self.opening.cutoff_at - self.opening.starts_at).total_seconds())
+
+    @property
+    def length(self) -> float:
+        """Seconds that it is really open, whatever the clocks do."""
+        return (self.opening.ends_at - self.opening.starts_at).total_seconds()
+
+    @property
+    def fits(self) -> bool | None:
+        return None if self.work is None else self.work.fits(self.room)
+
+    @property
+    def predicted_end(self) -> datetime | None:
+        """Where all of it fits."""
+        if self.work is None or not self.fits:
+            return None
+        return self.opening.starts_at + timedelta(seconds=self.work.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    state: State
+    reason: str = ""
+
+
+Openings = Callable[[Window, str, datetime, datetime], Iterable[Opening]]
+"""(window, zone, since, until) → those that end after `since` and start before `until`, in order."""
+
+Judge = Callable[[Line, Opening, str], Standing | None]
+"""(line, opening, run id) → what keeps it from running, or anything else that is known of it. None: it says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """judges: the first that says something is right. work: of a line as a whole, reckoned once."""
+
+    lines: Sequence[Line]
+    openings: Openings
+    run_id: Callable[[str, datetime], str]
+    judges: Sequence[Judge] = ()
+    work: Callable[[Line], Work | None] = lambda line: None
+    carried: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """plan → hosts that are first in line."""
+
+    def coming(self, since: datetime, until: datetime) -> Iterator[Coming]:
+        """In the order of their starts, then of schedules. Lazily: each window's openings are computed once, at first
+        need, and an occurrence is judged when it is asked for."""
+        known: dict[tuple[str, str], list[Opening]] = {}
+        waiting = {plan: set(hosts) for plan, hosts in self.carried.items()}
+        every = (self._of(line, since, until, known) for line in self.lines)
+        for line, opening in merge(*every, key=lambda one: (one[1].starts_at, one[0].id)):
+            yield self._one(line, opening, since, waiting)
+
+    def _of(
+        self, line: Line, since: datetime, until: datetime, known: dict[tuple[str, str], list[Opening]]
+    ) -> Iterator[tuple[Line, Opening]]:
+        key = (line.window.name, line.zone)
+        if key not in known:
+            known[key] = list(self.openings(line.window, line.zone, since, until))
+        for opening in known[key]:
+            yield line, opening
+
+    def _one(self, line: Line, opening: Opening, now: datetime, waiting: dict[str, set[str]]) -> Coming:
+        run = self.run_id(line.id, opening.starts_at)
+        standing = next((found for judge in self.judges if (found := judge(line, opening, run))), None)
+        if standing is None:
+            standing = Standing("open" if opening.may_start(now) else "scheduled")
+        if standing.state in HELD:
+            return Coming(line, opening, run, standing.state, standing.reason)
+        carried = self._taken_along(line, waiting)
+        return Coming(line, opening, run, standing.state, standing.reason, self.work(line), carried)
+
+    def _taken_along(self, line: Line, waiting: dict[str, set[str]]) -> tuple[str, ...]:
+        """The first occurrence that is not held takes those along that are first in line."""
+        left = waiting.get(line.plan.name)
+        if not left:
+            return ()
+        taken = left & set(line.hosts)
+        left -= taken
+        return tuple(host for host in self.carried[line.plan.name] if host in taken)
