@@ -35,6 +35,7 @@ from mainstay.runner.waves import natural
 from mainstay.schedules.check import LoadedSite, load_checked
 
 if TYPE_CHECKING:
+    from mainstay.console.chores import Chore
     from mainstay.console.history import History
     from mainstay.console.render.hosts import Known
     from mainstay.console.working import Works
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from mainstay.runner.state.contract import RunRow, State
     from mainstay.runner.toolbox import OperationFactory, Toolbox
     from mainstay.runner.upkeep import Upkeep
+    from mainstay.schedules.store.contract import ScheduleStore
 
 SITE_VARIABLE = "MAINSTAY_SITE"
 
@@ -223,6 +225,13 @@ class Application:
         return self.stores.artifacts
 
     @cached_property
+    def schedule_store(self) -> ScheduleStore:
+        """What the clock remembers, in the state's database."""
+        from mainstay.schedules.store.adapters.sql import SqlSchedules
+
+        return SqlSchedules(self.stores.database)
+
+    @cached_property
     def history(self) -> History:
         from mainstay.console.history import History
 
@@ -374,6 +383,11 @@ class Application:
         self.engine.launch(serve=self.serves)
         self._closing.callback(self.engine.close)
         return runs
+
+    @cached_property
+    def chores(self) -> tuple[Chore, ...]:
+        """What a process that serves does again and again, beside its runs. One line each, made lazily."""
+        return ()
 
     def hand_over(self, run: str) -> None:
         """Put the run down for whoever serves. This process's engine is not needed any more after that."""

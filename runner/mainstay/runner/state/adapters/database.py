@@ -125,3 +125,9 @@ def persistent(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S
         return self._database.persist(lambda: method(self, *args, **kwargs))
 
     return tried
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can say: what a host or a command line brings may hold halves of surrogate pairs,
+    and PostgreSQL takes no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -15,7 +15,7 @@ from mainstay.inventory.value import Json, canonical, digest
 from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import HostPart, Intervention
 from mainstay.runner.state.adapters import tables
-from mainstay.runner.state.adapters.database import Database, persistent
+from mainstay.runner.state.adapters.database import Database, persistent, storable
 from mainstay.runner.state.adapters.migrating import ready
 from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
@@ -138,7 +138,7 @@ class SqlState:
             return [json.loads(hosts) for hosts in rows.scalars()]
 
     def wish(self, id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
-        by, reason = _storable(by), _storable(reason)
+        by, reason = storable(by), storable(reason)
         now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         said = self._database.insert(tables.intervention).values(
             id=str(ULID()), run=id, at=now, wish=wish, by=by, reason=reason
@@ -268,7 +268,7 @@ class SqlState:
     def note_step(self, run: str, host: str, step: str, detail: str) -> None:
         now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
         with self._database.noting() as to:
-            to.execute(_NOTE, {"run": run, "host": host, "step": step, "detail": _storable(detail), "since": now})
+            to.execute(_NOTE, {"run": run, "host": host, "step": step, "detail": storable(detail), "since": now})
 
     @persistent
     def notes(self, run: str) -> dict[str, Json]:
@@ -352,12 +352,6 @@ class SqlState:
 
 def _text(data: Json | list[str]) -> str:
     return canonical(data).decode()
-
-
-def _storable(text: str) -> str:
-    """Text that UTF-8 can say: what a host or a command line brings may hold halves of surrogate pairs,
-    and PostgreSQL takes no NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _run_row(row: Any) -> RunRow:

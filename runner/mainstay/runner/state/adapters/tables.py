@@ -11,7 +11,7 @@ metadata = sa.MetaData()
 shared = sa.MetaData()
 """Of artifacts that several machines share: in PostgreSQL alone."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """In `meta` for versions before there were migrations: they refuse a higher one than theirs, which was 1."""
 
 TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -128,6 +128,70 @@ wave = sa.Table(
     sa.Column("run", TEXT, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("hosts", TEXT, nullable=False),
+)
+
+# What schedules remembers (`mainstay.schedules.store`): in this database, so that one backup holds all of a state.
+
+watermark = sa.Table(
+    "watermark",
+    metadata,
+    sa.Column("schedule", TEXT, primary_key=True),
+    sa.Column("at", TEXT, nullable=False),
+)
+
+carried = sa.Table(
+    "carried",
+    metadata,
+    sa.Column("plan", TEXT, primary_key=True),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("at", TEXT, nullable=False),
+    sa.Column("body", TEXT, nullable=False),
+)
+
+approval = sa.Table(
+    "approval",
+    metadata,
+    sa.Column("run", TEXT, primary_key=True),
+    sa.Column("hash", TEXT, primary_key=True),
+    sa.Column("asked_at", TEXT, nullable=False),
+    sa.Column("expires_at", TEXT, nullable=False, index=True),
+    sa.Column("withdrawn_at", TEXT),
+    sa.Column("body", TEXT, nullable=False),
+)
+
+vote = sa.Table(
+    "vote",
+    metadata,
+    sa.Column("run", TEXT, primary_key=True),
+    sa.Column("hash", TEXT, primary_key=True),
+    sa.Column("by", TEXT, primary_key=True),
+    sa.Column("at", TEXT, nullable=False),
+    sa.Column("body", TEXT, nullable=False),
+)
+
+notice = sa.Table(
+    "notice",
+    metadata,
+    sa.Column("id", TEXT, primary_key=True),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Column("next_try_at", TEXT, nullable=False),
+    sa.Column("delivered_at", TEXT, index=True),
+    sa.Column("body", TEXT, nullable=False),
+)
+
+mark = sa.Table(
+    "mark",
+    metadata,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("holder", TEXT, nullable=False),
+    sa.Column("until", TEXT, nullable=False),
 )
 
 artifact = sa.Table(
