@@ -16,6 +16,7 @@ from mainstay.inventory.names import address_of, check_name, check_user, shown
 from mainstay.inventory.postgres import is_postgres, postgres_address
 from mainstay.inventory.references import Reference
 from mainstay.inventory.secrets import check_reference
+from mainstay.inventory.serving import Often, ServeSettings
 from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Json, Value
 
@@ -173,6 +174,9 @@ class SiteFile(Value):
     """Other machines that keep every seal of the ledger too."""
     limits: Limits = Limits()
     retention: Retention = Retention()
+    serve: ServeSettings = ServeSettings()
+    observe: Often | None = None
+    """How often `mainstay serve` has a look at each host of a plan; never where it is not given."""
 
 
 def _address(text: str) -> str:

@@ -14,6 +14,7 @@ from mainstay.inventory.inventory import Inventory, build
 from mainstay.inventory.limits import Limits, doubts
 from mainstay.inventory.postgres import is_postgres
 from mainstay.inventory.secrets import SecretError, check_secret_file, plaintext_secrets, reference_path
+from mainstay.inventory.serving import Listen, listen, listening_doubts
 from mainstay.inventory.settings import SiteFile, SshSettings, merged
 from mainstay.inventory.sources.contract import GroupRecord, HostRecord
 from mainstay.inventory.sources.site_yaml import SiteYaml
@@ -50,6 +51,10 @@ class Site:
     """Seconds that the engine keeps the checkpoints of a run which has ended."""
     anchors: tuple[Place, ...] = ()
     """Where else the ledger's seals are kept. A host is one of the inventory, a path absolute, a file's relative to the site."""
+    health: Listen | None = None
+    """Where `mainstay serve` answers for its health."""
+    observe: float | None = None
+    """Seconds between two looks at a host while `mainstay serve` is up."""
     warnings: tuple[Problem, ...] = ()
     references: tuple[tuple[str, Spot], ...] = field(default=(), repr=False)
     """Every secret's reference and where it is written."""
@@ -107,6 +112,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         problems += anchor_problems(settings.anchors, [host.name for host in inventory.hosts], main.spot("anchors"))
     if unread == frozenset():
         warnings += doubts(main.spot("limits", "spread"), settings.limits.spread, inventory.hosts, plan=False)
+    warnings += listening_doubts(main.spot("serve"), settings.serve)
     if not inventory.hosts and not problems:
         warnings.append(Problem("no host is declared.", file="inventory", hint="Add some in inventory/hosts.yml."))
     site = Site(
@@ -126,6 +132,8 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         limits=settings.limits,
         keep_engine=settings.retention.engine,
         anchors=settings.anchors,
+        health=listen(settings.serve.health) if settings.serve.health else None,
+        observe=settings.observe,
         warnings=tuple(warnings),
         references=tuple(_all_references(settings, main, hosts, groups)),
     )
