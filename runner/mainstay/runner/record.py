@@ -66,6 +66,16 @@ class Intervention(Value):
     reason: str
 
 
+class Said(Value):
+    """What somebody said to a run that needed an approval before it could start."""
+
+    at: str
+    """RFC 3339 UTC."""
+    by: str
+    says: Literal["yes", "no"]
+    reason: str = ""
+
+
 class SiteStamp(Value):
     """The site as it was when the run was asked for."""
 
@@ -93,6 +103,8 @@ class Summary(Value):
     links: Links = Links()
     interventions: tuple[Intervention, ...] = ()
     """Oldest first, up to the sealing."""
+    approvals: tuple[Said, ...] = ()
+    """What was said to it before it started, oldest first; empty where it needed no approval."""
     measures: dict[str, Any] = {}
     counts: dict[str, int] = {}
     """How many hosts ended with each verdict."""

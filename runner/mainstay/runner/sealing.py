@@ -92,6 +92,7 @@ def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
         finished_at=rfc3339(now),
         links=request.links,
         interventions=tuple(tools.state.interventions(request.id)),
+        approvals=tuple(tools.said(request)),
         measures=_measures(request, state.each_part(request.id), row.started_at, now),
         counts=dict(sorted(Counter(of_hosts).items())),
         hosts_digest=hosts_digest(state.each_part(request.id)),

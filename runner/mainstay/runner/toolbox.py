@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mainstay.inventory.host import Host
@@ -12,6 +12,7 @@ from mainstay.runner.hands import Hands
 from mainstay.runner.ledger.contract import Ledger
 from mainstay.runner.operation import Operation
 from mainstay.runner.ports import AlwaysOpen, Clock, Gate, Listener, Quiet, SystemClock
+from mainstay.runner.record import Said
 from mainstay.runner.request import RunRequest
 from mainstay.runner.shell.contract import Shells
 from mainstay.runner.state.contract import State
@@ -44,6 +45,8 @@ class Toolbox:
     clock: Clock = field(default_factory=SystemClock)
     listener: Listener = field(default_factory=Quiet)
     gate: Callable[[RunRequest], Gate] = lambda request: AlwaysOpen()
+    said: Callable[[RunRequest], Sequence[Said]] = lambda request: ()
+    """Who approved the run, and who did not, for its record."""
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     captures_max_size: int = 20 * 2**30

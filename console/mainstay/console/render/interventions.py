@@ -1,4 +1,4 @@
-"""What people did to a run while it was in flight, in words: who paused it, from when to when, and why."""
+"""What people did to a run, in words: who approved it, who paused it while it was in flight, from when to when, and why."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ from mainstay.runner.record import Intervention, Summary
 
 def section(summary: Summary, zone: tzinfo, columns: int) -> list[Line]:
     """Nothing where nobody interfered."""
-    told = sentences(summary, zone)
-    if not told:
-        return []
-    rows = [row for sentence in told for row in wrap(sentence, columns=columns)]
-    return [line(), line(f"{times.counted(len(told), 'intervention')}"), *rows]
+    approved, told = approvals(summary, zone), sentences(summary, zone)
+    lines: list[Line] = []
+    for title, rows in (("approval", approved), (times.counted(len(told), "intervention"), told)):
+        if rows:
+            lines += [line(), line(title), *(row for text in rows for row in wrap(text, columns=columns))]
+    return lines
+
+
+def approvals(summary: Summary, zone: tzinfo) -> list[str]:
+    """What was said to it before it started, oldest first."""
+    return [
+        f"{'approved' if one.says == 'yes' else 'rejected'} by {one.by}, {times.local(one.at, zone)}"
+        + (f": {one.reason}" if one.reason else "")
+        for one in summary.approvals
+    ]
 
 
 def sentences(summary: Summary, zone: tzinfo) -> list[str]:
