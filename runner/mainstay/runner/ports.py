@@ -20,19 +20,24 @@ class SystemClock:
 
 
 class Permission(Value):
-    """A gate's answer. until: RFC 3339 UTC, with `wait`. reason: for people, always given unless start."""
+    """A gate's answer. reason: for people, always given unless start."""
 
     answer: Literal["start", "wait", "refuse"]
     verdict: Literal["refused", "missed"] = "refused"
     """With `refuse`: what the run or the host is put on record as."""
     until: str | None = None
+    """RFC 3339 UTC. With `wait`: when the answer will be another one, as far as known. With `start`: the end of the window
+    in which it starts, None where none ends."""
     reason: str = ""
     gate: str = ""
 
 
 class Gate(Protocol):
     """Windows, freezes, approvals, required backups. Asked as a checkpointed step before the run, each wave, each
-    host and each disruptive step; the answer is the step's result, so a restart does not ask twice."""
+    host and each disruptive step; the answer is the step's result, so a restart does not ask twice.
+
+    step: `run` and `wave` (host is None), `host` (before anything is sent to it), `before` (its hooks), `apply`, `restart`,
+    `reboot`. `wait` is an answer to the first three alone: a host in hand does not wait."""
 
     def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
         """estimate: seconds that the work is expected to take, None where not known."""

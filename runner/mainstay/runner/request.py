@@ -55,6 +55,8 @@ class RunRequest(Value):
     careful: Carefulness
     on_failure: Literal["halt", "rollback-host", "rollback-all"] = "halt"
     hosts: tuple[Host, ...]
+    first: tuple[str, ...] = ()
+    """Names of hosts that come first in the order of the waves, as far as cohorts and jump hosts allow it."""
     window: str | None = None
     """The names of its windows, for the record."""
     timing: Json = {}

@@ -126,7 +126,7 @@ class Rollout:
     def _plan_waves(self, forecasts: Mapping[str, HostForecast]) -> list[PlannedWave]:
         request = self.request
         candidates, specs = workable(forecasts), request.careful.waves
-        return arrange(candidates, specs, self.tools.matches, request.hosts, spread_over(request))
+        return arrange(candidates, specs, self.tools.matches, request.hosts, spread_over(request), request.first)
 
     def _settle(self, forecasts: Mapping[str, HostForecast]) -> Json:
         """Write the parts of the hosts that need no work or can't have it, unless too many are away to begin at all."""

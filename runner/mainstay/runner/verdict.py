@@ -47,11 +47,12 @@ EXIT_CODES = {
 def of_run(hosts: Sequence[Verdict]) -> Verdict:
     """The verdict of a run from those of its hosts.
 
-    All refused (or no host at all): refused. Some refused: at best degraded. Otherwise the worst of them.
+    All missed: missed. All refused (or no host at all): refused. Some refused: at best degraded. Otherwise the worst of
+    them.
     """
     touched = [verdict for verdict in hosts if verdict not in (Verdict.REFUSED, Verdict.MISSED)]
     if not touched:
-        return Verdict.REFUSED
+        return Verdict.MISSED if hosts and set(hosts) == {Verdict.MISSED} else Verdict.REFUSED
     worst = min(touched, key=WORST_FIRST.index)
     if len(touched) < len(hosts) and worst is Verdict.SUCCEEDED:
         return Verdict.DEGRADED

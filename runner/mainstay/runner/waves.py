@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mainstay.inventory.host import Host
 from mainstay.runner.plan import WaveSpec
@@ -43,16 +44,19 @@ def arrange(
     matches: Callable[[str, Host], bool],
     hosts: Iterable[Host] = (),
     spread: Sequence[str] = (),
+    first: Sequence[str] = (),
 ) -> list[PlannedWave]:
     """Lay the hosts out in waves.
 
     Each spec takes that many hosts (or that share of all, rounded up; 100 % is the rest) or those its selector picks;
     the last one goes on until nobody is left. The first wave gets at least one host of each cohort. The controller's
     own machine comes last, alone. matches: (selector, host) → whether it picks it. hosts: all that a chain of jump hosts
-    may lead over, also those that have nothing to do. spread: tags whose values take turns within a batch.
+    may lead over, also those that have nothing to do. spread: tags whose values take turns within a batch. first: names
+    that come before all others, in this order.
     """
+    place = partial(_place, {name: number for number, name in enumerate(first)})
     jumps = {host.name: host.ssh.jump for host in [*hosts, *(candidate.host for candidate in candidates)]}
-    order = sorted(candidates, key=lambda candidate: natural(candidate.host.name))
+    order = sorted(candidates, key=place)
     rest = [candidate for candidate in order if not candidate.host.controller]
     last = [candidate for candidate in order if candidate.host.controller]
     total = len(rest)
@@ -63,7 +67,7 @@ def arrange(
         if spec.select is not None:
             taken = [candidate for candidate in rest if matches(spec.select, candidate.host)]
         else:
-            taken = _take(rest, spec, total, first=not chosen)
+            taken = sorted(_take(rest, spec, total, first=not chosen), key=place)
         if not chosen and taken:
             taken = _one_of_each_cohort(taken, rest)
         if taken:
@@ -71,7 +75,14 @@ def arrange(
             gone = _names(taken)
             rest = [candidate for candidate in rest if candidate.host.name not in gone]
     chosen += [[candidate] for candidate in last]
-    return [PlannedWave(number, _batches(wave, jumps, spread)) for number, wave in enumerate(chosen, 1)]
+    return [PlannedWave(number, _batches(wave, jumps, spread, place)) for number, wave in enumerate(chosen, 1)]
+
+
+_Key = Callable[[Candidate], tuple[int, tuple[tuple[int, str], ...]]]
+
+
+def _place(ranks: Mapping[str, int], candidate: Candidate) -> tuple[int, tuple[tuple[int, str], ...]]:
+    return ranks.get(candidate.host.name, len(ranks)), natural(candidate.host.name)
 
 
 def _endless(specs: Sequence[WaveSpec]) -> list[WaveSpec]:
@@ -85,11 +96,11 @@ def _take(rest: Sequence[Candidate], spec: WaveSpec, total: int, *, first: bool)
     size = len(rest) if spec.size.percent == 100 else max(1, spec.size.of(total))
     if not first:
         return list(rest[:size])
-    # One of each cohort first, then by name: a wave of one host per cohort is as small as the plan wants it.
+    # One of each cohort first, then in order: a wave of one host per cohort is as small as the plan wants it.
     leaders = _leaders(rest)
     first_ones = _names(leaders)
     others = [candidate for candidate in rest if candidate.host.name not in first_ones]
-    return sorted((leaders + others)[: max(size, len(leaders))], key=lambda c: natural(c.host.name))
+    return (leaders + others)[: max(size, len(leaders))]
 
 
 def _names(candidates: Iterable[Candidate]) -> frozenset[str]:
@@ -109,18 +120,18 @@ def _one_of_each_cohort(taken: list[Candidate], rest: Sequence[Candidate]) -> li
 
 
 def _batches(
-    wave: Sequence[Candidate], jumps: Mapping[str, str | None], spread: Sequence[str]
+    wave: Sequence[Candidate], jumps: Mapping[str, str | None], spread: Sequence[str], place: _Key
 ) -> tuple[tuple[str, ...], ...]:
     """Never together: a jump host and those behind it (they go first), two names of one machine."""
     over = {candidate.host.name: _jumped_over(candidate.host, jumps) for candidate in wave}
     depth: dict[str, int] = {}
     for chain in over.values():
-        for place, name in enumerate(chain, 1):
-            depth[name] = max(place, depth.get(name, 0))
+        for hops, name in enumerate(chain, 1):
+            depth[name] = max(hops, depth.get(name, 0))
     batches: list[list[Candidate]] = []
     latest: dict[Hashable, int] = {}
     """What a candidate may meet, → number of the last batch with a host that it must not be together with."""
-    for candidate in sorted(wave, key=lambda c: (depth.get(c.host.name, 0), natural(c.host.name))):
+    for candidate in sorted(wave, key=lambda c: (depth.get(c.host.name, 0), place(c))):
         number = 1 + max(latest.get(key, -1) for key in [candidate.host.name, *_places(candidate)])
         while len(batches) <= number:
             batches.append([])
