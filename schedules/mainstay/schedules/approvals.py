@@ -18,6 +18,7 @@ from typing import Literal
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json, digest
 from mainstay.runner.plan import PatchPlan
+from mainstay.runner.record import Said
 from mainstay.runner.request import RunRequest
 from mainstay.runner.steps import rfc3339
 from mainstay.schedules.openings import Opening
@@ -189,10 +190,11 @@ def say(
     return standing(approval, store.votes(approval.run), now, need=approval.need)
 
 
-def said(store: ScheduleStore, request: RunRequest) -> list[Vote]:
+def said(store: ScheduleStore, request: RunRequest) -> list[Said]:
     """For the record: what was said to the request that stood at the end. Oldest first."""
     approval = store.approval(request.id)
-    return [] if approval is None else list(_counting(approval, store.votes(request.id)))
+    votes = () if approval is None else _counting(approval, store.votes(request.id))
+    return [Said(at=vote.at, by=vote.by, says=vote.says, reason=vote.reason) for vote in votes]
 
 
 def _preview(plan_hash: str, targets: str, hosts: Sequence[str], opening: Opening | None) -> Json:
