@@ -204,9 +204,13 @@ def test_the_journal_gets_each_lines_priority(written: Written, monkeypatch: pyt
     told = os.stat(2)
     monkeypatch.setattr("sys.stderr.fileno", lambda: 2, raising=False)
     monkeypatch.setenv("JOURNAL_STREAM", f"{told.st_dev}:{told.st_ino}")
-    lines = written(serves=True).splitlines()
+    lines = written("--log-format", "json", serves=True).splitlines()
     assert [line[:3] for line in lines[:3]] == ["<6>", "<4>", "<3>"]
     assert json.loads(lines[0][3:])["event"] == "step finished"
+    people = written(serves=True).splitlines()
+    assert re.match(r"<6>\[info +\] step finished .*host=h1", people[0]), "no time: the journal has its own"
+    assert [line[:3] for line in people if "KeyError" in line] == ["<3>", "<3>"], "its field, and its traceback's end"
+    assert all(re.match("<[346]>", line) for line in people), "each line of a traceback is an entry of its own"
     monkeypatch.setenv("JOURNAL_STREAM", "1:1")
     assert written(serves=True).startswith("{")
 

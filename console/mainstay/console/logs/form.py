@@ -16,8 +16,9 @@ from mainstay.runner.log.events import bound
 ORDER = ("timestamp", "level", "event", "run", "host", "step", "logger")
 
 
-def formatter(form: str, *, colours: bool, tracebacks: bool) -> logging.Formatter:
-    """form: `json`, one object per line, or `console`. tracebacks: whether people get them; programs always do."""
+def formatter(form: str, *, colours: bool, tracebacks: bool, stamped: bool = True) -> logging.Formatter:
+    """form: `json`, one object per line, or `console`. tracebacks: whether people get them; programs always do.
+    stamped: with the time."""
     if form == "json":
         last: list[Processor] = [structlog.processors.JSONRenderer(serializer=_one_line)]
     else:
@@ -27,7 +28,7 @@ def formatter(form: str, *, colours: bool, tracebacks: bool) -> logging.Formatte
         _fields,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([structlog.processors.TimeStamper(fmt="iso", utc=True)] if stamped else []),
         structlog.processors.format_exc_info,
     ]
     # Redacted after everything has become text, so that nothing can add to it any more.

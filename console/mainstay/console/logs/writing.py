@@ -43,10 +43,11 @@ def wanted(level: str | None, form: str | None) -> tuple[str | None, str | None]
 def writing(screen: Screen, *, serves: bool = False) -> Iterator[None]:
     """Write log events to stderr within the block. serves: the verb works by itself, and its log is all that it shows."""
     level, form = wanted(screen.log_level, screen.log_format)
+    journal = _to_the_journal()
     if form is None:
-        form = "json" if serves and not (sys.stderr and sys.stderr.isatty()) else "console"
+        form = "json" if serves and not journal and not (sys.stderr and sys.stderr.isatty()) else "console"
     tracebacks = serves or level is not None or screen.debug
-    handler = _Stderr(form, colours=screen.colour(sys.stderr), tracebacks=tracebacks)
+    handler = _Stderr(form, colours=screen.colour(sys.stderr), tracebacks=tracebacks, journal=journal)
     own = logging.getLogger("mainstay")
     quiet = [logging.getLogger(LOGGER), logging.getLogger(_TOLD_IN_OUR_WORDS)]
     before = [(logger, logger.level) for logger in (own, *quiet)]
@@ -73,27 +74,34 @@ def writing(screen: Screen, *, serves: bool = False) -> Iterator[None]:
 class _Stderr(logging.Handler):
     """To whatever sys.stderr is now: a live table puts itself in its place and writes lines above itself."""
 
-    def __init__(self, form: str, *, colours: bool, tracebacks: bool) -> None:
+    def __init__(self, form: str, *, colours: bool, tracebacks: bool, journal: bool) -> None:
         super().__init__()
         self._form = form
         self._colours = colours
         self._tracebacks = tracebacks
-        self._prefix = form == "json" and _to_the_journal()
+        self._journal = journal
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             if self.formatter is None:
                 from mainstay.console.logs.form import formatter
 
-                self.formatter = formatter(self._form, colours=self._colours, tracebacks=self._tracebacks)
+                # the journal stamps each line itself
+                stamped = self._form == "json" or not self._journal
+                self.formatter = formatter(
+                    self._form, colours=self._colours, tracebacks=self._tracebacks, stamped=stamped
+                )
             text = self.format(record)
         except Exception as error:  # whatever it is, the work goes on; the record itself may hold anything
             text = f"mainstay: an event of {record.name} could not be written: {type(error).__name__}"
-        prefix = f"<{_PRIORITY.get(record.levelno, 5)}>" if self._prefix else ""
+        if self._journal:
+            # every line of a traceback is an entry of its own there
+            prefix = f"<{_PRIORITY.get(record.levelno, 5)}>"
+            text = "\n".join(prefix + line for line in text.splitlines())
         # Whoever reads may be gone.
         with suppress(OSError, ValueError, AttributeError):
             coding = sys.stderr.encoding or "ascii"
-            sys.stderr.write(prefix + text.encode(coding, "replace").decode(coding) + "\n")
+            sys.stderr.write(text.encode(coding, "replace").decode(coding) + "\n")
             sys.stderr.flush()
 
 
