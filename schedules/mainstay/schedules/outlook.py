@@ -15,12 +15,21 @@ from mainstay.schedules.openings import Opening
 from mainstay.schedules.windows import Window
 
 State = Literal[
-    "scheduled", "open", "running", "queued", "frozen", "not-in-calendar", "waiting-for-approval", "unavailable"
+    "scheduled",
+    "open",
+    "running",
+    "queued",
+    "frozen",
+    "not-in-calendar",
+    "waiting-for-approval",
+    "not-approved",
+    "unavailable",
+    "ended",
 ]
 """`open`: it may start at this moment. `queued`: somebody asked for this run by hand, and it waits for the opening.
-`unavailable`: the plan asks for what can't be done yet."""
+`unavailable`: the plan asks for what can't be done yet. `ended`: its run has a record already; it does not come any more."""
 
-HELD: frozenset[State] = frozenset({"frozen", "not-in-calendar", "unavailable"})
+HELD: frozenset[State] = frozenset({"frozen", "not-in-calendar", "not-approved", "unavailable"})
 """Nothing will be done in these, unless somebody changes something."""
 
 
@@ -73,6 +82,8 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
+    """What a judge says of an occurrence."""
+
     state: State
     reason: str = ""
 
@@ -82,6 +93,14 @@ Openings = Callable[[Window, str, datetime, datetime], Iterable[Opening]]
 
 Judge = Callable[[Line, Opening, str], Standing | None]
 """(line, opening, run id) → what keeps it from running, or anything else that is known of it. None: it says nothing."""
+
+
+_Found = tuple[Line, Opening, str, Standing | None]
+
+
+def _place(found: _Found) -> tuple[datetime, str, str]:
+    line, opening, run, _ = found
+    return opening.starts_at, line.id, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +114,35 @@ class Outlook:
     work: Callable[[Line], Work | None] = lambda line: None
     carried: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """plan → hosts that are first in line."""
+    asked: Sequence[tuple[Line, Opening, str, Standing]] = ()
+    """Runs that somebody asked for by hand and that wait for an opening: (line, opening, run id, how it stands)."""
 
     def coming(self, since: datetime, until: datetime) -> Iterator[Coming]:
         """In the order of their starts, then of schedules. Lazily: each window's openings are computed once, at first
         need, and an occurrence is judged when it is asked for."""
         known: dict[tuple[str, str], list[Opening]] = {}
         waiting = {plan: set(hosts) for plan, hosts in self.carried.items()}
-        every = (self._of(line, since, until, known) for line in self.lines)
-        for line, opening in merge(*every, key=lambda one: (one[1].starts_at, one[0].id)):
-            yield self._one(line, opening, since, waiting)
+        every = [self._of(line, since, until, known) for line in self.lines]
+        every.append(iter(sorted((one for one in self.asked if one[1].starts_at < until), key=_place)))
+        for line, opening, run, standing in merge(*every, key=_place):
+            standing = standing or self._standing(line, opening, run, since)
+            if standing.state != "ended":
+                yield self._one(line, opening, run, standing, waiting)
 
     def _of(
         self, line: Line, since: datetime, until: datetime, known: dict[tuple[str, str], list[Opening]]
-    ) -> Iterator[tuple[Line, Opening]]:
+    ) -> Iterator[_Found]:
         key = (line.window.name, line.zone)
         if key not in known:
             known[key] = list(self.openings(line.window, line.zone, since, until))
         for opening in known[key]:
-            yield line, opening
+            yield line, opening, self.run_id(line.id, opening.starts_at), None
 
-    def _one(self, line: Line, opening: Opening, now: datetime, waiting: dict[str, set[str]]) -> Coming:
-        run = self.run_id(line.id, opening.starts_at)
+    def _standing(self, line: Line, opening: Opening, run: str, now: datetime) -> Standing:
         standing = next((found for judge in self.judges if (found := judge(line, opening, run))), None)
-        if standing is None:
-            standing = Standing("open" if opening.may_start(now) else "scheduled")
+        return standing or Standing("open" if opening.may_start(now) else "scheduled")
+
+    def _one(self, line: Line, opening: Opening, run: str, standing: Standing, waiting: dict[str, set[str]]) -> Coming:
         if standing.state in HELD:
             return Coming(line, opening, run, standing.state, standing.reason)
         carried = self._taken_along(line, waiting)
