@@ -56,6 +56,11 @@ class Groups:
             tags.update(self._records[name].tags)
         return tags
 
+    def timezone_of(self, host: str) -> str | None:
+        """What the strongest of its groups says that says anything."""
+        said = (self._records[name].timezone for name in reversed(self._layers(host)))
+        return next((zone for zone in said if zone is not None), None)
+
     def _layers(self, host: str) -> list[str]:
         first = ["all"] if "all" in self._records else []
         return first + list(self._of.get(host, ()))

@@ -39,6 +39,8 @@ class Host(Value):
     groups: tuple[str, ...] = ()
     tags: dict[str, str] = {}
     ssh: Ssh = Ssh()
+    timezone: str | None = None
+    """Of its own clock, for windows that open by it; None: the site's."""
     controller: bool = False
     """True for the machine that mainstay itself runs on: it runs alone and last."""
     source: str = ""

@@ -100,6 +100,7 @@ def _host(record: HostRecord, groups: Groups, site_ssh: Json) -> Host:
         groups=groups.of(record.name),
         tags={**groups.tags_of(record.name), **record.tags},
         ssh=ssh,
+        timezone=record.timezone or groups.timezone_of(record.name),
         controller=controller,
         source=record.spot.source,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
@@ -12,13 +11,14 @@ from mainstay.inventory.anchors import Anchor
 from mainstay.inventory.errors import WrongValue
 from mainstay.inventory.host import Become, Ssh
 from mainstay.inventory.limits import Limits
-from mainstay.inventory.names import address_of, check_name, check_user, shown
+from mainstay.inventory.names import address_of, check_name, check_user
+from mainstay.inventory.notify import Channels
 from mainstay.inventory.postgres import is_postgres, postgres_address
 from mainstay.inventory.references import Reference
 from mainstay.inventory.secrets import check_reference
 from mainstay.inventory.serving import Often, ServeSettings
-from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Json, Value
+from mainstay.inventory.zones import TimeZone
 
 
 def _key(reference: str) -> str:
@@ -91,22 +91,6 @@ def merged(*layers: Json) -> Ssh:
     return Ssh(**{**result, "become": Become(**become)})
 
 
-def _timezone(name: str) -> str:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        zones = zoneinfo.available_timezones()
-        same = [zone for zone in zones if zone.lower() == name.lower()]
-        hint = f'Did you mean "{same[0]}"?' if same else did_you_mean(name, zones)
-        hint = hint or "Write for example Europe/Berlin or UTC."
-        raise WrongValue(f"{shown(name)} is no time zone.", hint=hint) from None
-    return name
-
-
-TimeZone = Annotated[str, AfterValidator(_timezone)]
-"""A name of the IANA time zone database."""
-
-
 def _state(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if is_postgres(url):
@@ -173,6 +157,8 @@ class SiteFile(Value):
     anchors: tuple[Anchor, ...] = ()
     """Other machines that keep every seal of the ledger too."""
     limits: Limits = Limits()
+    notify: Channels = ()
+    """Who is told of what happened."""
     retention: Retention = Retention()
     serve: ServeSettings = ServeSettings()
     observe: Often | None = None
@@ -191,6 +177,8 @@ class HostEntry(SshSettings):
     """What is dialled; the host's name where it is not given."""
     groups: Words = ()
     tags: Tags = {}
+    timezone: TimeZone | None = None
+    """For windows that open by the hosts' own clocks (`timezone: host`)."""
     controller: bool | None = None
 
 
@@ -201,6 +189,7 @@ class GroupEntry(SshSettings):
     selector: str | None = None
     groups: Words = ()
     tags: Tags = {}
+    timezone: TimeZone | None = None
 
 
 class InventoryFile(Value):

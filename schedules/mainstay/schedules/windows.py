@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, time
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -13,14 +14,19 @@ from mainstay.inventory.amounts import Duration
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.names import check_name, shown
-from mainstay.inventory.settings import TimeZone
 from mainstay.inventory.site import Site
 from mainstay.inventory.validation import did_you_mean, validate
 from mainstay.inventory.value import Value
+from mainstay.inventory.zones import check_timezone
 from mainstay.runner.ports import Permission
-from mainstay.schedules.rules import check_cron, check_rrule
+from mainstay.schedules.rules.cron import check_cron, cron_starts
+from mainstay.schedules.rules.days import LocalStarts
+from mainstay.schedules.rules.rrule import check_rrule, recurrence
+from mainstay.schedules.rules.words import check_words, read_words
 
 LONGEST = 7 * 86400.0
+HOST = "host"
+"""As a window's timezone: each host's own."""
 
 
 def _time(text: Any) -> str:
@@ -34,18 +40,28 @@ TimeOfDay = Annotated[str, BeforeValidator(_time, json_schema_input_type=str)]
 """Local wall time, `HH:MM`."""
 
 
+def _zone(name: str) -> str:
+    return name if name == HOST else check_timezone(name)
+
+
+WindowZone = Annotated[str, AfterValidator(_zone)]
+"""A name of the IANA time zone database, or `host`: each host's own."""
+
+
 def _minutes(time: str) -> int:
     return int(time[:2]) * 60 + int(time[3:])
 
 
 class Window(Value):
-    """When work may start: on the days of `rrule` (plus `offset_days`) at `start`, or at the moments of `cron`.
+    """When work may start: on the days that `on` (in words) or `rrule` says, plus `offset_days`, at `start`; or at the
+    moments of `cron`. All in local time.
 
-    It is open for `duration` seconds of real time; nothing starts in its last `cutoff` seconds. An `end` before `start`
-    is on the next day. timezone: the site's where it is not given.
+    It is open for `duration` seconds of real time, or until the clock on the wall shows `end`; an `end` before `start` is on
+    the next day. Nothing starts in its last `cutoff` seconds. timezone: the site's where it is not given.
     """
 
     name: str = ""
+    on: Annotated[str, AfterValidator(check_words)] | None = None
     rrule: Annotated[str, AfterValidator(check_rrule)] | None = None
     cron: Annotated[str, AfterValidator(check_cron)] | None = None
     offset_days: int = Field(default=0, ge=-366, le=366)
@@ -53,16 +69,16 @@ class Window(Value):
     end: TimeOfDay | None = None
     duration: Annotated[Duration, Field(gt=0, le=LONGEST)] | None = None
     cutoff: Annotated[Duration, Field(ge=0)] = 0.0
-    timezone: TimeZone | None = None
+    timezone: WindowZone | None = None
     source: str = ""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.rrule is None) == (self.cron is None):
-            raise ValueError("a window opens by exactly one of rrule and cron")
+        if sum(way is not None for way in (self.on, self.rrule, self.cron)) != 1:
+            raise ValueError("a window opens by exactly one of on, rrule and cron")
         if self.cron is not None and (self.start is not None or self.end is not None or self.offset_days):
             raise ValueError("cron says the time itself: no start, end or offset_days beside it")
-        if self.rrule is not None and self.start is None:
+        if self.cron is None and self.start is None:
             raise ValueError("start is missing: the time of day at which it opens")
         if (self.duration is None) == (self.end is None):
             raise ValueError("a window ends by exactly one of duration and end")
@@ -80,6 +96,23 @@ class Window(Value):
         assert self.start is not None
         assert self.end is not None
         return (_minutes(self.end) - _minutes(self.start)) % 1440 * 60.0
+
+    @property
+    def starts(self) -> LocalStarts:
+        """When it opens, in local time."""
+        return _starts(self.on, self.rrule, self.cron, self.offset_days, self.start)
+
+
+@lru_cache(maxsize=4096)
+def _starts(on: str | None, rrule: str | None, cron: str | None, offset: int, start: str | None) -> LocalStarts:
+    if cron is not None:
+        return cron_starts(cron)
+    if on is not None:
+        rrule, more = read_words(on)
+        offset += more
+    assert rrule is not None
+    assert start is not None
+    return LocalStarts(recurrence(rrule), (time.fromisoformat(start),), offset)
 
 
 class WindowGate:

@@ -5,7 +5,8 @@ import pytest
 
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.site import Site, load_site
-from mainstay.schedules.rules import check_cron, check_rrule
+from mainstay.schedules.rules.cron import check_cron
+from mainstay.schedules.rules.rrule import check_rrule
 from mainstay.schedules.windows import Window, WindowGate, load_windows, read_windows
 
 FILE = "schedules/web.yml"
@@ -64,7 +65,7 @@ def test_a_window_may_cross_midnight(site: ReadSite) -> None:
         (f"{WEEKLY}, start: 2230, duration: 1h", "start", "no time of day"),
         (f"{WEEKLY}, start: 22:30, duration: 1h, timezone: EST5", "timezone", "no time zone"),
         (f"{WEEKLY}, start: 22:30, duraton: 1h", "duraton", 'Did you mean "duration"?'),
-        ("start: 22:30, duration: 1h", None, "exactly one of rrule and cron"),
+        ("start: 22:30, duration: 1h", None, "exactly one of on, rrule and cron"),
         ('cron: "0 2 * * 2", start: 22:30, duration: 1h', None, "cron says the time itself"),
         ('cron: "0 0 31 2 *", duration: 1h', "cron", "never fires"),
         ('rrule: "FREQ=YEARLY;BYMONTH=2,4;BYMONTHDAY=31", start: 22:30, duration: 1h', "rrule", "never fires"),

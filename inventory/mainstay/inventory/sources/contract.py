@@ -21,6 +21,7 @@ class HostRecord:
     groups: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     controller: bool | None = None
+    timezone: str | None = None
     note: str | None = None
     """Something that people should see beside it (a name that is dialled as punycode)."""
 
@@ -36,6 +37,7 @@ class GroupRecord:
     selector: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     settings: SshSettings = field(default_factory=SshSettings)
+    timezone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

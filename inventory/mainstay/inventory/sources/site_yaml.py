@@ -72,7 +72,8 @@ class SiteYaml:
             self._problems.append(spot.problem(str(error), on="key", hint=hint))
             return None
         settings = SshSettings(**_settings(entry))
-        return HostRecord(name, address, spot, settings, entry.groups, entry.tags, entry.controller, note)
+        said = (entry.groups, entry.tags, entry.controller, entry.timezone, note)
+        return HostRecord(name, address, spot, settings, *said)
 
     def _group(self, name: str, spot: Spot) -> GroupRecord | None:
         if name != "all" and not self._named(name, spot, "group"):
@@ -81,10 +82,13 @@ class SiteYaml:
         if entry is None:
             return None
         if name == "all" and (entry.hosts or entry.groups or entry.selector is not None):
-            self._problems.append(spot.problem("holds every host anyway: only tags and ssh settings here", on="key"))
+            self._problems.append(
+                spot.problem("holds every host anyway: only tags, timezone and ssh settings here", on="key")
+            )
             return None
         settings = SshSettings(**_settings(entry))
-        return GroupRecord(name, spot, entry.hosts, entry.groups, entry.selector, entry.tags, settings)
+        members = (entry.hosts, entry.groups, entry.selector)
+        return GroupRecord(name, spot, *members, entry.tags, settings, entry.timezone)
 
     def _named(self, name: str, spot: Spot, what: str) -> bool:
         try:

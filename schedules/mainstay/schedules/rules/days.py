@@ -1,0 +1,44 @@
+"""Days of the calendar by rule, and times on them: everything in local time, before any zone is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Protocol
+
+EPOCH = date(2001, 1, 1)
+"""Where INTERVAL is counted from: a Monday that begins a week, a month and a year."""
+HORIZON = 100
+"""Years that a search looks ahead. The calendar repeats itself after 28 years, or 40 where a century is in between, so that
+only an INTERVAL can go past it."""
+
+
+class Days(Protocol):
+    def days(self, first: date) -> Iterator[date]:
+        """From `first` on, each once, in order, until HORIZON years later."""
+
+
+def last_day(first: date) -> date:
+    """Where a search from `first` on ends."""
+    return date(min(first.year + HORIZON, date.max.year), 12, 31)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStarts:
+    """When a window opens, in local time: `offset` days after each of `days`, at `times` (sorted, each once)."""
+
+    days: Days
+    times: tuple[time, ...]
+    offset: int = 0
+
+    def since(self, first: date) -> Iterator[datetime]:
+        """Naive local times from the day `first` on, strictly increasing."""
+        offset = timedelta(self.offset)
+        for day in self.days.days(first - offset):
+            for at in self.times:
+                yield datetime.combine(day + offset, at)
+
+    def opens_on(self, day: date) -> bool:
+        wanted = day - timedelta(self.offset)
+        return next(self.days.days(wanted), None) == wanted
