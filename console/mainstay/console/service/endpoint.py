@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from contextlib import suppress
 from logging import INFO, WARNING
 
 from mainstay.console.service.health import Health
@@ -64,13 +63,18 @@ class Endpoint:
         try:
             self._loop.run_forever()
         finally:
-            if self._server is not None:
-                self._server.close()
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    self._loop.run_until_complete(task)
+            self._loop.run_until_complete(self._end())
             self._loop.close()
+
+    async def _end(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # a connection that was just accepted gets its task
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._open >= self._at_once:
@@ -82,9 +86,11 @@ class Endpoint:
             writer.close()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             writer.transport.abort()  # gone, too long, without an end: nobody is owed an answer
-        except Exception as error:  # the next one who asks is to be answered all the same
+        except BaseException as error:
             writer.transport.abort()
-            tell(WARNING, "health endpoint failed", fault=error)
+            if not isinstance(error, Exception):
+                raise
+            tell(WARNING, "health endpoint failed", fault=error)  # the next one who asks is answered all the same
         finally:
             self._open -= 1
 
