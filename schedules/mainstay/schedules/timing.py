@@ -25,6 +25,11 @@ class Occurrence(Value):
     """From then on nothing new starts."""
     missed: str = ""
     """Why it is only put on record: the run is sealed as missed, and nothing is touched."""
+    through: str = ""
+    """With `missed`: this record stands for all occurrences of the schedule from `at` to this one, of which there were too
+    many to have one each."""
+    refused: str = ""
+    """Why policy says no to it before anything is asked (the plan wants what can't be done yet): sealed as refused."""
     late: bool = False
     """It starts after its own opening had passed (`run-if-late`, `next-window`), in another that is open."""
 
