@@ -12,6 +12,7 @@ from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host, Ssh
 from mainstay.inventory.inventory import Inventory, build
 from mainstay.inventory.limits import Limits, doubts
+from mainstay.inventory.notify import Notify, notify_problems, notify_references
 from mainstay.inventory.postgres import is_postgres
 from mainstay.inventory.secrets import SecretError, check_secret_file, plaintext_secrets, reference_path
 from mainstay.inventory.serving import Listen, listen, listening_doubts
@@ -55,6 +56,7 @@ class Site:
     """Where `mainstay serve` answers for its health."""
     observe: float | None = None
     """Seconds between two looks at a host while `mainstay serve` is up."""
+    notify: tuple[Notify, ...] = ()
     warnings: tuple[Problem, ...] = ()
     references: tuple[tuple[str, Spot], ...] = field(default=(), repr=False)
     """Every secret's reference and where it is written."""
@@ -102,6 +104,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         return None, list(error.problems)
     settings = _settings(main, problems) or SiteFile(site="unread")
     problems += _misplaced_state(settings, main, root)
+    problems += notify_problems(settings.notify, main.spot("notify"))
     hosts, groups, unread = _inventory_records(root, problems)
     documents, _ = _documents(root, "schedules", problems)
     said = settings.ssh.said()
@@ -132,6 +135,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         limits=settings.limits,
         keep_engine=settings.retention.engine,
         anchors=settings.anchors,
+        notify=settings.notify,
         health=listen(settings.serve.health) if settings.serve.health else None,
         observe=settings.observe,
         warnings=tuple(warnings),
@@ -246,6 +250,7 @@ def _all_references(
         yield settings.state_password, main.spot("state_password")
     yield from _references(settings.ssh, main.spot("ssh"), hosts, groups)
     yield from anchor_references(settings.anchors, main.spot("anchors"))
+    yield from notify_references(settings.notify, main.spot("notify"))
 
 
 def _references(

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from mainstay.inventory.amounts import Amount, Duration, Share, seconds
 from mainstay.inventory.limits import Spread
 from mainstay.inventory.names import shown
+from mainstay.inventory.notify import Ping
 from mainstay.inventory.value import Value, digest
 from mainstay.runner.health import grammar
 
@@ -309,11 +310,15 @@ class PatchPlan(Carefulness, Timed):
     """A host where some package could not go back is refused."""
     undo_for: Duration = 30 * 86400.0
     requires: Requires | None = None
+    ping: Ping | None = None
+    """A dead man's switch that hears when a run begins and how it ends."""
     source: str = ""
     """Where it was declared: `schedules/web.yml:7`."""
 
     def hash(self) -> str:
-        """What the record and (later) an approval are bound to: the plan without the place it was written at."""
+        """What the record and an approval are bound to: the plan without the place it was written at, and without who hears
+        of it."""
         data = self.to_json()
         data.pop("source")
+        data.pop("ping")
         return digest(data)
