@@ -175,6 +175,19 @@ def test_the_last_part_of_a_host_is_the_one_written_last(state: State) -> None:
     assert state.last_part("b") is None
 
 
+def test_recent_parts_are_those_of_ended_runs_of_the_plan_the_newest_first(state: State) -> None:
+    for id, plan, ended in (("r1", "p", True), ("r2", "p", True), ("r3", "other", True), ("r4", "p", False)):
+        state.add_run(row(id, plan=plan))
+        state.write_part(id, part(reason=id))
+        state.write_part(id, part("b", reason=id))
+        if ended:
+            state.set_run(id, state="ended", ended_at="2026-05-01T13:00:00Z")
+    assert [(one.host, one.reason) for one in state.recent_parts("p", "a", 9)] == [("a", "r2"), ("a", "r1")]
+    everyone = [("b", "r2"), ("a", "r2"), ("b", "r1")]
+    assert [(one.host, one.reason) for one in state.recent_parts("p", None, 3)] == everyone
+    assert state.recent_parts("p", "c", 9) == state.recent_parts("none", "a", 9) == []
+
+
 def test_the_last_outcome_stands(state: State) -> None:
     state.note_outcome("r1", "b", Verdict.UNKNOWN)
     state.note_outcome("r1", "a", Verdict.FAILED)

@@ -30,6 +30,7 @@ READS = (
     "runs",
     "parts",
     "last_part",
+    "recent_parts",
     "outcomes",
     "notes",
     "undos",

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from mainstay.inventory.value import Json
 from mainstay.runner import places
+from mainstay.runner.asking import may
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
 from mainstay.runner.operation import Forecast, not_taken_back
 from mainstay.runner.phases.change import health, hooks, make
@@ -53,8 +54,8 @@ def work_through(track: Track, total: int) -> tuple[HostPart, str]:
     """The order of the phases. Returns the host's part and the kind of stop ("" where there was none)."""
     try:
         admit(track, total)
-    except NotAdmitted as no:
-        return track.part(no.verdict, no.reason), "not-admitted"
+    except NotAdmitted as refusal:
+        return track.part(refusal.verdict, refusal.reason), "not-admitted"
     try:
         something = prepare(track)
     except Stopped as stop:
@@ -64,11 +65,17 @@ def work_through(track: Track, total: int) -> tuple[HostPart, str]:
         release(track)
         _stays(track)
         return track.part(Verdict.SUCCEEDED, "nothing to do"), ""
+    hooked = bool(track.request.careful.before)
+    if no := may(track, "permit", "before" if hooked else "apply"):
+        release(track)
+        return track.part(Verdict.REFUSED, no), "refused"
     track.recorder.touched, track.phase, track.drained = True, "before", True
     try:
         hooks(track, "before", track.request.careful.before)
     except Stopped as stop:
-        return after_failed_hook(track, f"before: {stop.reason}"), stop.kind
+        return after_hook(track, f"before: {stop.reason}"), stop.kind
+    if hooked and (no := may(track, "apply.permit", "apply")):
+        return after_hook(track, no, Verdict.REFUSED), "refused"
     return change_host(track)
 
 
@@ -115,8 +122,9 @@ def _stays(track: Track) -> bool:
     return bool(stays)
 
 
-def after_failed_hook(track: Track, reason: str) -> HostPart:
-    """Nothing was changed after it, but the host may be out of service: it goes back in if it is well."""
+def after_hook(track: Track, reason: str, verdict: Verdict = Verdict.FAILED) -> HostPart:
+    """Nothing was changed after it, but the host may be out of service: it goes back in if it is well. One that is not, or
+    can't be put back, has failed."""
     if track.lost:
         return conclude(track, Verdict.UNKNOWN, reason)
     well, track.why = True, reason
@@ -126,10 +134,12 @@ def after_failed_hook(track: Track, reason: str) -> HostPart:
         if track.lost:
             return conclude(track, Verdict.UNKNOWN, f"{reason}; then health: {stop.reason}")
         well = False
-    track.phase, track.ended = "finish", (Verdict.FAILED, reason)
+    verdict = verdict if well else Verdict.FAILED
+    track.phase, track.ended = "finish", (verdict, reason)
     into_service(track, well=well)
+    verdict = Verdict.FAILED if track.measures.get("drained") else verdict
     release(track)
-    return track.part(Verdict.FAILED, reason)
+    return track.part(verdict, reason)
 
 
 def _track(tools: Toolbox, context: Context, argument: JsonValue) -> Track:
@@ -243,7 +253,7 @@ def _go_on(track: Track, lost: Json, kept: str) -> tuple[HostPart, str]:
         return conclude(track, *track.ended, start=step), ""
     if track.phase == "before" or (step == "apply.launch" and found["job"] == JobStatus.ABSENT):
         why = track.why or f"contact was lost in {step}; nothing had been changed"
-        return after_failed_hook(track, why), "failed"
+        return after_hook(track, why), "failed"
     if found["job"] not in (None, JobStatus.ABSENT):
         step = step.removesuffix(".launch")
     if track.phase == "back":
@@ -314,5 +324,5 @@ def take_back(track: Track) -> HostPart:
     try:
         hooks(track, "undo.before", track.request.careful.before)
     except Stopped as stop:
-        return after_failed_hook(track, f"could not be put back: before: {stop.reason}")
+        return after_hook(track, f"could not be put back: before: {stop.reason}")
     return conclude(track, *go_back(track, "the rollout was stopped"))

@@ -15,7 +15,7 @@ from mainstay.runner.request import RunRequest
 from mainstay.runner.state.contract import State
 from mainstay.runner.verdict import Verdict
 
-SITE = "site"
+SITE, HOST = "site", "host:"
 Holder = tuple[str, str]
 """(run, host)"""
 Held = Mapping[str, list[Holder]]
@@ -23,8 +23,10 @@ Held = Mapping[str, list[Holder]]
 
 
 def scopes(request: RunRequest, host: Host) -> dict[str, int]:
-    """scope → how many places it has, of every scope that the host counts in. Empty where nothing limits it."""
-    found = {SITE: request.limits.parallel} if request.limits.parallel else {}
+    """scope → how many places it has, of every scope that the host counts in. It counts in itself: of two runs that want
+    the same host, the second waits."""
+    found = {f"{HOST}{host.name}": 1}
+    found |= {SITE: request.limits.parallel} if request.limits.parallel else {}
     for tag, most in request.limits.spread.items():
         if tag in host.tags:
             found[f"tag:{tag}={host.tags[tag]}"] = most
@@ -78,6 +80,8 @@ def full(held: Held, wanted: Mapping[str, int], mine: Holder) -> list[str]:
 
 def waiting_for(held: Held, scope: str, run: str) -> str:
     """`waiting for a place in rack=r1 (web3 of run 01J…)`."""
+    if scope.startswith(HOST):
+        return f"waiting for run {held[scope][0][0]}, which works on it" if held.get(scope) else "waiting for its turn"
     names = [host if of == run else f"{host} of run {of}" for of, host in held.get(scope, [])]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return f"waiting for a place in {in_words(scope)} ({', '.join(names[:2])}{more})"
@@ -95,11 +99,13 @@ def never(state: State, held: Held, scope: str, run: str) -> str:
         return ""
     if all(of < run for of, _ in holders):
         return ""
+    if scope.startswith(HOST):
+        return f"it is unknown since run {holders[0][0]}, which has not ended"
     who = ", ".join(host if of == run else f"{host} of run {of}" for of, host in holders)
     return f"no place left in {in_words(scope)}: {who} {'is' if len(holders) == 1 else 'are'} unknown"
 
 
 def give_back(state: State, request: RunRequest, host: Host, verdict: Verdict) -> None:
     """The host's part is recorded. Idempotent."""
-    if verdict is not Verdict.UNKNOWN and scopes(request, host):
+    if verdict is not Verdict.UNKNOWN:
         state.free_slots(request.id, host.name)

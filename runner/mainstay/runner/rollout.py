@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.value import Json
+from mainstay.runner import asking
 from mainstay.runner.budget import room, stop_reason
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed, Unkept, WorkflowFailed
 from mainstay.runner.forecasting import HostForecast, forecast, workable
@@ -59,7 +60,8 @@ class Rollout:
         run, tools = self.request.id, self.tools
         permission = self.context.step("permit", self._permit)
         if permission["refused"]:
-            self._refuse_all(permission["refused"])
+            if permission.get("verdict") != Verdict.CANCELLED:
+                self._refuse_all(permission["refused"], Verdict(permission.get("verdict") or Verdict.REFUSED))
             return str(permission["refused"])
         survey = self.context.step("survey", self._survey)
         forecasts = {
@@ -75,6 +77,9 @@ class Rollout:
         tools.state.set_waves(run, [wave.hosts for wave in waves])
         tools.listener.run_started(run, self.request.plan, [list(wave.hosts) for wave in waves])
         for wave in waves:
+            stop = self._may_begin(wave)
+            if stop:
+                return stop
             stop = self._wave(wave, forecasts, survey["hosts"])
             if stop:
                 self.all_begun = wave is waves[-1] and not self._stopped_within(wave)
@@ -101,11 +106,19 @@ class Rollout:
         ours, theirs = self.tools.site_name, self.request.site_name
         if ours and theirs and ours != theirs:
             return {"refused": f"this worker works from the site {ours}, and the run is of {theirs}"}
-        permission = self.tools.gate(self.request).permit(self.request.id, None, "run", None)
-        while permission.answer == "wait":
-            self.tools.doze(1.0)
-            permission = self.tools.gate(self.request).permit(self.request.id, None, "run", None)
-        return {"refused": permission.reason if permission.answer == "refuse" else ""}
+        return asking.permitted(self.tools, self.request, "run")
+
+    def _may_begin(self, wave: PlannedWave) -> str:
+        """Why this wave does not begin, and none after it; empty where it does. A run that is bound to nothing is not asked
+        about."""
+        if not self.request.timing:
+            return ""
+        answer = self.context.step(
+            f"wave-{wave.number}.permit", lambda: asking.permitted(self.tools, self.request, "wave")
+        )
+        if answer["refused"] and answer["verdict"] != Verdict.CANCELLED:
+            self._refuse_all(answer["refused"], Verdict(answer["verdict"]), each=True)
+        return str(answer["refused"])
 
     def _survey(self) -> Json:
         tools, request = self.tools, self.request
@@ -168,16 +181,17 @@ class Rollout:
             after=state,
         )
 
-    def _refuse_all(self, reason: str) -> None:
-        """Refuse every host whose turn has not come."""
+    def _refuse_all(self, reason: str, verdict: Verdict = Verdict.REFUSED, *, each: bool = False) -> None:
+        """Refuse every host whose turn has not come. each: the gate is asked why, host by host."""
+        tools, request = self.tools, self.request
 
         def write() -> None:
-            now = rfc3339(self.tools.clock.now())
-            written = {part.host for part in self.tools.state.parts(self.request.id)}
-            for host in self.request.hosts:
+            now = rfc3339(tools.clock.now())
+            written = {part.host for part in tools.state.parts(request.id)}
+            for host in request.hosts:
                 if host.name not in written and host.name not in self.results:
-                    part = self._part(HostForecast(host), Verdict.REFUSED, reason, now)
-                    write_first(self.tools.state, self.request.id, part)
+                    why = asking.of_host(tools, request, host.name) if each else ""
+                    write_first(tools.state, request.id, self._part(HostForecast(host), verdict, why or reason, now))
 
         self.context.step("refuse", write)
 

@@ -125,6 +125,8 @@ class Track:
     """The host went down in the middle of the job."""
     again: bool = False
     """What is left of the change is made in a second job."""
+    ends: str = ""
+    """When the window ends that it was begun in, RFC 3339 UTC; empty where none does."""
     lost: str = ""
     """The step in which contact was lost and not found again."""
     fault: str = ""
@@ -255,7 +257,7 @@ class Track:
 
 _CARRIED = (
     *("before", "after", "log_mark", "held", "updaters_fenced", "drained", "phase", "why", "back", "boot", "need"),
-    *("cut", "rebooted", "again", "measures", "concerns", "taken_back"),
+    *("cut", "rebooted", "again", "measures", "concerns", "taken_back", "ends"),
 )
 
 
@@ -282,7 +284,7 @@ def carry(track: Track) -> Json:
 def nothing_known(run: str, since: str) -> Json:
     """As carry, of a host of which only that is known: its work was under way in that run, and ended nobody knows how."""
     empty: Json = {"before": {}, "after": {}, "need": {}, "measures": {}, "concerns": [], "notes": []}
-    words = {"log_mark": "", "why": "", "boot": "", "back": None, "change": None, "undo": None, "ended": None}
+    words = dict.fromkeys(("log_mark", "why", "ends", "boot"), "") | dict.fromkeys(("back", "change", "undo", "ended"))
     flags = dict.fromkeys(("held", "updaters_fenced", "drained", "taken_back", "cut", "rebooted", "again"), False)
     place = {"of": run, "phase": "look", "step": "apply", "since": since, "fault": "", "touched": True, "sent": True}
     return {**empty, **words, **flags, **place, "facts": Facts().to_json()}
@@ -291,7 +293,8 @@ def nothing_known(run: str, since: str) -> Json:
 def take_up(track: Track, carried: Json) -> None:
     """The other end of carry: the track is then as it was when contact was lost."""
     for name in _CARRIED:
-        setattr(track, name, carried[name])
+        if name in carried:  # a run from before there was such a thing does without
+            setattr(track, name, carried[name])
     track.of = carried["of"]
     operation, recorder = track.operation, track.recorder
     track.facts = Facts.from_json(carried["facts"])

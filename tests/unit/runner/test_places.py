@@ -291,8 +291,8 @@ def test_scopes_and_words() -> None:
     world = spread_world("web1-r1 web2", spread={"rack": 1})
     request = world.request(limits=Limits(parallel=50, spread={"rack": 2, "zone": 3}))
     plan = "plan:patch-web:rack=r1"
-    assert scopes(request, world.hosts["web1-r1"]) == {"site": 50, "tag:rack=r1": 2, plan: 1}
-    assert scopes(request, world.hosts["web2"]) == {"site": 50}
+    assert scopes(request, world.hosts["web1-r1"]) == {"host:web1-r1": 1, "site": 50, "tag:rack=r1": 2, plan: 1}
+    assert scopes(request, world.hosts["web2"]) == {"host:web2": 1, "site": 50}
     assert [in_words(scope) for scope in ("site", "tag:rack=r1", plan)] == ["the site", "rack=r1", "rack=r1"]
     assert limits_in_words(request) == (
         "50 hosts in the whole site",
@@ -316,12 +316,14 @@ def test_no_more_are_handed_out_than_can_be_in_flight_at_once() -> None:
     assert width(spread_world("a b").request(), ["a", "b"], 10) == 10
 
 
-def test_without_limits_no_place_is_asked_for() -> None:
+def test_without_limits_a_host_takes_its_own_place_alone_and_gives_it_back() -> None:
     world = spread_world("a-r1")
-    assert scopes(world.request(), world.hosts["a-r1"]) == {}
-    world.state.take_slots = None  # type: ignore[method-assign,assignment]  # would fail if it were called
-    world.state.slots = None  # type: ignore[method-assign,assignment]
-    assert verdicts(world.run()) == {"a-r1": "succeeded"}
+    assert scopes(world.request(), world.hosts["a-r1"]) == {"host:a-r1": 1}
+    held: list[dict[str, list[tuple[str, str]]]] = []
+    world["a-r1"].meanwhile = lambda: held.append(world.state.slots())
+    record = world.run()
+    assert verdicts(record) == {"a-r1": "succeeded"}
+    assert held == [{"host:a-r1": [(record.summary.id, "a-r1")]}] and world.state.slots() == {}
     assert places.spread_over(world.request()) == ()
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json, Value
+from mainstay.runner.asking import may
 from mainstay.runner.operation import Outcome
 from mainstay.runner.phases.following import follow
 from mainstay.runner.plan import Hook
@@ -58,23 +59,35 @@ def make(track: Track, change: Value, prefix: str = "", start: str = "") -> None
         _complete(track, change, prefix, start)
     if due("verify"):
         track.step(f"{prefix}verify", lambda io: _verify(track, io, change))
+    left_alone = plan.restart == "none"
     if due("restart") and plan.restart == "affected":
-        track.measures["stale"] = track.step(f"{prefix}restart", lambda io: _restart(track, io))["stale"]
+        left_alone = not _in_time(track, prefix, "restart")
+        if not left_alone:
+            track.measures["stale"] = track.step(f"{prefix}restart", lambda io: _restart(track, io))["stale"]
     if due("reboot.need"):
         track.need = track.step(f"{prefix}reboot.need", lambda io: _reboot_need(track, io))
         track.booted(track.need["boot_id"])
     need = track.need
     reboots = plan.reboot == "always" or (plan.reboot == "when-needed" and need["needed"])
+    if reboots and due("reboot.launch"):
+        reboots = _in_time(track, prefix, "reboot")
     if reboots and due("reboot"):
         _reboot(track, prefix, launch=due("reboot.launch"))
     elif need["needed"] and not reboots:
         track.measures["reboot_pending"] = need["reasons"]
     elif need["needed"] is None and not reboots:
         track.recorder.notes.append("whether a reboot is needed can't be known: " + "; ".join(need["reasons"]))
-    if due("stale") and plan.restart == "none" and not reboots:
+    if due("stale") and left_alone and not reboots:
         track.measures["stale"] = track.step(f"{prefix}stale", lambda io: _still_old(track, io))
     track.step(f"{prefix}health", lambda io: health(track, io))
     track.measures.setdefault("stale", [])
+
+
+def _in_time(track: Track, prefix: str, step: str) -> bool:
+    """Whether this may still be begun. The way back is gone to its end whatever the time is: the host is to be as it was."""
+    late = "" if prefix else may(track, f"{step}.permit", step)
+    track.concerns += [f"no {step}: {late}"] if late else []
+    return not late
 
 
 def _apply(track: Track, change: Value, prefix: str, name: str, *, launch: bool) -> None:

@@ -88,14 +88,21 @@ def _release(track: Track, io: StepIO) -> Json:
 
 
 def overdue(track: Track) -> str:
-    """In words, how much longer than `overrun` the host has taken since the run was stopped; empty where it has not."""
-    since, overrun = _stopped_at(track), track.request.careful.overrun
-    if since is None:
+    """In words, how much longer than `overrun` the host has taken since the run was stopped or its window ended, whichever
+    was first; empty where it has not."""
+    stopped, overrun = _stopped_at(track), track.request.careful.overrun
+    moments = [(stopped, "the run was stopped")] if stopped else []
+    moments += [(track.ends, "the window's end")] if track.ends else []
+    if not moments:
         return ""
-    taken = (track.tools.clock.now() - datetime.fromisoformat(since)).total_seconds()
+    taken, since = max((_since(track, at), what) for at, what in moments)
     if taken <= overrun:
         return ""
-    return f"brought to its end {spell(taken)} after the run was stopped, {spell(overrun)} are allowed (overrun)"
+    return f"brought to its end {spell(taken)} after {since}, {spell(overrun)} are allowed (overrun)"
+
+
+def _since(track: Track, moment: str) -> float:
+    return (track.tools.clock.now() - datetime.fromisoformat(moment)).total_seconds()
 
 
 def _stopped_at(track: Track) -> str | None:

@@ -8,7 +8,8 @@ from datetime import timedelta
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json
-from mainstay.runner import places
+from mainstay.runner import asking, places
+from mainstay.runner.asking import LATE, SOON
 from mainstay.runner.budget import FAILURES, stop_reason
 from mainstay.runner.state.contract import UndoRow
 from mainstay.runner.steps import StepIO, rfc3339
@@ -22,13 +23,15 @@ def admit(track: Track, total: int) -> None:
     answer = track.step("admit", lambda io: _patiently(track, io, lambda: _admission(track, total, io)))
     if answer["stop"]:
         raise NotAdmitted(Verdict(answer["verdict"]), answer["stop"])
+    track.ends = answer.get("ends") or ""
     track.tools.hands.hold(track.recorder.context.id)
 
 
 def admit_again(track: Track) -> None:
     """Before a host is taken back at the end of its run: it is in flight once more. It goes on where no place will ever
     become free, because leaving it as it is would be worse."""
-    if not places.scopes(track.request, track.host):
+    if not track.request.timing and len(places.scopes(track.request, track.host)) == 1:
+        # Nothing but itself to wait for: as it always was, so that a run from before goes on step by step.
         track.tools.hands.hold(track.recorder.context.id)
         return
 
@@ -38,10 +41,6 @@ def admit_again(track: Track) -> None:
 
     track.step("undo.admit", lambda io: _patiently(track, io, ask))
     track.tools.hands.hold(track.recorder.context.id)
-
-
-SOON, LATE = 0.5, 2.0
-"""Seconds between two looks at what a host waits for: at first, and after a while."""
 
 
 def _patiently(track: Track, io: StepIO, ask: Callable[[], Json | str]) -> Json:
@@ -86,21 +85,21 @@ def _admission(track: Track, total: int, io: StepIO) -> Json | str:
         return f"paused by {row.wish_by}"
     permission = track.tools.gate(track.request).permit(run, track.host.name, "host", None)
     if permission.answer == "wait":
-        return f"waiting until {permission.until}: {permission.reason}"
+        return asking.in_words(permission)
     if permission.answer == "refuse":
-        io.verdict, io.detail = Verdict.REFUSED, permission.reason
-        return {"stop": io.detail, "verdict": Verdict.REFUSED}
+        io.verdict, io.detail = Verdict(permission.verdict), asking.refused(permission)
+        return {"stop": io.detail, "verdict": io.verdict}
     why = track.tools.able(track.request, track.host)
     if why:
         io.verdict, io.detail = Verdict.REFUSED, why
         return {"stop": why, "verdict": Verdict.REFUSED}
-    return _in_place(track, io)
+    return _in_place(track, io, permission.until or "")
 
 
-def _in_place(track: Track, io: StepIO) -> Json | str:
+def _in_place(track: Track, io: StepIO, ends: str) -> Json | str:
     waits = _place(track)
     if waits is None:
-        return {"stop": ""}
+        return {"stop": "", "ends": ends}
     why, refused = waits
     if refused:
         io.verdict, io.detail = Verdict.REFUSED, why
@@ -113,9 +112,10 @@ def _place(track: Track) -> tuple[str, bool] | None:
     state, run, wanted = track.tools.state, track.request.id, places.scopes(track.request, track.host)
     if not track.tools.hands.take(track.recorder.context.id):
         return "waiting for a free thread of this worker", False
-    if not wanted:
+    # Where it is only the host's own it is mostly free. Otherwise looked at before it is taken: whoever waits reads, and
+    # does not write.
+    if len(wanted) == 1 and state.take_slots(run, track.host.name, wanted):
         return None
-    # Looked at before it is taken: whoever waits reads, and does not write.
     held = state.slots()
     scopes = places.full(held, wanted, (run, track.host.name))
     if not scopes and state.take_slots(run, track.host.name, wanted):

@@ -33,6 +33,10 @@ class RunRow(Value):
     wish_reason: str = ""
 
 
+RUNS_BACK = 20
+"""How far back the parts of a plan's runs are looked at for what its work takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a run is and what was asked of it: a RunRow without the request, which is as long as the run has hosts."""
@@ -126,6 +130,9 @@ class State(Protocol):
 
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         """(run id, part) of the host's newest part."""
+
+    def recent_parts(self, plan: str, host: str | None, last: int) -> list[HostPart]:
+        """At most `last`, the newest first, of the newest RUNS_BACK ended runs of the plan; of one host, or of all."""
 
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
         """How a host ended, as soon as it is known: what the budget counts while the run goes on. The last one stands; once

@@ -11,7 +11,7 @@ from ulid import ULID
 from mainstay.inventory.value import Json
 from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import HostPart, Intervention
-from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
+from mainstay.runner.state.contract import RUNS_BACK, NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
 
@@ -148,6 +148,12 @@ class MemoryState:
         with self._lock:
             found = [(run, part) for (run, on), part in self._parts.items() if on == host]
         return found[-1] if found else None
+
+    def recent_parts(self, plan: str, host: str | None, last: int) -> list[HostPart]:
+        with self._lock:
+            runs = [id for id, row in self._runs.items() if row.plan == plan and row.state == "ended"][-RUNS_BACK:]
+            found = [part for (run, on), part in self._parts.items() if run in runs and host in (None, on)]
+        return found[: -last - 1 : -1]
 
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
         with self._lock:

@@ -17,7 +17,15 @@ from mainstay.runner.record import HostPart, Intervention
 from mainstay.runner.state.adapters import tables
 from mainstay.runner.state.adapters.database import Database, persistent, storable
 from mainstay.runner.state.adapters.migrating import ready
-from mainstay.runner.state.contract import NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
+from mainstay.runner.state.contract import (
+    RUNS_BACK,
+    NoSuchRun,
+    RunRow,
+    RunState,
+    Standing,
+    StateConflict,
+    UndoRow,
+)
 from mainstay.runner.verdict import Verdict
 
 # Written at each step of each host, so as text: to put it together anew costs several times what it does. Another detail of
@@ -244,6 +252,17 @@ class SqlState:
         with self._database.read() as of:
             row = of.execute(query.limit(1)).one_or_none()
         return None if row is None else (row.run, HostPart.from_json(json.loads(row.body)))
+
+    @persistent
+    def recent_parts(self, plan: str, host: str | None, last: int) -> list[HostPart]:
+        table, runs = tables.host_part, tables.run
+        ended = sa.select(runs.c.id).where(runs.c.plan == plan, runs.c.state == "ended")
+        with self._database.read() as of:
+            newest = of.execute(ended.order_by(runs.c.number.desc()).limit(RUNS_BACK)).scalars().all()
+            query = sa.select(table.c.body).where(table.c.run.in_(newest)).order_by(table.c.number.desc()).limit(last)
+            if host is not None:
+                query = query.where(table.c.host == host)
+            return [HostPart.from_json(json.loads(body)) for body in of.execute(query).scalars()]
 
     @persistent
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:

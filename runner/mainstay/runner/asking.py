@@ -1,0 +1,82 @@
+"""The gate as a rollout asks it: of the run and of its waves, which may wait, and of a host in hand, which does not."""
+
+from __future__ import annotations
+
+from mainstay.inventory.value import Json
+from mainstay.runner.ports import Permission
+from mainstay.runner.request import RunRequest
+from mainstay.runner.toolbox import Toolbox
+from mainstay.runner.track import Track
+from mainstay.runner.verdict import Verdict
+
+WHOLE = ""
+"""In the place of a host's name: what is noted of the run as a whole."""
+
+SOON, LATE = 0.5, 2.0
+"""Seconds between two looks at what is waited for: at first, and after a while."""
+
+
+def permitted(tools: Toolbox, request: RunRequest, step: str) -> Json:
+    """Until the gate lets the run (or its wave) begin or refuses it; somebody who cancels or pauses it meanwhile is heard.
+    Returns {refused, verdict}: why it does not begin, empty where it does. Work for a step."""
+    told, pause = "", SOON
+    try:
+        while True:
+            answer = _answer(tools, request, step)
+            if not isinstance(answer, str):
+                return answer
+            if answer != told:
+                note(tools, request.id, answer)
+                told = answer
+            tools.doze(pause)
+            pause = min(LATE, pause * 1.5)
+    finally:
+        if told:
+            note(tools, request.id, "")
+
+
+def _answer(tools: Toolbox, request: RunRequest, step: str) -> Json | str:
+    row = tools.state.standing(request.id)
+    if row is not None and row.wish == "cancel":
+        return {"refused": f"cancelled by {row.wish_by}: {row.wish_reason}", "verdict": Verdict.CANCELLED}
+    if row is not None and row.wish == "pause":
+        return f"paused by {row.wish_by}"
+    permission = tools.gate(request).permit(request.id, None, step, None)
+    if permission.answer == "wait":
+        return in_words(permission)
+    return {"refused": refused(permission), "verdict": permission.verdict}
+
+
+def note(tools: Toolbox, run: str, words: str) -> None:
+    """What the run as a whole waits for, for whoever shows it."""
+    tools.state.note_step(run, WHOLE, "permit", words)
+
+
+def in_words(permission: Permission) -> str:
+    """Of one that waits."""
+    until = f" until {permission.until}" if permission.until else ""
+    return f"waiting{until}: {permission.reason}"
+
+
+def refused(permission: Permission) -> str:
+    """Why it does not start; empty where it does."""
+    return "" if permission.answer == "start" else permission.reason or f"the gate {permission.gate} is closed"
+
+
+def of_host(tools: Toolbox, request: RunRequest, host: str) -> str:
+    """Why this host would not start now, where it can't wait."""
+    return refused(tools.gate(request).permit(request.id, host, "host", None))
+
+
+def may(track: Track, name: str, step: str) -> str:
+    """Ask for a host in hand, in a checkpoint of that name. Returns why not; empty where it may. A run that is bound to
+    nothing is not asked about."""
+    if not track.request.timing:
+        return ""
+
+    def ask() -> Json:
+        gate = track.tools.gate(track.request)
+        return {"refused": refused(gate.permit(track.request.id, track.host.name, step, None))}
+
+    answer: str = track.recorder.context.step(name, ask)["refused"]
+    return answer
