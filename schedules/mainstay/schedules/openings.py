@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from mainstay.inventory.host import Host
 from mainstay.schedules.localtime import Instant, resolve, wall
+from mainstay.schedules.remarks import remark, spoken
 from mainstay.schedules.windows import HOST, Window
 
 _FURTHEST = timedelta(days=2)
@@ -91,10 +92,14 @@ def zone_of(window: Window, site_timezone: str, host: Host | None = None) -> str
 
 def _opening(window: Window, zone: ZoneInfo, local: datetime, start: Instant) -> Opening:
     length = timedelta(seconds=window.length)
-    ends_at = start.at + length
+    ends_at, until = start.at + length, None
     if window.end is not None:
         # where the clocks have skipped the whole window it is open for its usual length from then on
-        at_end = resolve(local + length, zone).at
+        until = local + length
+        at_end = resolve(until, zone).at
         ends_at = at_end if at_end > start.at else ends_at
     cutoff_at = max(start.at, ends_at - timedelta(seconds=window.cutoff))
-    return Opening(window.name, start.at, ends_at, cutoff_at, zone.key, "")
+    said = remark(zone, local, start, ends_at, until)
+    if cutoff_at == start.at:
+        said += f", no longer than its cutoff of {spoken(timedelta(seconds=window.cutoff))}: nothing can start"
+    return Opening(window.name, start.at, ends_at, cutoff_at, zone.key, said)
