@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import combinations, islice, pairwise
+from itertools import combinations, islice, permutations
 from zoneinfo import ZoneInfo
 
 from mainstay.inventory.amounts import seconds
@@ -124,7 +124,7 @@ def _found(look: Look, pairs: Mapping[tuple[int, int], list[str]]) -> dict[tuple
         a, b = look.lines[one], look.lines[two]
         windows = ((a.window.name, a.zone), (b.window.name, b.zone))
         if windows not in nights:
-            nights[windows] = first_overlap(look.coming(a), look.coming(b))
+            nights[windows] = first_overlap(_usual(look.coming(a)), _usual(look.coming(b)))
         night = nights[windows]
         if night is None:
             continue
@@ -133,6 +133,11 @@ def _found(look: Look, pairs: Mapping[tuple[int, int], list[str]]) -> dict[tuple
         if night.starts_at < shared.first.starts_at:
             shared.first = night
     return found
+
+
+def _usual(openings: Sequence[Opening]) -> list[Opening]:
+    """Without nights on which the clocks change: windows that follow each other may meet in them, and that is no mistake."""
+    return [opening for opening in openings if not opening.remark]
 
 
 def first_overlap(one: Sequence[Opening], two: Sequence[Opening]) -> Opening | None:
@@ -207,10 +212,7 @@ def _too_much(look: Look) -> Iterator[Problem]:
 
 
 def _held(look: Look) -> Iterator[Problem]:
-    by_plan: dict[str, list[Line]] = {}
-    for line in look.lines:
-        by_plan.setdefault(line.plan.name, []).append(line)
-    for name, lines in by_plan.items():
+    for name, lines in _by_plan(look).items():
         reasons: Counter[str] = Counter()
         free = False
         for line in lines:
@@ -234,31 +236,35 @@ def _held(look: Look) -> Iterator[Problem]:
 
 
 def _never_late(look: Look) -> Iterator[Problem]:
-    """`run-if-late: 6h` needs a window that opens within those hours, after the occurrence's own has closed."""
-    by_plan: dict[str, list[Line]] = {}
-    for line in look.lines:
-        by_plan.setdefault(line.plan.name, []).append(line)
-    for name, lines in by_plan.items():
+    """`run-if-late: 6h`: what was missed runs in another window of the plan that is open within those hours."""
+    for name, lines in _by_plan(look).items():
         word, _, limit = lines[0].plan.missed.partition(":")
         spot = plan_spot(look.site, name)
-        if word != "run-if-late" or spot is None:
+        if word != "run-if-late" or spot is None or not any(look.coming(line) for line in lines):
             continue
         late = timedelta(seconds=seconds(limit))
-        if any(_made_up(look, zone, lines, late) for zone in {line.zone for line in lines}):
-            continue
-        if not any(look.coming(line) for line in lines):
+        if any(_made_up(look, one, two, late) for one, two in permutations(lines, 2)):
             continue
         yield spot.at("missed").problem(
-            f"nothing can ever run late: when {limit.strip()} have passed since an opening began, it is still the last one or "
-            "closed, and none of the plan's windows opens in that time.",
-            hint="Allow more time, write next-window, or give the plan a second window.",
+            f"nothing can ever run late: in the {limit.strip()} after an opening has begun, and is over, no other window of the "
+            "plan is open.",
+            hint="Give the plan a second window, allow more time, or write next-window.",
         )
 
 
-def _made_up(look: Look, zone: str, lines: Sequence[Line], late: timedelta) -> bool:
-    """Whether some opening is followed by another one that begins before `late` has passed since its own beginning."""
-    openings = sorted((one for line in lines if line.zone == zone for one in look.coming(line)), key=_start)
-    return any(two.starts_at - one.starts_at < late for one, two in pairwise(openings))
+def _made_up(look: Look, one: Line, two: Line, late: timedelta) -> bool:
+    """Whether what was missed in some opening of the one could still start in an opening of the other."""
+    over = [replace(own, starts_at=own.cutoff_at, ends_at=own.starts_at + late) for own in look.coming(one)]
+    usable = [replace(other, ends_at=other.cutoff_at) for other in look.coming(two)]
+    hosts = not set(one.hosts).isdisjoint(two.hosts)
+    return hosts and first_overlap([own for own in over if own.starts_at < own.ends_at], usable) is not None
+
+
+def _by_plan(look: Look) -> dict[str, list[Line]]:
+    found: dict[str, list[Line]] = {}
+    for line in look.lines:
+        found.setdefault(line.plan.name, []).append(line)
+    return found
 
 
 def _unheard(look: Look) -> Iterator[Problem]:
@@ -272,10 +278,6 @@ def _unheard(look: Look) -> Iterator[Problem]:
                 "Add notify: {on: [approval], command: […]} to mainstay.yml; otherwise mainstay next and status say it."
             )
             yield spot.at("approval").problem(message, on="key", hint=hint)
-
-
-def _start(opening: Opening) -> datetime:
-    return opening.starts_at
 
 
 def _window_spot(site: Site, name: str) -> Spot | None:

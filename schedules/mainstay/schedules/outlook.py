@@ -3,16 +3,19 @@ freezes, approvals and runs are asked of callables, so that whoever shows them d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import merge
 from typing import Literal
 
+from mainstay.inventory.host import Host
 from mainstay.runner.plan import PatchPlan
+from mainstay.schedules.check import LoadedSite
 from mainstay.schedules.fitting import Work
-from mainstay.schedules.openings import Opening
-from mainstay.schedules.windows import Window
+from mainstay.schedules.occurrences import schedules, targets
+from mainstay.schedules.openings import Opening, openings, zone_of
+from mainstay.schedules.windows import HOST, Window
 
 State = Literal[
     "scheduled",
@@ -59,6 +62,10 @@ class Coming:
     """Hosts that come first, because an earlier opening had no time left for them."""
 
     @property
+    def held(self) -> bool:
+        return self.state in HELD
+
+    @property
     def room(self) -> float:
         """Seconds in which something may start."""
         return max(0.0, (self.opening.cutoff_at - self.opening.starts_at).total_seconds())
@@ -86,6 +93,34 @@ class Standing:
 
     state: State
     reason: str = ""
+
+
+def openings_between(window: Window, zone: str, since: datetime, until: datetime) -> Iterator[Opening]:
+    """Those that end after `since` and start before `until`, in the order of their starts; lazily."""
+    longest = timedelta(seconds=window.length) + timedelta(days=2)  # a change of the clocks may make it longer
+    for opening in openings(window, zone, since - longest, until=until):
+        if opening.ends_at > since and opening.starts_at < until:
+            yield opening
+
+
+def lines_of(loaded: LoadedSite, plans: Collection[str] | None = None) -> list[Line]:
+    """Every schedule of the site, or of those plans, with the hosts that it holds: web2 before web10."""
+    chosen: dict[str, tuple[Host, ...]] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    found: list[Line] = []
+    for schedule in schedules(loaded):
+        plan = schedule.plan.name
+        if plans is not None and plan not in plans:
+            continue
+        if plan not in chosen:
+            chosen[plan] = targets(schedule.plan, loaded.site)
+            names[plan] = tuple(host.name for host in chosen[plan])
+        held = names[plan]
+        if schedule.window.timezone == HOST:
+            own = loaded.site.timezone
+            held = tuple(h.name for h in chosen[plan] if zone_of(schedule.window, own, h) == schedule.zone)
+        found.append(Line(schedule.id, schedule.plan, schedule.window, schedule.zone, held))
+    return found
 
 
 Openings = Callable[[Window, str, datetime, datetime], Iterable[Opening]]
