@@ -1,0 +1,1 @@
+"""HTTP to where a site says, and to nowhere else."""

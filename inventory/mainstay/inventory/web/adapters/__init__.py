@@ -1,0 +1,1 @@
+"""urllib3, held to the addresses that may be asked."""
