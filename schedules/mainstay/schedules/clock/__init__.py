@@ -1,0 +1,1 @@
+"""The clock: what is due is put down as runs, once, and what was missed is put on record."""

@@ -1,0 +1,226 @@
+"""What fell due since the last look becomes runs: first they are put down, then the watermark moves.
+
+A crash between the two only means that they are put down again, under the same ids, which is success. So any number of
+daemons may look at once, and the order in which they do is nobody's business.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from logging import INFO, WARNING
+
+from mainstay.runner.log.events import tell
+from mainstay.runner.ports import Clock
+from mainstay.runner.request import Asking, RunRequest
+from mainstay.runner.runs import Runs
+from mainstay.runner.state.contract import StateConflict
+from mainstay.runner.steps import rfc3339
+from mainstay.schedules.check import LoadedSite
+from mainstay.schedules.clock.policy import Fate, fates
+from mainstay.schedules.occurrences import Schedule, hosts, occurrence_request, schedules
+from mainstay.schedules.openings import Opening, next_opening, opening_at, openings, zone_of
+from mainstay.schedules.store.contract import ScheduleStore
+from mainstay.schedules.timing import timing_of
+
+HEARTBEAT = "serve.heartbeat"
+"""Mark: when a daemon last said that it keeps the clock."""
+KNOWN = "serve.schedules"
+"""Mark: the schedules that the clock was kept for last, each with its rule's digest."""
+
+
+class Sweeper:
+    """Of one site, until another takes its place (`adopt`). Safe to use from several threads.
+
+    asking: how the clock asks for a run now. down: (from, to) where nobody kept the clock; the latest is enough.
+    """
+
+    def __init__(self, store: ScheduleStore, runs: Runs, clock: Clock, asking: Callable[[], Asking]) -> None:
+        self._store = store
+        self._runs = runs
+        self._clock = clock
+        self._asking = asking
+        self._loaded: LoadedSite | None = None
+        self._schedules: dict[str, Schedule] = {}
+        self._due: dict[str, datetime | None] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.down: tuple[datetime, datetime] | None = None
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        return self._schedules
+
+    def adopt(self, loaded: LoadedSite) -> None:
+        """Keep the clock for this site from now on.
+
+        A schedule that was never seen begins now: nothing from before exists. One that was away from the site begins
+        anew: what would have been due meanwhile was nobody's. One whose rule was changed while nobody kept the clock
+        goes by the new rule from when somebody last did.
+        """
+        now = self._clock.now()
+        if self._loaded is not None:
+            with suppress(Exception):  # told already; one schedule that fails does not keep the new site from its turn
+                self.sweep_all()  # by the rules that held until now
+        known, marks = self._known(), self._store.watermarks()
+        found = {schedule.id: schedule for schedule in schedules(loaded)}
+        due: dict[str, datetime | None] = {}
+        for id, schedule in found.items():
+            mark = marks.get(id) or self._store.begin(id, rfc3339(now))
+            if id in marks and (begins := self._begins(schedule, known, now)) > mark:
+                mark = begins
+                self._store.advance(id, mark)
+            due[id] = _start(next_opening(schedule.window, schedule.zone, datetime.fromisoformat(mark)))
+        written = {id: schedule.digest() for id, schedule in found.items()}
+        if written != known:
+            self._store.set_mark(KNOWN, json.dumps(written, sort_keys=True))
+        self._loaded, self._schedules, self._due = loaded, found, due
+
+    def _known(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self._store.mark(KNOWN) or "{}")
+        return found
+
+    def _begins(self, schedule: Schedule, known: Mapping[str, str], now: datetime) -> str:
+        """From when on it is to be looked at, however old its watermark is."""
+        if schedule.id not in known:
+            return rfc3339(now)
+        if known[schedule.id] != schedule.digest():
+            return min(self._store.mark(HEARTBEAT) or rfc3339(now), rfc3339(now))
+        return ""
+
+    def sweep_all(self) -> int:
+        """Every schedule that something has become due of. Costs nothing where there is none. One that fails keeps no
+        other from its turn; the first failure is raised at the end. Returns how many runs were put down."""
+        now, count, fault = self._clock.now(), 0, None
+        for id, due in list(self._due.items()):
+            if due is None or due > now:
+                continue
+            try:
+                count += self.sweep(id)
+            except Exception as error:  # raised below; the others have their turn first
+                tell(WARNING, "schedule could not be looked at", schedule=id, fault=error)
+                fault = fault or error
+        if fault is not None:
+            raise fault
+        return count
+
+    def sweep(self, id: str) -> int:
+        """Put down what fell due of a schedule since its watermark, then move that. Returns how many runs were put down."""
+        with self._locks[id]:
+            schedule, loaded, expected = self._schedules.get(id), self._loaded, self._due
+            if schedule is None or loaded is None:
+                return 0  # it has left the site since its timer was set
+            now = self._clock.now()
+            mark = datetime.fromisoformat(self._store.begin(id, rfc3339(now)))
+            count = 0
+            while mark < now and (due := list(openings(schedule.window, schedule.zone, mark, until=now))):
+                more, mark = self._put_down(schedule, loaded, due, now)
+                self._store.advance(id, rfc3339(mark))
+                count += more
+            expected[id] = _start(next_opening(schedule.window, schedule.zone, mark))
+            return count
+
+    def _put_down(
+        self, schedule: Schedule, loaded: LoadedSite, due: list[Opening], now: datetime
+    ) -> tuple[int, datetime]:
+        """Returns how many runs, and the opening up to which all are put down."""
+        count, asking = 0, self._asking()
+        for fate in fates(
+            due,
+            now,
+            schedule.plan.missed,
+            elsewhere=lambda: self._elsewhere(schedule, loaded, now),
+            why=lambda opening: self._why(opening, now),
+        ):
+            request = occurrence_request(
+                schedule,
+                fate.opening,
+                loaded,
+                asking,
+                missed=fate.missed,
+                through=fate.through,
+                late=fate.late,
+            )
+            count += self._hand_over(request, fate)
+            if fate.through is not None and (stands := self._through(request.id)) < rfc3339(fate.through):
+                # Another daemon, or this one before it died, has put the same record down for fewer of them.
+                return count, datetime.fromisoformat(stands)
+        return count, due[-1].starts_at
+
+    def _hand_over(self, request: RunRequest, fate: Fate) -> int:
+        state = self._runs.tools.state
+        there = state.standing(request.id)
+        if there is not None and there.state == "ended":
+            return 0
+        if there is None:
+            try:
+                self._runs.submit(request)
+            except StateConflict:
+                there = state.standing(request.id)  # another daemon, in the same moment
+        self._runs.hand_over(request.id)
+        if there is None:
+            what = fate.missed or _refused(request) or ("starts late" if fate.late else "is due")
+            occurrence = timing_of(request).occurrence
+            assert occurrence is not None
+            tell(
+                INFO, "occurrence put down", run=request.id, schedule=occurrence.schedule, at=occurrence.at, reason=what
+            )
+        return int(there is None)
+
+    def _through(self, run: str) -> str:
+        row = self._runs.tools.state.run(run)
+        assert row is not None, "it was put down just now"
+        occurrence = timing_of(RunRequest.from_json(row.request)).occurrence
+        return occurrence.through or occurrence.at if occurrence else ""
+
+    def _elsewhere(self, schedule: Schedule, loaded: LoadedSite, now: datetime) -> Opening | None:
+        """Another window of the plan in which something may start now; by the clock of these hosts."""
+        for name in schedule.plan.window:
+            if name == schedule.window.name:
+                continue
+            window = loaded.windows[name]
+            for zone in {zone_of(window, loaded.site.timezone, host) for host in hosts(schedule, loaded.site)}:
+                found = opening_at(window, zone, now)
+                if found is not None and found.may_start(now):
+                    return found
+        return None
+
+    def _why(self, opening: Opening, now: datetime) -> str:
+        if opening.cutoff_at <= opening.starts_at:
+            return "a change of the clocks left it no time before its cutoff"
+        if self.down is not None and self.down[0] <= opening.cutoff_at and opening.starts_at <= self.down[1]:
+            return f"the controller was down from {shown(self.down[0])} to {shown(self.down[1])}"
+        over = "was over" if opening.ends_at <= now else "had passed its cutoff"
+        return f"mainstay was busy, or its clock was moved: its window {over} when it came to it, at {shown(now)}"
+
+    def due_within(self, since: datetime, until: datetime) -> list[str]:
+        """Ids of the schedules that a window opened for in that time (since < opening <= until)."""
+        return [
+            schedule.id
+            for schedule in self._schedules.values()
+            if next(openings(schedule.window, schedule.zone, since, until=until), None) is not None
+        ]
+
+    def ahead(self, id: str, now: datetime, within: timedelta) -> datetime | None:
+        """When the schedule opens next, if that is within this time."""
+        schedule = self._schedules.get(id)
+        if schedule is None:
+            return None
+        found = next(openings(schedule.window, schedule.zone, now, until=now + within), None)
+        return _start(found)
+
+
+def _refused(request: RunRequest) -> str:
+    occurrence = timing_of(request).occurrence
+    return f"refused: {occurrence.refused}" if occurrence and occurrence.refused else ""
+
+
+def shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _start(opening: Opening | None) -> datetime | None:
+    return opening.starts_at if opening else None
