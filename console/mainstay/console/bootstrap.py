@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mainstay.runner.state.contract import RunRow, State
     from mainstay.runner.toolbox import OperationFactory, Toolbox
     from mainstay.runner.upkeep import Upkeep
+    from mainstay.schedules.freezes import Freezes
     from mainstay.schedules.store.contract import ScheduleStore
 
 SITE_VARIABLE = "MAINSTAY_SITE"
@@ -106,6 +107,10 @@ class Application:
         self._closing.close()
 
     # The site
+
+    @property
+    def loaded(self) -> LoadedSite:
+        return self._loaded
 
     @property
     def site(self) -> Site:
@@ -385,9 +390,28 @@ class Application:
         return runs
 
     @cached_property
+    def freezes(self) -> Freezes:
+        """When nothing may start: the site's freezes and calendars, as they are now. Opens the state only where a calendar
+        is fetched."""
+        from mainstay.schedules.calendars.adapters.fetch import WebFetcher
+        from mainstay.schedules.calendars.adapters.files import FileShelf
+        from mainstay.schedules.calendars.keeping import Calendars
+        from mainstay.schedules.calendars.memory import MemoryShelf
+        from mainstay.schedules.freezes import Freezes
+
+        specs = self._loaded.freezes
+        fetched = any(source.remote for source in specs.sources)
+        shelf = FileShelf(self.stores.directory / "calendars") if fetched else MemoryShelf()
+        fetcher = WebFetcher(self.secrets.resolve)
+        calendars = Calendars(self.site.root, self.zone, shelf, fetcher, self.clock.now)
+        return Freezes(specs, self.site, self.plans, calendars)
+
+    @cached_property
     def chores(self) -> tuple[Chore, ...]:
         """What a process that serves does again and again, beside its runs. One line each, made lazily."""
-        return ()
+        from mainstay.console.chores import Chore
+
+        return (Chore("calendars", 900.0, lambda: self.freezes.refresh()),)
 
     def hand_over(self, run: str) -> None:
         """Put the run down for whoever serves. This process's engine is not needed any more after that."""
