@@ -16,7 +16,7 @@ from mainstay.inventory.site import Site
 from mainstay.inventory.validation import did_you_mean, one_of, validate
 from mainstay.runner.plan import Carefulness, Hook, PatchPlan
 
-TOP = ("windows", "freezes", "plans")
+TOP = ("windows", "freezes", "calendars", "plans")
 """What a file of schedules/ may hold."""
 KINDS = ("patch",)
 LATER = ("backup", "restore", "drill", "playbook", "command")
@@ -81,8 +81,6 @@ def unavailable(plan: PatchPlan, site: Site | None = None) -> list[Problem]:
     if plan.requires is not None:
         words = [word for word in type(plan.requires).model_fields if getattr(plan.requires, word) is not None]
         wanted += [(("requires", word), f"a required {word}") for word in words] or [(("requires",), "requires")]
-    if plan.approval not in ("none", None):
-        wanted.append((("approval",), "an approval"))
     for word in ("before", "after"):
         hooks: tuple[Hook, ...] = getattr(plan, word)
         wanted += [((word,), "a playbook as hook") for hook in hooks if hook.playbook is not None]

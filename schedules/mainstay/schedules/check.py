@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.site import MAIN, Site, check_files, read_site, without_key
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import read_plans, unavailable
+from mainstay.schedules.freeze_entries import FreezeSpecs, check_calendars, read_freezes
 from mainstay.schedules.windows import Window, check_plans, read_windows
 
 
@@ -21,6 +22,8 @@ class LoadedSite:
     plans: Mapping[str, PatchPlan]
     windows: Mapping[str, Window]
     warnings: tuple[Problem, ...] = ()
+    freezes: FreezeSpecs = field(default_factory=FreezeSpecs)
+    """As they are written, and the calendars that plans name; `freezes.Freezes` answers."""
 
 
 def check_site(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Problem]]:
@@ -54,9 +57,11 @@ def _read(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Probl
         return None, errors, []
     plans, plan_errors, warnings = read_plans(site, match=not errors)
     windows, window_errors = read_windows(site)
-    errors = [*errors, *plan_errors, *window_errors, *check_plans(site, windows)]
-    warnings = [*site.warnings, *warnings]
-    return LoadedSite(site, plans, windows, tuple(warnings)), errors, warnings
+    freezes, freeze_errors = read_freezes(site, match=not errors)
+    errors = [*errors, *plan_errors, *window_errors, *check_plans(site, windows), *freeze_errors]
+    errors += check_calendars(site)
+    warnings = [*site.warnings, *warnings, *freezes.warnings]
+    return LoadedSite(site, plans, windows, tuple(warnings), freezes), errors, warnings
 
 
 def _place(problem: Problem) -> tuple[bool, str, int, int]:

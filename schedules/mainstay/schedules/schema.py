@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from mainstay.inventory.settings import InventoryFile, SiteFile
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.plan import PatchPlan
+from mainstay.schedules.freeze_entries import FreezeEntry, IcsCalendar
 from mainstay.schedules.windows import Window
 
 
@@ -21,8 +22,10 @@ class SchedulesFile(Value):
     """schedules/*.yml"""
 
     windows: dict[str, Window] = {}
-    freezes: tuple[str, ...] = ()
-    """Calendars (freezes.ics) and dates (2026-12-24, 2026-12-20/2027-01-06)."""
+    freezes: tuple[str | FreezeEntry, ...] = ()
+    """Calendars (freezes.ics, https://…), dates (2026-12-24, 2026-12-20/2027-01-06), or mappings."""
+    calendars: dict[str, str | IcsCalendar] = {}
+    """Those that plans name under `calendar`."""
     plans: dict[str, PatchPlan] = {}
 
 

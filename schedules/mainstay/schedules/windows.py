@@ -1,10 +1,10 @@
-"""Windows and freezes: when work may start, as written in a site's schedules/*.yml."""
+"""Windows: when work may start, as written in a site's schedules/*.yml."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date, time
+from datetime import time
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
@@ -162,37 +162,7 @@ def read_windows(site: Site) -> tuple[dict[str, Window], list[Problem]]:
             window = validate(Window, at.value, at, problems, own=frozenset({"name", "source"}))
             if window is not None:
                 windows[name] = window.model_copy(update={"name": name, "source": at.source})
-        _check_freezes(document.spot("freezes"), site, problems)
     return windows, problems
-
-
-def _check_freezes(spot: Spot, site: Site, problems: list[Problem]) -> None:
-    """Calendars (files of the site) and dates: `2026-12-24`, or `2026-12-20/2027-01-06` for both days and all between."""
-    if spot.value is None:
-        return
-    if not isinstance(spot.value, list):
-        problems.append(spot.problem("has to be a list of calendars (freezes.ics) and dates (2026-12-24)"))
-        return
-    for index, entry in enumerate(spot.value):
-        at = spot.at(index)
-        if not isinstance(entry, str):
-            problems.append(at.problem("has to be a calendar (freezes.ics) or a date (2026-12-24)"))
-        elif entry[:1].isdigit() and not entry.endswith(".ics"):
-            if fault := _date_fault(entry):
-                problems.append(at.problem(fault))
-        elif not (site.root / entry).is_file():
-            hint = "Paths are relative to the site."
-            problems.append(at.problem(f"there is no file {shown(entry)}.", hint=hint))
-
-
-def _date_fault(text: str) -> str | None:
-    try:
-        days = [date.fromisoformat(part) for part in text.split("/")]
-    except ValueError:
-        return f"{shown(text)} is no date (2026-12-24) and no span of dates (2026-12-20/2027-01-06)"
-    if len(days) > 2 or days != sorted(days):
-        return f"{shown(text)} ends before it begins"
-    return None
 
 
 def check_plans(site: Site, windows: Mapping[str, Window]) -> list[Problem]:

@@ -1,0 +1,1 @@
+"""Calendars for real: over HTTP, kept in a folder."""
