@@ -1,0 +1,1 @@
+"""How a notice leaves: to a command, to a URL."""
