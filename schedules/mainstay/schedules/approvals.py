@@ -162,12 +162,12 @@ def ask(store: ScheduleStore, request: RunRequest, now: datetime, *, opening: Op
     return asked
 
 
-def of_run(store: ScheduleStore, request: RunRequest, now: datetime) -> Standing:
-    """What the gate asks: how the approval of this very run stands now. Asks for it where nobody has."""
+def of_run(store: ScheduleStore, request: RunRequest, now: datetime, opening: Opening | None = None) -> Standing:
+    """What the gate asks: how the approval of this very run stands now. Asks for it where nobody has; opening: see `ask`."""
     need = NEED[timing_of(request).rules.approval]
     if not need:
         return Standing("granted")
-    approval = ask(store, request, now)
+    approval = ask(store, request, now, opening=opening)
     return standing(approval, store.votes(request.id), now, need=need, requested_by=approval.requested_by)
 
 
