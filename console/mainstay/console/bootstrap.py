@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from mainstay.schedules.store.contract import ScheduleStore
 
 SITE_VARIABLE = "MAINSTAY_SITE"
+OF_THE_SITE = ("zone", "freezes")
+"""What Application keeps that is made of the site alone: made again when another one is taken."""
 
 
 def site_folder(given: Path | None) -> Path:
@@ -92,6 +94,8 @@ class Application:
 
     def __init__(self, loaded: LoadedSite) -> None:
         self._loaded = loaded
+        self._former: dict[str, Host] = {}
+        """By name, of sites that were served before this one: runs in flight may still go through them."""
         self._closing = ExitStack()
         self.serves = False
         """Set before `runs` is asked for: the engine takes work that others put down too."""
@@ -111,6 +115,17 @@ class Application:
     @property
     def loaded(self) -> LoadedSite:
         return self._loaded
+
+    def take(self, loaded: LoadedSite) -> None:
+        """Work from this site from now on: the same folder and the same state, edited. Runs in flight keep what they were
+        asked for with, and the hosts that they know."""
+        self._former |= {host.name: host for host in self.site.hosts}
+        self._loaded = loaded
+        for name in OF_THE_SITE:
+            self.__dict__.pop(name, None)
+        if "tools" in self.__dict__:
+            self.tools.captures_max_size = self.site.captures_max_size
+            self.tools.keep_engine = self.site.keep_engine
 
     @property
     def site(self) -> Site:
@@ -294,7 +309,7 @@ class Application:
         return self._fabric.scan(host)
 
     def _host(self, name: str) -> Host:
-        host = self.site.inventory.host(name)
+        host = self.site.inventory.host(name) or self._former.get(name)
         if host is None:
             raise UsageError(f'There is no host "{name}".', hint="See mainstay hosts.")
         return host

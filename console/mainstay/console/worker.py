@@ -7,17 +7,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from logging import INFO, WARNING
+from logging import ERROR, INFO, WARNING
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from mainstay.console import fitness
-from mainstay.inventory.errors import MainstayError
+from mainstay.console import bootstrap, fitness
+from mainstay.inventory.amounts import seconds
+from mainstay.inventory.errors import MainstayError, UsageError
+from mainstay.runner.engine.contract import EngineUnusable
 from mainstay.runner.hands import Hands
 from mainstay.runner.log.events import tell
+from mainstay.runner.state.adapters.database import StateUnusable
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.toolbox import Leaving
 
@@ -34,6 +38,8 @@ LEFT_ALONE = 60.0
 FORGET_EVERY = 3600.0
 AGAIN = "MAINSTAY_WORKER_AGAIN"
 """Set in the environment of a worker that began anew after it had lost its hold."""
+LOST = 1
+"""Exit code of one that lost its hold and is not to begin anew by itself."""
 LONGEST = 30.0
 """Seconds between two tries to reach a database that does not answer."""
 
@@ -41,6 +47,9 @@ LONGEST = 30.0
 class Worker:
     """threads: how many hosts it has in hand at once; None for as many as the runs allow. grace: seconds that steps in
     hand may take to end when it is stopped."""
+
+    word = "worker"
+    """What it is called in the log."""
 
     def __init__(self, app: Application, *, threads: int | None = None, grace: float = 30.0) -> None:
         self._app = app
@@ -63,20 +72,28 @@ class Worker:
             engine = runs.engine
             tell(
                 INFO,
-                "worker serves",
+                f"{self.word} serves",
                 executor=engine.executor,
                 version=engine.version,
                 site=app.site.name,
                 state=app.state.id,
             )
             threading.Thread(target=self._keep_house, args=(runs,), name="housekeeping", daemon=True).start()
-            while not self._stop.wait(TICK):
-                if engine.lost.is_set():
-                    return "lost"
-            tell(INFO, "worker stops", grace=self._grace, reason="takes nothing new; steps in hand may end")
+            with self._beside(runs) as look:
+                while not self._stop.wait(TICK):
+                    if engine.lost.is_set():
+                        return "lost"
+                    look()
+                tell(INFO, f"{self.word} stops", grace=self._grace, reason="takes nothing new; steps in hand may end")
             app.engine.close(self._grace)
-        tell(INFO, "worker stopped", reason="what has not ended is left to others")
+        tell(INFO, f"{self.word} stopped", reason="what has not ended is left to others")
         return "stopped"
+
+    @contextmanager
+    def _beside(self, runs: Runs) -> Iterator[Callable[[], None]]:
+        """What goes on beside the runs, from when they are taken until nothing new is. Yields what is called in each round
+        of the main loop, and has to be quick."""
+        yield lambda: None
 
     def _rest(self, seconds: float) -> None:
         if self._stop.wait(seconds):
@@ -110,6 +127,39 @@ class Worker:
             # A second Ctrl-C: at once. Hosts go on with what they do; whoever serves takes it up from there.
             os._exit(130)
         self._stop.set()
+
+
+def keep_up(site: Path | None, make: Callable[[Application], Worker], *, when_lost: str) -> int:
+    """Serve the site until it is told to stop, again and again where its hold on the database is lost and `when_lost` says
+    `restart`. Returns the exit code. Raises what keeps it from starting."""
+    failures = 0
+    while True:
+        try:
+            with bootstrap.load(site) as app:
+                worker = make(app)
+                if worker.serve() == "lost":
+                    if when_lost == "exit":
+                        tell(ERROR, f"{worker.word} lost its hold", reason="ends at once")
+                        os._exit(LOST)  # not in order: that would wait for the work that is not its own any more
+                    tell(WARNING, f"{worker.word} lost its hold", reason="begins anew, under another executor id")
+                    begin_anew()
+            return leave(0)
+        except (StateUnusable, EngineUnusable) as error:
+            # At its first start it says so and ends: it may be the settings that are wrong.
+            if AGAIN not in os.environ:
+                raise
+            failures += 1
+            pause = pause_before(failures)
+            tell(WARNING, "database does not answer", error=error.message, tries=failures, next_try_in=pause)
+            time.sleep(pause)
+
+
+def within(grace: str) -> float:
+    """What --grace says, in seconds. Raises UsageError."""
+    try:
+        return seconds(grace)
+    except ValueError as error:
+        raise UsageError(f"--grace: {error}") from None
 
 
 def begin_anew() -> NoReturn:

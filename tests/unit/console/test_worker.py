@@ -193,6 +193,8 @@ def ends(monkeypatch: pytest.MonkeyPatch, *outcomes: str | Exception) -> list[di
     left = iter(outcomes)
 
     class Played:
+        word = "worker"
+
         def __init__(self, app: object, **settings: Any) -> None:
             made.append(settings)
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import time
-from logging import ERROR, WARNING
-
 import click
 
 from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
-
-LOST = 1
 
 
 @verb(
@@ -36,34 +30,7 @@ LOST = 1
     help="When the hold on the database is lost: begin anew, or exit with 1 for a supervisor to start it again.",
 )
 def command(screen: Screen, threads: int | None, grace: str, when_lost: str) -> int:
-    from mainstay.console import bootstrap
-    from mainstay.console.worker import AGAIN, Worker, begin_anew, leave, pause_before
-    from mainstay.inventory.amounts import seconds
-    from mainstay.inventory.errors import UsageError
-    from mainstay.runner.engine.contract import EngineUnusable
-    from mainstay.runner.log.events import tell
-    from mainstay.runner.state.adapters.database import StateUnusable
+    from mainstay.console.worker import Worker, keep_up, within
 
-    try:
-        within = seconds(grace)
-    except ValueError as error:
-        raise UsageError(f"--grace: {error}") from None
-    failures = 0
-    while True:
-        try:
-            with bootstrap.load(screen.site_dir) as app:
-                if Worker(app, threads=threads, grace=within).serve() == "lost":
-                    if when_lost == "exit":
-                        tell(ERROR, "worker lost its hold", reason="ends at once")
-                        os._exit(LOST)  # not in order: that would wait for the work that is not its own any more
-                    tell(WARNING, "worker lost its hold", reason="begins anew, under another executor id")
-                    begin_anew()
-            return leave(0)
-        except (StateUnusable, EngineUnusable) as error:
-            # At its first start it says so and ends: it may be the settings that are wrong.
-            if AGAIN not in os.environ:
-                raise
-            failures += 1
-            pause = pause_before(failures)
-            tell(WARNING, "database does not answer", error=error.message, tries=failures, next_try_in=pause)
-            time.sleep(pause)
+    seconds = within(grace)
+    return keep_up(screen.site_dir, lambda app: Worker(app, threads=threads, grace=seconds), when_lost=when_lost)

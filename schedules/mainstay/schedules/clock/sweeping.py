@@ -34,10 +34,8 @@ KNOWN = "serve.schedules"
 
 
 class Sweeper:
-    """Of one site, until another takes its place (`adopt`). Safe to use from several threads.
-
-    asking: how the clock asks for a run now. down: (from, to) where nobody kept the clock; the latest is enough.
-    """
+    """Of one site, until another takes its place (`adopt`). Safe to use from several threads. asking: how the clock asks
+    for a run now."""
 
     def __init__(self, store: ScheduleStore, runs: Runs, clock: Clock, asking: Callable[[], Asking]) -> None:
         self._store = store
@@ -48,11 +46,15 @@ class Sweeper:
         self._schedules: dict[str, Schedule] = {}
         self._due: dict[str, datetime | None] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self.down: tuple[datetime, datetime] | None = None
+        self._down: tuple[datetime, datetime] | None = None
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         return self._schedules
+
+    def was_down(self, gap: tuple[datetime, datetime]) -> None:
+        """Nobody kept the clock from then to then: what was missed in it was missed for that."""
+        self._down = gap
 
     def adopt(self, loaded: LoadedSite) -> None:
         """Keep the clock for this site from now on.
@@ -191,8 +193,8 @@ class Sweeper:
     def _why(self, opening: Opening, now: datetime) -> str:
         if opening.cutoff_at <= opening.starts_at:
             return "a change of the clocks left it no time before its cutoff"
-        if self.down is not None and self.down[0] <= opening.cutoff_at and opening.starts_at <= self.down[1]:
-            return f"the controller was down from {shown(self.down[0])} to {shown(self.down[1])}"
+        if self._down is not None and self._down[0] <= opening.cutoff_at and opening.starts_at <= self._down[1]:
+            return f"the controller was down from {shown(self._down[0])} to {shown(self._down[1])}"
         over = "was over" if opening.ends_at <= now else "had passed its cutoff"
         return f"mainstay was busy, or its clock was moved: its window {over} when it came to it, at {shown(now)}"
 
