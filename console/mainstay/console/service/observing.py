@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from logging import DEBUG, INFO
 from typing import TYPE_CHECKING
 
@@ -17,32 +17,27 @@ if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
 
 
-def observing(app: Application, holder: str) -> Iterator[Chore]:
-    """The chore, where the site asks for it. holder: of the duty, another one for each process."""
-    if app.site.observe is None:
-        return
-    observer = Observer(
-        watched(app),
-        lambda plan, hosts, parallel: _look(app, plan, hosts, parallel),
-        app.schedule_store,
-        app.state,
-        app.clock,
-        every=app.site.observe,
-        holder=holder,
-    )
+def observing(app: Application) -> Chore:
+    """The chore: it asks the site in each round, which may be another one by then, and does nothing where nobody wants it."""
 
     def work() -> None:
+        if app.site.observe is None:
+            return
+        observer = Observer(
+            watched(app),
+            lambda plan, hosts, parallel: _look(app, plan, hosts, parallel),
+            app.schedule_store,
+            app.state,
+            app.clock,
+            every=app.site.observe,
+            holder=app.engine.executor,
+        )
         done = observer.round()
         if done.looked:
-            tell(
-                INFO if done.failed else DEBUG,
-                "hosts observed",
-                hosts=done.looked,
-                failed=done.failed,
-                waiting=done.waiting,
-            )
+            level = INFO if done.failed else DEBUG
+            tell(level, "hosts observed", hosts=done.looked, failed=done.failed, waiting=done.waiting)
 
-    yield Chore("observe", ROUND, work)
+    return Chore("observe", ROUND, work)
 
 
 def watched(app: Application) -> list[Watched]:
