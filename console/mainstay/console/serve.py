@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mainstay.console.reloading import SiteWatch
+from mainstay.console.service.watching import watching
 from mainstay.console.worker import Worker
 from mainstay.runner.log.events import tell
 from mainstay.runner.request import Asking
@@ -54,16 +55,19 @@ class Serve(Worker):
         pulse = Pulse(
             app.schedule_store, runs.tools, app.clock, self._ask, due=sweeper.due_within, down=sweeper.was_down
         )
-        self._clockwork = Clockwork(sweeper, pulse, app.chores, every=self._every)
-        self._watch = SiteWatch(app, self._take, every=self._look_every)
-        try:
-            self._clockwork.start(app.loaded)
-            self._watch.start()
-            tell(INFO, "clock is kept", schedules=len(sweeper.schedules), chores=[chore.name for chore in app.chores])
-            yield lambda: None
-        finally:
-            self._watch.stop()
-            self._clockwork.stop()
+        with watching(app, runs.engine.lost, sweeper.upcoming) as watch:
+            chores = watch.chores(app.chores)
+            self._clockwork = Clockwork(sweeper, pulse, chores, every=self._every, told=watch.told)
+            self._watch = SiteWatch(app, self._take, every=self._look_every, reloading=watch.reloading)
+            try:
+                self._clockwork.start(app.loaded)
+                self._watch.start()
+                tell(INFO, "clock is kept", schedules=len(sweeper.schedules), chores=[chore.name for chore in chores])
+                watch.ready()
+                yield watch.look
+            finally:
+                self._watch.stop()
+                self._clockwork.stop()
 
     def _asking(self) -> Asking:
         # The site's stamp is of when it was loaded, not of whatever lies in its folder when something falls due.

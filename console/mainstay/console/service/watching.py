@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,11 @@ class Watching:
         """The engine is launched and the clock is kept."""
         self._ask()
         self._service.ready(self._status)
+
+    @property
+    def reloading(self) -> Callable[[], AbstractContextManager[None]]:
+        """Entered around a try to take another site."""
+        return self._service.reloading
 
     def look(self) -> None:
         """From the main loop, as often as that goes round; quick."""

@@ -198,6 +198,12 @@ class Sweeper:
         over = "was over" if opening.ends_at <= now else "had passed its cutoff"
         return f"mainstay was busy, or its clock was moved: its window {over} when it came to it, at {shown(now)}"
 
+    def upcoming(self) -> tuple[str, datetime] | None:
+        """The plan whose window opens next, and when. Asks nothing of the store."""
+        due = min(((moment, id) for id, moment in list(self._due.items()) if moment is not None), default=None)
+        schedule = self._schedules.get(due[1]) if due else None
+        return (schedule.plan.name, due[0]) if due and schedule else None
+
     def due_within(self, since: datetime, until: datetime) -> list[str]:
         """Ids of the schedules that a window opened for in that time (since < opening <= until)."""
         return [
