@@ -30,5 +30,6 @@ def _offering(names: Callable[[Application], Iterable[str]]) -> Complete:
 
 plans = _offering(lambda app: app.plans)
 hosts = _offering(lambda app: [host.name for host in app.site.hosts])
+plans_and_hosts = _offering(lambda app: [*app.plans, *app.site.groups, *(host.name for host in app.site.hosts)])
 runs_in_flight = _offering(lambda app: [row.id for row in app.state.runs(in_flight=True)])
 runs = _offering(lambda app: [row.id for row in app.state.runs()])

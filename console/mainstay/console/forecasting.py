@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mainstay.console.interruptible import interruptible
+from mainstay.console.render.opening import When
 from mainstay.console.render.preview import Look, Preview
 from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
@@ -41,7 +42,17 @@ def ask(app: Application, request: RunRequest) -> dict[str, HostForecast]:
 
 def preview_plan(app: Application, plan: PatchPlan, hosts: Sequence[Host]) -> Preview:
     request = patch_request(plan, hosts, app.asking())
-    return arranged(app, request, ask(app, request), title_of(plan), ", ".join(plan.window) or None)
+    return arranged(app, request, ask(app, request), title_of(plan), when_of(app, plan))
+
+
+def when_of(app: Application, plan: PatchPlan) -> When | None:
+    """When it may start next; None for a plan that starts by hand, at any time."""
+    if not plan.window:
+        return None
+    from mainstay.console.outlooking import next_of
+
+    coming, held = next_of(app, plan)
+    return When(", ".join(plan.window), app.clock.now(), coming, held)
 
 
 def title_of(plan: PatchPlan) -> str:
@@ -49,7 +60,7 @@ def title_of(plan: PatchPlan) -> str:
 
 
 def arranged(
-    app: Application, request: RunRequest, found: dict[str, HostForecast], title: str, window: str | None = None
+    app: Application, request: RunRequest, found: dict[str, HostForecast], title: str, when: When | None = None
 ) -> Preview:
     """Lay the forecasts out in waves, as the run would."""
     careful: Carefulness = request.careful
@@ -66,7 +77,7 @@ def arranged(
         budget=careful.budget.of(sum(sizes)),
         parallel=careful.parallel,
         worst=worst_case(careful, sizes),
-        window=window,
+        when=when,
         estimate=app.history.estimate(request.plan, waves, careful.parallel) if request.kind == "patch" else None,
         download=sum(downloads) or None,
         limits=limits_in_words(request),

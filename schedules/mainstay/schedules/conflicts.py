@@ -34,7 +34,8 @@ MOST_PAIRS = 2_000
 @dataclass(frozen=True, slots=True)
 class Look:
     """What is asked of others. held: what keeps an occurrence from running, as freezes and calendars stand today.
-    work: of a line as a whole, None where nothing can be said. notified: whether anybody is told of approvals."""
+    work: of a line as a whole, None where nothing can be said. notified: (plan) → whether anybody
+    is told that it waits for an approval."""
 
     site: Site
     plans: Mapping[str, PatchPlan]
@@ -44,7 +45,7 @@ class Look:
     now: datetime
     held: Callable[[Line, Opening], Standing | None] = lambda line, opening: None
     work: Callable[[Line], Work | None] = lambda line: None
-    notified: bool = True
+    notified: Callable[[str], bool] = lambda plan: True
     _known: dict[tuple[str, str], list[Opening]] = field(default_factory=dict)
 
     def coming(self, line: Line) -> list[Opening]:
@@ -193,16 +194,17 @@ def _too_much(look: Look) -> Iterator[Problem]:
         if work is None or spot is None or not openings or line.plan.name in told:
             continue
         # The usual length: one night of changed clocks is no fault of the plan.
-        usual, _ = Counter((one.cutoff_at - one.starts_at).total_seconds() for one in openings).most_common(1)[0]
-        fit = work.begun_within(usual)
+        spans = Counter((one.cutoff_at - one.starts_at, one.ends_at - one.starts_at) for one in openings)
+        room, length = (span.total_seconds() for span in spans.most_common(1)[0][0])
+        fit = work.begun_within(room, length)
         if fit >= work.hosts:
             continue
         told.add(line.plan.name)
-        by = "as earlier runs took" if work.told_by == "history" else "assumed, as long as no run has told"
+        by = "as in earlier runs" if work.told_by == "history" else "if it takes no longer"
         soak = f" and soak: {_span(work.soak)} between {len(work.waves)} waves" if work.soak else ""
         yield spot.at("window").problem(
-            f"does not fit: {fit} of {work.hosts} hosts have their turn in the {_span(usual)} in which something may start, with "
-            f"{_span(work.pace)} a host ({by}), {work.at_once} at once{soak}. The others are carried over to the next opening.",
+            f"does not fit: {fit} of {work.hosts} hosts have their turn in the {_span(room)} in which something may start, with "
+            f"{_span(work.pace)} a host {by}, {work.at_once} at once{soak}. The others are carried over to the next opening.",
             on="key",
             hint="Make the window longer, take more hosts at once (parallel:), or have fewer and larger waves.",
         )
@@ -268,15 +270,11 @@ def _by_plan(look: Look) -> dict[str, list[Line]]:
 
 
 def _unheard(look: Look) -> Iterator[Problem]:
-    if look.notified:
-        return
     for name, plan in look.plans.items():
         spot = plan_spot(look.site, name)
-        if plan.approval != "none" and spot is not None:
-            message = "nobody is told that it waits for an approval: the site has no notify: for that."
-            hint = (
-                "Add notify: {on: [approval], command: […]} to mainstay.yml; otherwise mainstay next and status say it."
-            )
+        if plan.approval != "none" and spot is not None and not look.notified(name):
+            message = "nobody is told that it waits for an approval."
+            hint = "Add notify: {on: [approval], command: […]} to mainstay.yml; without it only mainstay next says it."
             yield spot.at("approval").problem(message, on="key", hint=hint)
 
 

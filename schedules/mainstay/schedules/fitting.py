@@ -5,6 +5,7 @@ A forecast for people and for warnings. Whether a host is begun is decided host 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,9 @@ from typing import Literal
 from mainstay.inventory.host import Host
 from mainstay.inventory.limits import Limits, reach
 from mainstay.runner.plan import Carefulness, WaveSpec
+
+QUICK = 300.0
+"""Seconds a host: what is warned of beforehand is what would not fit even if every host took no longer."""
 
 Matches = Callable[[str, Host], bool]
 """(selector, host) → whether it picks it."""
@@ -38,22 +42,27 @@ class Work:
         rounds = sum(-(-size // self.at_once) for size in self.waves)
         return rounds * self.pace + max(0, len(self.waves) - 1) * self.soak
 
-    def fits(self, room: float) -> bool:
-        """room: seconds from the start to the cutoff. What has been begun by then goes on to its end."""
-        return self.begun_within(room) >= self.hosts
+    def fits(self, room: float, length: float) -> bool:
+        """room: seconds from the start to the cutoff; length: to the end."""
+        return self.begun_within(room, length) >= self.hosts
 
-    def begun_within(self, room: float) -> int:
-        """How many hosts have had their turn when an opening with so much room is over: those that would end in it."""
+    def begun_within(self, room: float, length: float) -> int:
+        """How many hosts have their turn: they begin before the cutoff, and end before the opening does."""
         spent, done = 0.0, 0
         for number, size in enumerate(self.waves):
             spent += self.soak if number else 0.0
-            rounds = int(max(0.0, room - spent) / self.pace) if self.pace else size
             whole = -(-size // self.at_once)
+            rounds = self._rounds(room - spent, length - spent)
             if rounds < whole:
                 return done + min(size, rounds * self.at_once)
             done += size
             spent += whole * self.pace
         return done
+
+    def _rounds(self, room: float, length: float) -> int:
+        if not self.pace:
+            return self.hosts if room >= 0 else 0
+        return max(0, min(math.ceil(room / self.pace), int(length / self.pace)))
 
 
 def work_of(

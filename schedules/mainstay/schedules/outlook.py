@@ -58,6 +58,8 @@ class Coming:
     reason: str = ""
     work: Work | None = None
     """None where nothing would be done."""
+    notes: tuple[str, ...] = ()
+    """What else is known, for people."""
     carried: tuple[str, ...] = ()
     """Hosts that come first, because an earlier opening had no time left for them."""
 
@@ -77,7 +79,7 @@ class Coming:
 
     @property
     def fits(self) -> bool | None:
-        return None if self.work is None else self.work.fits(self.room)
+        return None if self.work is None else self.work.fits(self.room, self.length)
 
     @property
     def predicted_end(self) -> datetime | None:
@@ -146,6 +148,7 @@ class Outlook:
     openings: Openings
     run_id: Callable[[str, datetime], str]
     judges: Sequence[Judge] = ()
+    notes: Callable[[Line, Opening], tuple[str, ...]] = lambda line, opening: ()
     work: Callable[[Line], Work | None] = lambda line: None
     carried: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """plan → hosts that are first in line."""
@@ -181,7 +184,8 @@ class Outlook:
         if standing.state in HELD:
             return Coming(line, opening, run, standing.state, standing.reason)
         carried = self._taken_along(line, waiting)
-        return Coming(line, opening, run, standing.state, standing.reason, self.work(line), carried)
+        work, notes = self.work(line), self.notes(line, opening)
+        return Coming(line, opening, run, standing.state, standing.reason, work, notes, carried)
 
     def _taken_along(self, line: Line, waiting: dict[str, set[str]]) -> tuple[str, ...]:
         """The first occurrence that is not held takes those along that are first in line."""

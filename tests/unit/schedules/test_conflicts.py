@@ -61,7 +61,7 @@ def look(
         now=NOW,
         held=held,
         work=work,
-        notified=notified,
+        notified=lambda plan: notified,
     )
 
 
@@ -114,13 +114,13 @@ def test_a_window_that_no_plan_uses_is_told(tmp_path: Path) -> None:
 
 def test_waves_that_do_not_fit_say_how_many_hosts_do(tmp_path: Path) -> None:
     text = f"windows:\n  one: {NIGHT}\nplans:\n  a: {{targets: all, window: one, waves: [1, 4, 100%], parallel: 2}}\n"
-    assert told(tmp_path, text, default=27 * 60) == [], "five rounds of 27 min are 2 h 15 min"
-    (one,) = told(tmp_path, text, default=28 * 60)
+    assert told(tmp_path, text, default=33 * 60) == [], "the last of five rounds begins after 2 h 12 min"
+    (one,) = told(tmp_path, text, default=34 * 60)
     assert "plans.a.window: does not fit: 7 of 9 hosts have their turn in the 2 h 15 min" in one
-    assert "28 min a host (assumed, as long as no run has told), 2 at once" in one
+    assert "34 min a host if it takes no longer, 2 at once" in one
     (one,) = told(tmp_path, text, pace=3600)
-    assert "3 of 9 hosts" in one
-    assert "as earlier runs took" in one
+    assert "5 of 9 hosts" in one, "the third round begins after 2 h, and ends with the window"
+    assert "as in earlier runs" in one
 
 
 def test_a_soak_that_is_longer_than_the_window_is_told(tmp_path: Path) -> None:

@@ -105,13 +105,13 @@ def test_each_wave_is_rounds_of_so_many_at_once() -> None:
 )
 def test_what_has_its_turn_grows_round_by_round(room: float, begun: int) -> None:
     work = Work((1, 2, 5), 2, 60)
-    assert work.begun_within(room) == begun
-    assert work.fits(room) is (begun == 8)
+    assert work.begun_within(room, room) == begun
+    assert work.fits(room, room) is (begun == 8)
 
 
 def test_a_soak_takes_room_between_waves_and_none_at_the_end() -> None:
     work = Work((1, 5), 5, 60, soak=600)
-    assert [work.begun_within(room) for room in (60, 660, 719, 720)] == [1, 1, 1, 6]
+    assert [work.begun_within(room, room) for room in (60, 660, 719, 720)] == [1, 1, 1, 6]
 
 
 @given(
@@ -125,8 +125,16 @@ def test_all_fit_exactly_where_the_time_suffices(
     waves: list[int], at_once: int, pace: int, soak: int, room: int
 ) -> None:
     work = Work(tuple(waves), at_once, pace, soak)
-    assert work.fits(room) is (work.seconds <= room or not waves)
-    assert 0 <= work.begun_within(room) <= work.begun_within(room + 60) <= work.hosts
+    assert work.fits(room, room) is (work.seconds <= room or not waves)
+    assert 0 <= work.begun_within(room, room) <= work.begun_within(room + 60, room + 60) <= work.hosts
+    assert work.begun_within(room, room + 60) <= work.begun_within(room + 60, room + 60)
+
+
+@pytest.mark.parametrize(
+    ("room", "length", "begun"), [(1, 60, 1), (60, 120, 1), (61, 120, 2), (61, 119, 1), (0, 600, 0)]
+)
+def test_a_host_begins_before_the_cutoff_and_ends_before_the_end(room: float, length: float, begun: int) -> None:
+    assert Work((9,), 1, 60).begun_within(room, length) == begun
 
 
 def test_limits_of_the_site_and_spread_slow_it_down() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mainstay.console.render import packages
+from mainstay.console.render import opening, packages
+from mainstay.console.render.opening import When
 from mainstay.console.render.spans import Line, Span, line, span
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.render.times import about, counted, size
@@ -42,7 +43,8 @@ class Preview:
     budget: int
     parallel: int
     worst: int
-    window: str | None = None
+    when: When | None = None
+    """None for a plan that may start at any time."""
     estimate: float | None = None
     download: int | None = None
     limits: Sequence[str] = ()
@@ -73,9 +75,12 @@ def _head(preview: Preview, columns: int) -> list[Line]:
     if preview.waves:
         hosts += f" in {counted(len(preview.waves), 'wave')} ({sizes})"
     parts = [preview.plan, preview.title, hosts]
-    if preview.window:
-        parts.append(f"window {preview.window} (not enforced yet: a run needs --break-glass REASON)")
-    return wrap(" · ".join(parts), indent="", columns=columns)
+    if preview.when:
+        parts.append(opening.head(preview.when))
+    lines = wrap(" · ".join(parts), indent="", columns=columns)
+    for text in opening.held(preview.when) if preview.when else ():
+        lines += wrap(f"✗ {text}", columns=columns)
+    return lines
 
 
 def _hosts(looks: Sequence[Look], columns: int) -> list[Line]:
@@ -179,15 +184,20 @@ def _foot(preview: Preview, columns: int) -> list[Line]:
         lines += wrap(f"At once at most {', '.join(preview.limits)}.", indent="", columns=columns)
     if preview.download:
         lines.append(line(f"Downloads {size(preview.download)} in all."))
-    took = f"Would take about {about(preview.estimate)}. " if preview.estimate is not None else ""
-    return [*lines, line(f"{took}Nothing was changed.")]
+    took = ""
+    if preview.estimate is not None:
+        needed = opening.needs(preview.when, preview.estimate) if preview.when else about(preview.estimate)
+        took = f"Would take about {needed}. "
+    return [*lines, *wrap(f"{took}Nothing was changed.", indent="", columns=columns)]
 
 
 def to_json(preview: Preview) -> Json:
     """See docs/reference/cli.md, `preview --json`."""
     return {
         "plan": preview.plan,
-        "window": preview.window,
+        "window": preview.when.window if preview.when else None,
+        "opening": opening.to_json(preview.when) if preview.when else None,
+        "held": opening.held_json(preview.when) if preview.when else [],
         "waves": list(preview.waves),
         "budget": preview.budget,
         "parallel": preview.parallel,

@@ -64,6 +64,16 @@ def about(seconds: float | None) -> str:
     return f"{int(minutes / 1440 + 0.5)} d"
 
 
+def span_of(seconds: float) -> str:
+    """To the minute: `45 s`, `30 min`, `1 h`, `2 h 15 min`, `7 d`."""
+    if seconds < 60:
+        return f"{int(seconds + 0.5)} s"
+    days, rest = divmod(int(seconds / 60 + 0.5), 1440)
+    hours, minutes = divmod(rest, 60)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+
+
 def age(text: str | None, now: datetime) -> float | None:
     """Seconds since; None where there is no such moment."""
     if not text:
