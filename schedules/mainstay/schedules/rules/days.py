@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise, takewhile
 from typing import Protocol
 
 EPOCH = date(2001, 1, 1)
@@ -12,6 +13,9 @@ EPOCH = date(2001, 1, 1)
 HORIZON = 100
 """Years that a search looks ahead. The calendar repeats itself after 28 years, or 40 where a century is in between, so that
 only an INTERVAL can go past it."""
+
+OVERLAP_YEARS = 4
+_MINUTE = timedelta(minutes=1)
 
 
 class Days(Protocol):
@@ -38,6 +42,16 @@ class LocalStarts:
         for day in self.days.days(first - offset):
             for at in self.times:
                 yield datetime.combine(day + offset, at)
+
+    def closer_than(self, length: timedelta) -> tuple[datetime, datetime] | None:
+        """The first two of OVERLAP_YEARS years between which there is less time than that."""
+        minutes = [at.hour * 60 + at.minute for at in self.times]
+        around = [*minutes, minutes[0] + 1440]
+        if all(other - one >= length / _MINUTE for one, other in pairwise(around)):
+            return None
+        until = datetime(EPOCH.year + OVERLAP_YEARS, 1, 1)
+        found = takewhile(lambda at: at < until, self.since(EPOCH))
+        return next(((one, other) for one, other in pairwise(found) if other - one < length), None)
 
     def opens_on(self, day: date) -> bool:
         wanted = day - timedelta(self.offset)
