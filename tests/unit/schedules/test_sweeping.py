@@ -1,0 +1,395 @@
+"""Each occurrence is put down once, whoever looks, however often, whatever dies in between and wherever the wall clock goes."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.schedules.clock_world import NIGHT, ClockWorld
+
+from mainstay.schedules.clock.policy import MOST
+from mainstay.schedules.clock.sweeping import KNOWN
+from mainstay.schedules.occurrences import run_id
+from mainstay.schedules.store.memory import MemorySchedules
+
+PLAN = "{targets: all, window: night}"
+HOURLY = "{cron: '0 * * * *', duration: 30m}"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> ClockWorld:
+    return ClockWorld(tmp_path, "2026-11-22T01:00:00Z", {"night": NIGHT}, {"patch": PLAN})
+
+
+def frequent(root: Path, missed: str = "skip") -> ClockWorld:
+    plan = f"{{targets: all, window: hourly, missed: '{missed}'}}"
+    return ClockWorld(root, "2026-11-22T01:10:00Z", {"hourly": HOURLY}, {"patch": plan})
+
+
+def test_what_falls_due_becomes_a_run_and_is_left_at_that(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    daemon.round()
+    assert world.lines() == []
+    world.wall.pass_(hours=1)
+    daemon.round()
+    daemon.round()
+    assert world.lines() == ["11-22 02:00 runs"]
+    (request,) = world.requests()
+    assert request.id == run_id("patch/night", datetime(2026, 11, 22, 2, tzinfo=UTC))
+    assert request.id in world.world.store.workflows, "it was handed over"
+    assert world.store.watermarks() == {"patch/night": "2026-11-22T02:00:00.000Z"}
+
+
+def test_a_new_schedule_begins_now(world: ClockWorld) -> None:
+    world.wall.pass_(hours=1, minutes=30)
+    daemon = world.daemon()
+    daemon.round()
+    assert world.lines() == [], "the window was open when it was first seen, and had opened before"
+    world.wall.pass_(days=1)
+    daemon.round()
+    assert world.lines() == ["11-23 02:00 runs"]
+
+
+class Dying(MemorySchedules):
+    """Forwards to another store, and dies at the n-th call."""
+
+    def __init__(self, real: Any, at: int) -> None:
+        super().__init__()
+        self.__dict__ = real.__dict__
+        object.__setattr__(self, "left", [at])
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "left":
+            left = object.__getattribute__(self, "left")
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt(name)
+        return object.__getattribute__(self, name)
+
+
+def test_a_crash_between_putting_down_and_the_watermark_loses_and_doubles_nothing(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    world.wall.pass_(hours=1)
+    real = world.store.advance
+    world.store.advance = lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        daemon.round()
+    world.store.advance = real  # type: ignore[method-assign]
+    assert world.lines() == ["11-22 02:00 runs"]
+    assert world.store.watermarks() == {"patch/night": "2026-11-22T01:00:00.000Z"}
+    world.wall.pass_(hours=5)  # nothing could start any more: what was put down stands
+    again = world.daemon()
+    again.round()
+    assert world.lines() == ["11-22 02:00 runs"]
+    assert world.store.watermarks() == {"patch/night": "2026-11-22T02:00:00.000Z"}
+
+
+def test_a_crash_between_writing_down_and_handing_over_is_made_good(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    world.wall.pass_(hours=1)
+    daemon.runs.hand_over = lambda run: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        daemon.round()
+    assert world.world.store.workflows == {}
+    world.daemon().round()
+    assert [request.id for request in world.requests()] == list(world.world.store.workflows)
+
+
+def test_whatever_it_dies_at_each_occurrence_is_put_down_once(tmp_path: Path) -> None:
+    """A daemon that dies at every call to its store in turn, and another that goes on."""
+    for number in range(1, 60):
+        world = frequent(tmp_path)
+        whole = True
+        world.daemon()
+        for _ in range(4):
+            world.wall.pass_(hours=1, minutes=20)
+            try:
+                world.daemon(store=Dying(world.store, number)).round()
+            except KeyboardInterrupt:
+                whole = False
+            world.wall.pass_(minutes=1)
+        world.daemon().round()
+        ats = [one.at[11:16] for one in world.occurrences()]
+        assert sorted(ats) == ["02:00", "03:00", "04:00", "05:00", "06:00"], number
+        if whole:
+            return
+    raise AssertionError("there are more calls than were tried")
+
+
+def test_daemons_side_by_side_put_each_occurrence_down_once(tmp_path: Path) -> None:
+    world = frequent(tmp_path)
+    daemons = [world.daemon() for _ in range(3)]
+    together = threading.Barrier(len(daemons))
+    faults: list[BaseException] = []
+
+    def work(round: Callable[[], None]) -> None:
+        together.wait()
+        try:
+            round()
+        except BaseException as error:  # raised below
+            faults.append(error)
+
+    for _ in range(12):
+        world.wall.pass_(minutes=50)
+        threads = [threading.Thread(target=work, args=(one.round,)) for one in daemons]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not faults
+    ats = [one.at for one in world.occurrences()]
+    assert ats == sorted(set(ats))
+    assert len(ats) == 10, "of 01:10 to 11:10"
+    assert len(world.world.store.workflows) == 10
+
+
+def test_steps_of_the_wall_clock_lose_and_double_nothing(tmp_path: Path) -> None:
+    world = frequent(tmp_path)
+    daemon = world.daemon()
+    moves = [
+        ("pass_", 25), ("step", 60), ("pass_", 25), ("step", -60), ("pass_", 25), ("pass_", 40), ("step", -60),
+        ("step", -60), ("pass_", 70), ("step", 60), ("pass_", 200),
+    ]  # fmt: skip
+    for way, minutes in moves:
+        getattr(world.wall, way)(minutes=minutes)
+        daemon.round()
+    ats = [one.at[11:16] for one in world.occurrences()]
+    now = world.wall.now()
+    assert ats == sorted(set(ats))
+    assert ats == [f"{hour:02}:00" for hour in range(2, now.hour + 1)]
+
+
+@pytest.mark.parametrize(("first", "days"), [("2026-10-24", 3), ("2027-03-27", 3)])
+def test_nights_on_which_the_clocks_change_have_one_occurrence_each(tmp_path: Path, first: str, days: int) -> None:
+    window = '{on: daily, start: "02:30", duration: 2h, timezone: Europe/Berlin}'
+    world = ClockWorld(tmp_path, f"{first}T00:00:00+02:00", {"night": window}, {"patch": PLAN})
+    daemon = world.daemon()
+    for _ in range(days * 24 * 2):
+        world.wall.pass_(minutes=30)
+        daemon.round()
+    found = Counter(datetime.fromisoformat(one.at).astimezone().date() for one in world.occurrences())
+    assert len(world.occurrences()) == days
+    assert set(found.values()) == {1}
+    assert all(line.endswith("runs") for line in world.lines())
+
+
+def test_one_that_is_late_and_still_open_runs(world: ClockWorld) -> None:
+    world.daemon().round()
+    world.wall.pass_(hours=3, minutes=14)
+    world.daemon().round()
+    assert world.lines() == ["11-22 02:00 runs"]
+
+
+def test_one_that_is_over_is_put_on_record_as_missed_with_its_reason(world: ClockWorld) -> None:
+    world.daemon().round()
+    world.wall.pass_(hours=3, minutes=15)  # 04:15 is its cutoff
+    daemon = world.daemon()
+    daemon.round()
+    (occurrence,) = world.occurrences()
+    assert occurrence.missed == "the controller was down from 2026-11-22 01:00 UTC to 2026-11-22 04:15 UTC"
+    records = world.work(daemon)
+    (request,) = world.requests()
+    assert records[request.id].reason == occurrence.missed
+
+
+def test_what_nobody_was_away_for_was_missed_for_another_reason(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    for _ in range(5):
+        world.wall.pass_(minutes=59)
+        daemon.pulse.beat()
+    daemon.round()
+    (occurrence,) = world.occurrences()
+    assert occurrence.missed == (
+        "mainstay was busy, or its clock was moved: its window was over when it came to it, at 2026-11-22 05:55 UTC"
+    )
+
+
+def test_a_week_away_from_every_hour_is_a_record_for_each(tmp_path: Path) -> None:
+    world = frequent(tmp_path)
+    world.daemon().round()
+    world.wall.pass_(days=7, minutes=-5)
+    world.daemon().round()
+    lines = world.lines()
+    assert len(lines) == 168
+    assert sum(line.endswith("missed") for line in lines) == 167
+    assert lines[-1] == "11-29 01:00 runs"
+    assert "its work is done by the next occurrence" in world.occurrences()[0].missed
+
+
+def test_of_more_than_can_have_a_record_each_one_more_stands_for_the_rest(tmp_path: Path) -> None:
+    world = frequent(tmp_path)
+    world.daemon().round()
+    world.wall.pass_(days=30, minutes=25)  # 01:35: the last is over too
+    world.daemon().round()
+    found = world.occurrences()
+    assert len(found) == MOST + 1
+    last = found[-1]
+    assert last.missed.startswith(f"{720 - MOST} occurrences in a row were missed: the controller was down from")
+    assert last.through == "2026-12-22T01:00:00.000Z"
+    assert world.store.watermarks() == {"patch/hourly": last.through}
+
+
+def test_what_the_record_of_the_rest_does_not_stand_for_is_put_down_beside_it(tmp_path: Path) -> None:
+    """The record was put down by a daemon that died before it moved the watermark; time has gone on since."""
+    world = frequent(tmp_path)
+    world.daemon().round()
+    world.wall.pass_(days=20, minutes=25)
+    daemon = world.daemon()
+    real = world.store.advance
+    world.store.advance = lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        daemon.round()
+    world.store.advance = real  # type: ignore[method-assign]
+    world.wall.pass_(hours=5)
+    world.daemon().round()
+    found = world.occurrences()
+    assert len(found) == MOST + 1 + 5
+    assert found[MOST].through == "2026-12-12T01:00:00.000Z"
+    assert [one.at[5:16] for one in found[MOST + 1 :]] == [f"12-12T0{hour}:00" for hour in range(2, 7)]
+    assert not any(one.through for one in found[MOST + 1 :])
+
+
+def test_run_if_late_runs_in_another_window_that_is_open(tmp_path: Path) -> None:
+    windows = {"night": NIGHT, "noon": '{on: daily, start: "11:00", duration: 2h}'}
+    plan = "{targets: all, window: [night, noon], missed: 'run-if-late: 10h'}"
+    world = ClockWorld(tmp_path, "2026-11-22T01:00:00Z", windows, {"patch": plan})
+    world.daemon().round()
+    world.wall.pass_(hours=10, minutes=30)
+    world.daemon().round()
+    assert world.lines("patch/night") == ["11-22 02:00 late"]
+    assert world.lines("patch/noon") == ["11-22 11:00 runs"]
+
+
+@pytest.mark.parametrize(("hours", "limit"), [(8, "10h"), (11, "9h")], ids=["no window open", "too late"])
+def test_run_if_late_is_missed_where_no_window_is_open_or_it_is_too_late(
+    tmp_path: Path, hours: int, limit: str
+) -> None:
+    windows = {"night": NIGHT, "noon": '{on: daily, start: "11:00", duration: 2h}'}
+    plan = f"{{targets: all, window: [night, noon], missed: 'run-if-late: {limit}'}}"
+    world = ClockWorld(tmp_path, "2026-11-22T01:00:00Z", windows, {"patch": plan})
+    world.daemon().round()
+    world.wall.pass_(hours=hours)
+    world.daemon().round()
+    assert world.lines("patch/night") == ["11-22 02:00 missed"]
+    (occurrence,) = (one for one in world.occurrences() if one.window == "night")
+    assert f"no other window of the plan was open for it within {limit}" in occurrence.missed
+
+
+def test_of_several_that_could_run_late_the_newest_does(tmp_path: Path) -> None:
+    windows = {"hourly": HOURLY, "day": '{on: daily, start: "08:00", duration: 4h}'}
+    plan = "{targets: all, window: [hourly, day], missed: 'run-if-late: 6h'}"
+    world = ClockWorld(tmp_path, "2026-11-22T05:10:00Z", windows, {"patch": plan})
+    world.daemon().round()
+    world.wall.pass_(hours=4, minutes=30)
+    world.daemon().round()
+    assert world.lines("patch/hourly") == [
+        "11-22 06:00 missed",
+        "11-22 07:00 missed",
+        "11-22 08:00 missed",
+        "11-22 09:00 late",
+    ]
+
+
+def test_next_window_leaves_the_work_to_the_next_opening(tmp_path: Path) -> None:
+    world = frequent(tmp_path, "next-window")
+    world.daemon().round()
+    world.wall.pass_(hours=2, minutes=25)
+    daemon = world.daemon()
+    daemon.round()
+    assert world.lines() == ["11-22 02:00 missed", "11-22 03:00 missed"]
+    assert world.occurrences()[0].missed.endswith("its work is left to the next opening")
+    world.wall.pass_(minutes=25)
+    daemon.round()
+    assert world.lines()[-1] == "11-22 04:00 runs"
+
+
+def test_a_window_that_is_edited_keeps_its_watermark(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    daemon.round()
+    daemon.sweeper.adopt(world.edit({"night": '{on: daily, start: "01:30", duration: 3h}'}, {"patch": PLAN}))
+    world.wall.pass_(hours=1)
+    daemon.round()
+    assert world.lines() == ["11-22 01:30 runs"]
+
+
+def test_a_window_that_is_edited_does_not_reach_back_to_its_last_opening(world: ClockWorld) -> None:
+    """It was monthly until now: the nights since its last opening were never due."""
+    monthly = world.edit({"night": '{on: 1st, start: "02:00", duration: 3h}'}, {"patch": PLAN})
+    daemon = world.daemon(monthly)
+    daemon.round()
+    for _ in range(10 * 24 * 2):
+        world.wall.pass_(minutes=30)
+        daemon.round()
+    daemon.sweeper.adopt(world.edit({"night": NIGHT}, {"patch": PLAN}))
+    daemon.round()
+    assert world.lines() == ["12-01 02:00 runs"]
+    world.wall.pass_(hours=2)
+    daemon.round()
+    assert world.lines() == ["12-01 02:00 runs", "12-02 02:00 runs"]
+
+
+def test_one_that_was_away_from_the_site_does_not_catch_up(world: ClockWorld) -> None:
+    other = {"other": "{targets: all, window: night}"}
+    daemon = world.daemon()
+    daemon.round()
+    daemon.sweeper.adopt(world.edit({"night": NIGHT}, other))
+    world.wall.pass_(days=3)
+    daemon.round()
+    both = world.edit({"night": NIGHT}, {"patch": PLAN, **other})
+    daemon.sweeper.adopt(both)
+    daemon.round()
+    assert world.lines("patch/") == []
+    world.wall.pass_(hours=1)
+    daemon.round()
+    assert world.lines("patch/") == ["11-25 02:00 runs"]
+
+
+def test_one_that_was_away_while_nobody_kept_the_clock_either_begins_anew(world: ClockWorld) -> None:
+    world.daemon().round()
+    gone = world.edit({"night": NIGHT}, {"other": "{targets: all, window: night}"})
+    world.daemon(gone).round()
+    world.wall.pass_(days=3)
+    world.daemon(world.edit({"night": NIGHT}, {"patch": PLAN})).round()
+    assert world.lines("patch/") == []
+
+
+def test_one_that_leaves_the_site_is_put_down_up_to_then(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    world.wall.pass_(hours=1, minutes=10)
+    daemon.sweeper.adopt(world.edit({"night": NIGHT}, {"other": "{targets: all, window: night}"}))
+    assert world.lines() == ["11-22 02:00 runs"]
+    assert daemon.sweeper.sweep("patch/night") == 0, "a timer that was set before"
+
+
+def test_a_schedule_that_fails_keeps_no_other_from_its_turn(tmp_path: Path) -> None:
+    world = ClockWorld(tmp_path, "2026-11-22T01:00:00Z", {"night": NIGHT}, {"a": PLAN, "b": PLAN, "c": PLAN})
+    daemon = world.daemon()
+    real = world.store.begin
+
+    def begin(schedule: str, at: str) -> str:
+        if schedule == "b/night":
+            raise OSError("disk")
+        return real(schedule, at)
+
+    world.store.begin = begin  # type: ignore[method-assign]
+    world.wall.pass_(hours=1)
+    with pytest.raises(OSError, match="disk"):
+        daemon.sweeper.sweep_all()
+    assert [one.schedule for one in world.occurrences()] == ["a/night", "c/night"]
+    world.store.begin = real  # type: ignore[method-assign]
+    daemon.round()
+    assert len(world.occurrences()) == 3
+
+
+def test_what_the_clock_is_kept_for_is_written_down_only_where_it_changed(world: ClockWorld) -> None:
+    world.daemon()
+    first = world.store.mark(KNOWN)
+    written: list[str] = []
+    world.store.set_mark = lambda name, value: written.append(name)  # type: ignore[method-assign]
+    world.daemon()
+    assert (first, written) == (world.store.mark(KNOWN), [])
