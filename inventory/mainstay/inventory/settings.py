@@ -138,6 +138,12 @@ class Retention(Value):
     """Seconds that the engine keeps the checkpoints of a run which has ended."""
 
 
+def _feed(path: str) -> str:
+    if not path.endswith(".ics"):
+        raise WrongValue("is no name of a calendar.", hint="Let it end in .ics: /srv/www/mainstay.ics")
+    return path
+
+
 class SiteFile(Value):
     """mainstay.yml"""
 
@@ -163,6 +169,8 @@ class SiteFile(Value):
     serve: ServeSettings = ServeSettings()
     observe: Often | None = None
     """How often `mainstay serve` has a look at each host of a plan; never where it is not given."""
+    feed: Annotated[PathText, AfterValidator(_feed)] | None = None
+    """A calendar file (`.ics`) of what comes, which `mainstay serve` keeps up to date; relative to the site."""
 
 
 def _address(text: str) -> str:

@@ -56,6 +56,8 @@ class Site:
     """Where `mainstay serve` answers for its health."""
     observe: float | None = None
     """Seconds between two looks at a host while `mainstay serve` is up."""
+    feed: Path | None = None
+    """Absolute: the calendar file that `mainstay serve` keeps up to date."""
     notify: tuple[Notify, ...] = ()
     warnings: tuple[Problem, ...] = ()
     references: tuple[tuple[str, Spot], ...] = field(default=(), repr=False)
@@ -104,6 +106,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         return None, list(error.problems)
     settings = _settings(main, problems) or SiteFile(site="unread")
     problems += _misplaced_state(settings, main, root)
+    problems += _misplaced_feed(settings.feed, main, root)
     problems += notify_problems(settings.notify, main.spot("notify"))
     hosts, groups, unread = _inventory_records(root, problems)
     documents, _ = _documents(root, "schedules", problems)
@@ -138,6 +141,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         notify=settings.notify,
         health=listen(settings.serve.health) if settings.serve.health else None,
         observe=settings.observe,
+        feed=root / Path(settings.feed).expanduser() if settings.feed else None,
         warnings=tuple(warnings),
         references=tuple(_all_references(settings, main, hosts, groups)),
     )
@@ -241,6 +245,16 @@ def _misplaced_state(settings: SiteFile, main: Document, root: Path) -> Iterable
         if place.is_relative_to((root / folder).resolve()):
             yield main.spot(key).problem(f"the state can't lie in {folder}/, which belongs to the site.", hint=hint)
     yield from anchors_in(settings.anchors, place, root, main.spot("anchors"))
+
+
+def _misplaced_feed(feed: str | None, main: Document, root: Path) -> Iterable[Problem]:
+    if feed is None:
+        return
+    place = (root / Path(feed).expanduser()).resolve()
+    for folder in FOLDERS:
+        if place.is_relative_to((root / folder).resolve()):
+            hint = "Put it where calendar programs get it from, for example /srv/www/mainstay.ics"
+            yield main.spot("feed").problem(f"the feed can't lie in {folder}/, which belongs to the site.", hint=hint)
 
 
 def _all_references(

@@ -13,6 +13,7 @@ from mainstay.console.render.next import WORDS, fit
 from mainstay.console.render.times import counted, rfc3339
 from mainstay.schedules.outlook import HELD, Coming
 
+PRODUCT = "-//mainstay//mainstay next//EN"
 REFRESH = timedelta(hours=1)
 
 
@@ -20,7 +21,7 @@ def calendar(site: str, coming: Iterable[Coming], now: datetime) -> bytes:
     """Each occurrence is an event with its run's id as UID, so that a program which reads it again finds the same one. What
     is held is CANCELLED, what waits for an approval TENTATIVE. Times in UTC."""
     found = icalendar.Calendar()
-    found.add("prodid", "-//mainstay//mainstay next//EN")
+    found.add("prodid", PRODUCT)
     found.add("version", "2.0")
     found.add("x-wr-calname", _text(f"mainstay {site}"))
     found.add("refresh-interval", REFRESH, {"VALUE": "DURATION"})
