@@ -67,7 +67,7 @@ def rrules(draw: st.DrawFn) -> str:
 @example(rule="FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO", first=date(2025, 1, 1))
 @example(rule="FREQ=YEARLY;BYWEEKNO=1,53;BYDAY=MO,SU;WKST=SU", first=date(2026, 12, 1))
 @example(rule="FREQ=WEEKLY;INTERVAL=2;BYDAY=SU,MO;WKST=SU", first=date(2030, 1, 1))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_rule_means_what_it_means_to_dateutil(rule: str, first: date) -> None:
     try:
         checked = check_rrule(rule)
@@ -75,8 +75,11 @@ def test_a_rule_means_what_it_means_to_dateutil(rule: str, first: date) -> None:
         assert "never fires" in str(error)
         assert not any(possible(rule, EPOCH + timedelta(number)) for number in range(28 * 366))
         return
+    origin = date(first.year - 1, 1, 1)
+    if "INTERVAL" in rule:  # they go through all the years from where it is counted
+        origin, first = EPOCH, first.replace(year=2001 + first.year % 8, day=min(first.day, 28))
     found = list(islice(recurrence(checked).days(first), SOME))
-    theirs = rrulestr(rule, dtstart=datetime(EPOCH.year, EPOCH.month, EPOCH.day), cache=False)
+    theirs = rrulestr(rule, dtstart=datetime(origin.year, origin.month, origin.day))
     since = datetime(first.year, first.month, first.day)
     if found:
         until = datetime(found[-1].year, found[-1].month, found[-1].day)

@@ -32,7 +32,7 @@ class CronDays:
             if month in self.months:
                 start = date(year, month, 1).toordinal()
                 following = date(year, month, 28).toordinal() + 4
-                for number in range(max(start, first.toordinal()), min(following, date.max.toordinal() + 1)):
+                for number in range(max(start, first.toordinal()), following):
                     day = date.fromordinal(number)
                     if day.month == month and self._holds(day):
                         yield day

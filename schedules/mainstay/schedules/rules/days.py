@@ -15,6 +15,7 @@ HORIZON = 100
 only an INTERVAL can go past it."""
 
 OVERLAP_YEARS = 4
+_LAST_YEAR = 9900  # so that nobody has to mind the end of datetime
 _MINUTE = timedelta(minutes=1)
 
 
@@ -25,7 +26,7 @@ class Days(Protocol):
 
 def last_day(first: date) -> date:
     """Where a search from `first` on ends."""
-    return date(min(first.year + HORIZON, date.max.year), 12, 31)
+    return date(min(first.year + HORIZON, _LAST_YEAR), 12, 31)
 
 
 @dataclass(frozen=True, slots=True)

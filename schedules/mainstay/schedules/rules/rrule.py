@@ -85,7 +85,7 @@ class Recurrence:
 
     def _skipped(self, at: int, step: int, length: int) -> int:
         """The first period at or after `at` that may lie in a month that counts: years without one cost nothing."""
-        if not self.months or at > date.max.toordinal() - 366:
+        if not self.months:
             return at
         day = date.fromordinal(max(at, 1))
         if day.month in self.months or date.fromordinal(at + length - 1).month in self.months:
@@ -98,7 +98,7 @@ class Recurrence:
 
     def _matching(self, begin: date, length: int) -> Iterator[date]:
         ordinal = begin.toordinal()
-        for number in range(ordinal, min(ordinal + length, date.max.toordinal() + 1)):
+        for number in range(ordinal, ordinal + length):
             day = date.fromordinal(number)
             if self.months and day.month not in self.months:
                 continue
