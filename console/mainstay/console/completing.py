@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mainstay.console.render.times import rfc3339
 from mainstay.console.verb import screen_of
 
 if TYPE_CHECKING:
@@ -33,3 +34,5 @@ hosts = _offering(lambda app: [host.name for host in app.site.hosts])
 plans_and_hosts = _offering(lambda app: [*app.plans, *app.site.groups, *(host.name for host in app.site.hosts)])
 runs_in_flight = _offering(lambda app: [row.id for row in app.state.runs(in_flight=True)])
 runs = _offering(lambda app: [row.id for row in app.state.runs()])
+waiting = _offering(lambda app: [one.run for one in app.schedule_store.approvals(open_at=rfc3339(app.clock.now()))])
+"""Runs, there or to come, that somebody is to approve."""

@@ -47,7 +47,7 @@ class History:
             if found is None:
                 raise UsageError(f"There is no record {text}.", hint="See mainstay records list.")
             return found
-        named = _named(text, [entry.id for entry in self.ledger.entries()])
+        named = one_named(text, [entry.id for entry in self.ledger.entries()])
         if named is None:
             row = self._row(text)
             if row is not None:
@@ -73,7 +73,7 @@ class History:
         if exact is not None:
             return exact
         rows = {row.id: row for row in self.state.runs()}
-        named = _named(text, rows)
+        named = one_named(text, rows)
         return rows[named] if named else None
 
     def worked(self, newest: Mapping[str, HostPart | None]) -> dict[str, HostPart]:
@@ -114,7 +114,7 @@ class History:
         return found
 
 
-def _named(text: str, ids: Collection[str]) -> str | None:
+def one_named(text: str, ids: Collection[str]) -> str | None:
     wanted = text.strip().upper()
     if wanted in ids:
         return wanted
