@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import icalendar
 
 from mainstay.console import clean
-from mainstay.console.render.next import WORDS, fit
+from mainstay.console.render.next import WORDS, fit, standing
 from mainstay.console.render.times import counted, rfc3339
 from mainstay.schedules.outlook import HELD, Coming
 
@@ -62,7 +62,7 @@ def _description(one: Coming) -> str:
         f"{rfc3339(one.opening.cutoff_at)}."
     ]
     if one.state in WORDS:
-        rows.append(f"{WORDS[one.state]}: {one.reason}" if one.reason else WORDS[one.state])
+        rows.append(standing(one))
     if one.work is not None:
         rows.append(fit(one))
     if one.opening.remark:

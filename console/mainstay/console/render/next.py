@@ -18,13 +18,17 @@ WORDS: dict[State, str] = {
     "not-in-calendar": "not in its calendar",
     "unavailable": "can't run yet",
     "waiting-for-approval": "waits for approval",
+    "not-approved": "not approved",
     "queued": "asked for by hand",
     "running": "is running",
     "open": "is open now",
 }
+ROOMY = 100
+"""Columns from which on there is room between two cells."""
 STYLES: dict[State, Style] = {
     "frozen": "warn",
     "not-in-calendar": "dim",
+    "not-approved": "warn",
     "unavailable": "bad",
     "waiting-for-approval": "warn",
     "open": "good",
@@ -38,7 +42,7 @@ def screen(coming: Sequence[Coming], days: int, columns: int, troubles: Sequence
     if not coming:
         return [*lines, line(f"Nothing comes in the next {counted(days, 'day')}.")]
     rows = [_row(one) for one in coming]
-    return [*lines, *table(rows, columns=columns), *_foot(coming, columns)]
+    return [*lines, *table(rows, columns=columns, gap="   " if columns >= ROOMY else "  "), *_foot(coming, columns)]
 
 
 def _row(one: Coming) -> list[Cell]:
@@ -66,13 +70,21 @@ def remark(one: Coming) -> str:
     """All that is known of it, in one line."""
     parts: list[str] = []
     if one.state in WORDS:
-        parts.append(f"{WORDS[one.state]}: {one.reason}" if one.reason else WORDS[one.state])
+        parts.append(standing(one))
     if one.opening.remark:
         parts.append(one.opening.remark)
     if one.state not in HELD:
         parts += _forecast(one)
     text = "; ".join(parts)
     return f"✗ {text}" if one.state in HELD else text
+
+
+def standing(one: Coming) -> str:
+    """`frozen: year-end close`: its state and the reason for it."""
+    word = WORDS.get(one.state, one.state)
+    if one.reason.startswith(word):
+        return one.reason
+    return f"{word}: {one.reason}" if one.reason else word
 
 
 def _forecast(one: Coming) -> list[str]:

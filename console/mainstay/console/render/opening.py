@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from mainstay.console.render.next import WORDS, local_iso, local_time
+from mainstay.console.render.next import local_iso, local_time, standing
 from mainstay.console.render.times import about, rfc3339, span_of
 from mainstay.inventory.value import Json
 from mainstay.schedules.outlook import Coming
@@ -54,16 +54,13 @@ def head(when: When) -> str:
         ahead = about((one.opening.starts_at - when.now).total_seconds())
         text = f"window {one.opening.window} opens {local_time(one)} (in {ahead}), {span_of(one.length)}, {last}"
     if one.state == "waiting-for-approval":
-        text += f", {WORDS[one.state]}" + (f" ({one.reason})" if one.reason else "")
+        text += f", {standing(one)}"
     return f"{text}, {one.opening.remark}" if one.opening.remark else text
 
 
 def held(when: When) -> list[str]:
     """`Fri 2026-12-11 02:00 CET: frozen: year-end close`, of the openings that are passed over."""
-    rows = [
-        f"{local_time(one)}: {WORDS[one.state]}" + (f": {one.reason}" if one.reason else "")
-        for one in when.held[:SHOWN]
-    ]
+    rows = [f"{local_time(one)}: {standing(one)}" for one in when.held[:SHOWN]]
     more = len(when.held) - SHOWN
     return [*rows, f"and {more} more openings that are held"] if more > 0 else rows
 
