@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Serve(Worker):
     """every: seconds between two rounds of the clock. look_every: between two looks at the site's files."""
 
-    word = "serve"
+    word = "daemon"
 
     def __init__(
         self,

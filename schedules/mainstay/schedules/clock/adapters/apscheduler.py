@@ -90,8 +90,9 @@ class Clockwork:
             "round": ThreadPoolExecutor(1),
             "chores": ThreadPoolExecutor(max(1, len(self._chores))),
         }
-        stores = {"default": MemoryJobStore()}
-        self.scheduler = BackgroundScheduler(timezone=UTC, jobstores=stores, executors=pools, job_defaults=DEFAULTS)
+        self.scheduler = BackgroundScheduler(
+            timezone=UTC, jobstores={"default": MemoryJobStore()}, executors=pools, job_defaults=DEFAULTS
+        )
 
     def start(self, loaded: LoadedSite) -> None:
         """What is due is put down before this returns. Raises what keeps the clock from being kept."""
