@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mainstay.console.chores import Chore
     from mainstay.console.history import History
     from mainstay.console.render.hosts import Known
+    from mainstay.console.telling import Notices
     from mainstay.console.working import Works
     from mainstay.runner.artifacts.contract import Artifacts
     from mainstay.runner.engine.adapters.dbos import DbosEngine
@@ -178,13 +179,21 @@ class Application:
         hosts = self.select(plan.targets)
         return self.select(selector, hosts) if selector else hosts
 
-    def asking(self, *, reason: str = "", break_glass: str = "", retry: bool = False) -> Asking:
+    def asking(
+        self,
+        *,
+        reason: str = "",
+        break_glass: str = "",
+        skip_gates: Mapping[str, str] | None = None,
+        retry: bool = False,
+    ) -> Asking:
         commit, dirty = stamp(self.site.root)
         return Asking(
             requested_by=self.requested_by,
             asked_at=rfc3339(self.clock.now()),
             reason=reason,
             break_glass=break_glass,
+            skip_gates=dict(skip_gates or {}),
             retry=retry,
             site=SiteStamp(commit=commit, dirty=dirty),
             site_name=self.site.name,
@@ -363,9 +372,11 @@ class Application:
 
     @cached_property
     def tools(self) -> Toolbox:
-        from mainstay.runner.ports import AlwaysOpen
+        from mainstay.console.gating import Gates
+        from mainstay.runner.runs import Told
         from mainstay.runner.toolbox import Toolbox
-        from mainstay.schedules.windows import WindowGate
+        from mainstay.schedules.approvals import said
+        from mainstay.schedules.turns import Turns
 
         return Toolbox(
             state=self.state,
@@ -379,9 +390,9 @@ class Application:
             captures_max_size=self.site.captures_max_size,
             keep_engine=self.site.keep_engine,
             site_name=self.site.name,
-            gate=lambda request: (
-                WindowGate(request.window, break_glass=request.break_glass) if request.window else AlwaysOpen()
-            ),
+            gate=Gates(self),
+            said=lambda request: said(self.schedule_store, request),
+            listener=Told([Turns(self.schedule_store, self.state), self.notices.listener]),
         )
 
     @cached_property
@@ -399,6 +410,7 @@ class Application:
         self.stores.guard()
         self.ledger.guard()
         self.ledger.courier.wake()  # what an earlier process could not deliver
+        self.notices.begin()
         runs = Runs(self.tools, self.engine)
         self.engine.launch(serve=self.serves)
         self._closing.callback(self.engine.close)
@@ -422,11 +434,29 @@ class Application:
         return Freezes(specs, self.site, self.plans, calendars)
 
     @cached_property
+    def notices(self) -> Notices:
+        """Who is told what of this site."""
+        from mainstay.console.telling import Notices
+
+        notices = Notices(self)
+        self._closing.callback(notices.close)
+        return notices
+
+    @cached_property
     def chores(self) -> tuple[Chore, ...]:
         """What a process that serves does again and again, beside its runs. One line each, made lazily."""
+        from mainstay.console.approving import refresh
         from mainstay.console.chores import Chore
+        from mainstay.console.feeding import EVERY, feed
+        from mainstay.console.service.observing import observing
 
-        return (Chore("calendars", 900.0, lambda: self.freezes.refresh()),)
+        return (
+            Chore("calendars", 900.0, lambda: self.freezes.refresh()),
+            Chore("feed", EVERY, lambda: feed(self)),
+            Chore("approvals", 60.0, lambda: refresh(self)),
+            Chore("notices", 30.0, lambda: self.notices.round()),
+            observing(self),
+        )
 
     def hand_over(self, run: str) -> None:
         """Put the run down for whoever serves. This process's engine is not needed any more after that."""

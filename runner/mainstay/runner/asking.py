@@ -5,6 +5,7 @@ from __future__ import annotations
 from mainstay.inventory.value import Json
 from mainstay.runner.ports import Permission
 from mainstay.runner.request import RunRequest
+from mainstay.runner.state.contract import State
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.track import Track
 from mainstay.runner.verdict import Verdict
@@ -50,6 +51,11 @@ def _answer(tools: Toolbox, request: RunRequest, step: str) -> Json | str:
 def note(tools: Toolbox, run: str, words: str) -> None:
     """What the run as a whole waits for, for whoever shows it."""
     tools.state.note_step(run, WHOLE, "permit", words)
+
+
+def waits_for(state: State, run: str) -> str:
+    """What the run as a whole waits for; empty where it does not."""
+    return str(state.notes(run).get(WHOLE, {}).get("detail", ""))
 
 
 def in_words(permission: Permission) -> str:

@@ -81,6 +81,8 @@ def unavailable(plan: PatchPlan, site: Site | None = None) -> list[Problem]:
     if plan.requires is not None:
         words = [word for word in type(plan.requires).model_fields if getattr(plan.requires, word) is not None]
         wanted += [(("requires", word), f"a required {word}") for word in words] or [(("requires",), "requires")]
+    if plan.stage is not None:
+        wanted.append((("stage",), "a download ahead of the window"))
     for word in ("before", "after"):
         hooks: tuple[Hook, ...] = getattr(plan, word)
         wanted += [((word,), "a playbook as hook") for hook in hooks if hook.playbook is not None]

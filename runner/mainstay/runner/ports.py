@@ -36,8 +36,8 @@ class Gate(Protocol):
     """Windows, freezes, approvals, required backups. Asked as a checkpointed step before the run, each wave, each
     host and each disruptive step; the answer is the step's result, so a restart does not ask twice.
 
-    step: `run` and `wave` (host is None), `host` (before anything is sent to it), `before` (its hooks), `apply`, `restart`,
-    `reboot`. `wait` is an answer to the first three alone: a host in hand does not wait."""
+    step: `run`, `wave` and `soaked` (a wave after a soak; host is None), `host` (before anything is sent to it), `before` (its
+    hooks), `apply`, `restart`, `reboot`. `wait` is an answer to the first four alone: a host in hand does not wait."""
 
     def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
         """estimate: seconds that the work is expected to take, None where not known."""

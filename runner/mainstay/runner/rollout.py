@@ -113,8 +113,9 @@ class Rollout:
         about."""
         if not self.request.timing:
             return ""
+        step = "soaked" if wave.number > 1 and self.request.careful.soak else "wave"
         answer = self.context.step(
-            f"wave-{wave.number}.permit", lambda: asking.permitted(self.tools, self.request, "wave")
+            f"wave-{wave.number}.permit", lambda: asking.permitted(self.tools, self.request, step)
         )
         if answer["refused"] and answer["verdict"] != Verdict.CANCELLED:
             self._refuse_all(answer["refused"], Verdict(answer["verdict"]), each=True)

@@ -7,6 +7,7 @@ from functools import partial
 from logging import WARNING
 
 from mainstay.inventory.errors import MainstayError, UsageError
+from mainstay.runner import asking
 from mainstay.runner.engine.contract import Engine, EngineStopped, Handle, WorkflowFailed
 from mainstay.runner.host_run import host_workflow, reconcile_workflow, undo_workflow
 from mainstay.runner.housekeeping import forget
@@ -86,13 +87,36 @@ class Runs:
             tell(WARNING, "housekeeping failed", fault=error)
             return 0
 
+    def waits(self, run: str) -> bool:
+        """Whether there is nothing to do for it but to wait for its gate: such a run needs no process yet. What it waits
+        for is noted for whoever shows it."""
+        row = self.tools.state.standing(run)
+        if row is None or row.wish == "cancel" or row.state != "preparing":
+            return False
+        request = self.tools.request(run)
+        permission = self.tools.gate(request).permit(run, None, "run", None)
+        if permission.answer != "wait":
+            return row.wish == "pause" and permission.answer == "start"
+        words = asking.in_words(permission)
+        if asking.waits_for(self.tools.state, run) != words:
+            asking.note(self.tools, run, words)
+        return True
+
+    def offer(self, run: str) -> bool:
+        """Hand it over, unless it only waits: `tend` does when its time has come. Returns whether it was. The engine has
+        so many runs at once, and those that wait are not to keep others from their work."""
+        if self.waits(run):
+            return False
+        self.hand_over(run)
+        return True
+
     def tend(self, before: str) -> list[str]:
         """For a process that serves: see to the runs in flight that no workflow stands for, among those asked for before
-        this moment. One that was written down and not begun (its process died in between) begins; one whose workflow
-        could not end in a record gets it. Returns the ids of those that begin."""
+        this moment. One that was written down and not begun (it waited, or its process died in between) begins, unless it
+        only waits; one whose workflow could not end in a record gets it. Returns the ids of those that begin."""
         known, begun = self.engine.unfinished(), list[str]()
         for row in self.tools.state.runs(in_flight=True):
-            if row.id in known or row.started_at >= before:
+            if row.id in known or row.started_at >= before or self._waits(row.id):
                 continue
             handle = self.hand_over(row.id)
             if not handle.done():
@@ -106,6 +130,14 @@ class Runs:
                 self._seal(row.id, error)
         return begun
 
+    def _waits(self, run: str) -> bool:
+        """A fault with one (its calendar can't be read) keeps no other from its turn."""
+        try:
+            return self.waits(run)
+        except MainstayError as error:
+            tell(WARNING, "gate could not be asked", run=run, fault=error)
+            return True
+
     def resume(self) -> list[str]:
         """Take over the runs that a dead process left. Returns their ids; they go on in this process."""
         self.engine.recover()
@@ -113,7 +145,7 @@ class Runs:
         mine = [id for id, owner in self.engine.unfinished().items() if owner == self.engine.executor]
         # Written down, but the process died before the engine had it: it starts now.
         known = self.engine.unfinished()
-        lost = [run for run in sorted(in_flight) if run not in known]
+        lost = [run for run in sorted(in_flight) if run not in known and not self._waits(run)]
         return sorted({run for run in mine if run in in_flight} | set(lost))
 
 

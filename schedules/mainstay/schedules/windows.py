@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import time
+from datetime import time, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
@@ -12,13 +12,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mainstay.inventory.amounts import Duration
 from mainstay.inventory.document import Spot
-from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.errors import ConfigError, Problem, WrongValue
 from mainstay.inventory.names import check_name, shown
 from mainstay.inventory.site import Site
 from mainstay.inventory.validation import did_you_mean, validate
 from mainstay.inventory.value import Value
 from mainstay.inventory.zones import check_timezone
-from mainstay.runner.ports import Permission
+from mainstay.schedules.remarks import spoken
 from mainstay.schedules.rules.cron import check_cron, cron_starts
 from mainstay.schedules.rules.days import LocalStarts
 from mainstay.schedules.rules.rrule import check_rrule, recurrence
@@ -86,6 +86,10 @@ class Window(Value):
             raise ValueError("end is the same as start: say how long with duration (24h)")
         if self.cutoff >= self.length:
             raise ValueError("cutoff is not shorter than the window: nothing could ever start")
+        if close := self.starts.closer_than(timedelta(seconds=self.length)):
+            apart, length = spoken(close[1] - close[0]), spoken(timedelta(seconds=self.length))
+            hint = "Make it shorter, or let it open less often."
+            raise WrongValue(f"overlaps itself: it opens again after {apart}, and is open for {length}.", hint=hint)
         return self
 
     @property
@@ -113,22 +117,6 @@ def _starts(on: str | None, rrule: str | None, cron: str | None, offset: int, st
     assert rrule is not None
     assert start is not None
     return LocalStarts(recurrence(rrule), (time.fromisoformat(start),), offset)
-
-
-class WindowGate:
-    """The gate of plans that have a window, as long as windows are not enforced: refused, unless somebody breaks glass."""
-
-    def __init__(self, window: str | None, *, break_glass: str | None = None) -> None:
-        self._window = window
-        self._reason = (break_glass or "").strip()
-
-    def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
-        if self._window is None:
-            return Permission(answer="start")
-        if self._reason:
-            return Permission(answer="start", gate="window", reason=f"break-glass: {self._reason}")
-        reason = f"the plan has the window {self._window}, and windows are not enforced yet: --break-glass REASON starts it now"
-        return Permission(answer="refuse", gate="window", reason=reason)
 
 
 def load_windows(site: Site) -> dict[str, Window]:

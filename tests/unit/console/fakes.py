@@ -30,6 +30,8 @@ from mainstay.runner.state.memory import MemoryState
 from mainstay.runner.upkeep import Judgement
 from mainstay.runner.verdict import Verdict
 from mainstay.schedules.check import load_checked
+from mainstay.schedules.store.contract import ScheduleStore
+from mainstay.schedules.store.memory import MemorySchedules
 
 NOW = datetime(2026, 12, 11, 1, 30, tzinfo=UTC)
 
@@ -47,7 +49,7 @@ SITE = {
         "groups:\n  webservers: {selector: role=web}\n"
     ),
     "schedules/web.yml": (
-        'windows:\n  night: {rrule: "FREQ=DAILY", start: "02:00", duration: 3h}\n'
+        'windows:\n  night: {rrule: "FREQ=DAILY", start: "22:00", duration: 3h, cutoff: 1h}\n'
         "plans:\n"
         "  patch-web: {targets: role=web, waves: [1, 100%], budget: 1, parallel: 5}\n"
         "  patch-night: {targets: role=web, window: night}\n"
@@ -80,6 +82,7 @@ class FakeRuns:
         self.requests: list[RunRequest] = []
         self.recovered = 0
         self.handed: list[str] = []
+        self.offered: list[str] = []
 
     def submit(self, request: RunRequest) -> str:
         self.requests.append(request)
@@ -94,6 +97,11 @@ class FakeRuns:
             )
         )
         return request.id
+
+    def offer(self, run: str) -> bool:
+        """Whatever is offered has to wait."""
+        self.offered.append(run)
+        return False
 
     def complete(self, run: str) -> None:
         request = next(one for one in self.requests if one.id == run)
@@ -153,6 +161,10 @@ class FakeApplication(Application):
             guard=guard,
             close=lambda: None,
         )
+
+    @cached_property
+    def schedule_store(self) -> ScheduleStore:
+        return MemorySchedules()
 
     @cached_property
     def runs(self) -> Any:

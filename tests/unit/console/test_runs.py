@@ -20,6 +20,8 @@ from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest, patch_request
 from mainstay.runner.state.contract import RunRow, UndoRow
 from mainstay.runner.verdict import EXIT_CODES, Verdict
+from mainstay.schedules.store.contract import Carried
+from mainstay.schedules.timing import timing_of
 
 RUN = "01KYB0000000000000000000K7"
 RECORD_KEYS = {
@@ -89,14 +91,57 @@ def test_hosts_that_were_not_touched_are_told_together(app: FakeApplication, mai
     assert re.search(r"^  web2 +cancelled +– +not started", out, re.M)
 
 
-def test_a_plan_with_a_window_is_refused_without_break_glass(app: FakeApplication, mainstay: Mainstay) -> None:
+def test_outside_its_window_a_plan_is_refused_and_the_next_opening_named(
+    app: FakeApplication, mainstay: Mainstay
+) -> None:
     result = mainstay("run", "patch-night", "--json")
     assert result.code == 4
     assert result.json["error"]["kind"] == "refused"
-    assert "night" in result.json["error"]["message"]
-    assert app.runs.requests == []
+    told = result.json["error"]["message"]
+    assert "night opens Fri 2026-12-11 22:00 CET (2026-12-11 21:00 UTC)" in told and "Nothing was touched" in told
+    assert "--at-next-window" in result.json["error"]["hint"] and "--break-glass" in result.json["error"]["hint"]
+    assert app.runs.requests == [] and app.state.runs() == []
     assert mainstay("run", "patch-night", "--break-glass", "outage 17").code == 0
     assert app.runs.requests[0].break_glass == "outage 17"
+
+
+def test_one_gate_is_passed_over_by_name_and_with_a_reason(app: FakeApplication, mainstay: Mainstay) -> None:
+    nameless = mainstay("run", "patch-night", "--skip-gate", "windw", "--reason", "CVE", "--json")
+    assert (nameless.code, nameless.json["error"]["hint"]) == (2, 'Did you mean "window"?')
+    silent = mainstay("run", "patch-night", "--skip-gate", "window", "--json")
+    assert silent.code == 2 and "--reason" in silent.json["error"]["message"]
+    assert mainstay("run", "patch-night", "--skip-gate", "freeze", "--reason", "CVE").code == 4, "another gate"
+    assert app.runs.requests == []
+    assert mainstay("run", "patch-night", "--skip-gate", "window", "--reason", "CVE").code == 0
+    assert (app.runs.requests[0].skip_gates, app.runs.requests[0].break_glass) == ({"window": "CVE"}, "")
+
+
+def test_a_run_that_waits_for_its_window_is_left_to_whoever_serves(app: FakeApplication, mainstay: Mainstay) -> None:
+    app.serving = ("ops2-4711-k3q7x2ma",)
+    app.schedule_store.carry(Carried(plan="patch-night", host="web10", run=RUN, at="2026-12-10", reason="no time"))
+    result = mainstay("run", "patch-night", "--at-next-window", "--json")
+    (request,) = app.runs.requests
+    assert (result.code, result.json["state"], result.json["id"]) == (0, "waiting", request.id)
+    assert result.json["until"] == "2026-12-11T21:00:00.000Z"
+    assert app.runs.offered == [request.id] and app.runs.handed == []
+    assert timing_of(request).queued and request.first == ("web10",)
+    assert "begins by itself" in result.err
+
+
+def test_where_nobody_serves_it_waits_in_this_process_and_says_so(app: FakeApplication, mainstay: Mainstay) -> None:
+    result = mainstay("run", "patch-night", "--at-next-window")
+    assert result.code == 0 and "No process serves on this state" in result.err
+    assert "waiting until 2026-12-11T21:00" in result.err and app.runs.offered == []
+    wrong = mainstay("run", "patch-web", "--at-next-window", "--json")
+    assert wrong.code == 2 and "no window to wait for" in wrong.json["error"]["message"]
+
+
+def test_what_a_run_as_a_whole_waits_for_is_shown(app: FakeApplication, mainstay: Mainstay) -> None:
+    row = in_flight(app)
+    app.state.note_step(row.id, "", "permit", "waiting until 03:00: nobody has approved it")
+    shown = mainstay("runs").out
+    assert f"{row.id}: waiting until 03:00: nobody has approved it" in shown and "  waiting  " in shown
+    assert mainstay("runs", "--json").json[0]["waiting"] == "waiting until 03:00: nobody has approved it"
 
 
 def test_a_plan_that_requires_what_is_not_there_is_exit_2(app: FakeApplication, mainstay: Mainstay) -> None:
@@ -164,6 +209,7 @@ def test_runs_in_flight(app: FakeApplication, mainstay: Mainstay) -> None:
     expected = {
         "id": row.id, "plan": "patch-web", "state": "running", "wave": 2, "started_at": row.started_at, "waves": None,
         "standing": "in-hand", "executor": "ops2-4711-k3q7x2ma", "needs_version": None,
+        "waiting": None,
     }  # fmt: skip
     assert mainstay("runs", "--json").json == [expected]
     assert re.search(rf"^  {row.id}   patch-web   running +2   Fri 2026-12-11 02:00 CET", mainstay("runs").out, re.M)

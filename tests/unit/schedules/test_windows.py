@@ -7,7 +7,7 @@ from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.site import Site, load_site
 from mainstay.schedules.rules.cron import check_cron
 from mainstay.schedules.rules.rrule import check_rrule
-from mainstay.schedules.windows import Window, WindowGate, load_windows, read_windows
+from mainstay.schedules.windows import Window, load_windows, read_windows
 
 FILE = "schedules/web.yml"
 WEEKLY = 'rrule: "FREQ=WEEKLY;BYDAY=TU"'
@@ -171,15 +171,3 @@ def test_a_window_declared_twice_names_both_places(site: ReadSite, tmp_path: Pat
     (problem,) = problems
     assert (problem.line, problem.key) == (2, "windows.w")
     assert "first in schedules/a.yml:2" in problem.message
-
-
-def test_a_plan_with_a_window_is_refused_unless_somebody_breaks_glass() -> None:
-    refused = WindowGate("patch-night").permit("r", "web1", "apply", None)
-    assert refused.answer == "refuse"
-    assert "patch-night" in refused.reason
-    assert "--break-glass REASON" in refused.reason
-    assert WindowGate("patch-night", break_glass="  ").permit("r", None, "run", 1.0).answer == "refuse"
-    broken = WindowGate("patch-night", break_glass="openssl tonight").permit("r", None, "run", None)
-    assert (broken.answer, broken.gate) == ("start", "window")
-    assert "openssl tonight" in broken.reason
-    assert WindowGate(None).permit("r", None, "run", None).answer == "start"

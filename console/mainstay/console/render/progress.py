@@ -38,6 +38,8 @@ class Moment:
     """Of hosts whose part is written."""
     took: Mapping[str, float | None] = field(default_factory=dict)
     wish: str = ""
+    waiting: str = ""
+    """What the run as a whole waits for."""
     where: str = ""
     """Which process works on it, or that it waits for one; empty where it is this one."""
 
@@ -46,7 +48,9 @@ def title(moment: Moment, now: datetime) -> str:
     failed = sum(one in FAILURES for one in moment.outcomes.values())
     spent = times.age(moment.started_at, now)
     parts = [f"run {moment.run}", moment.plan]
-    if moment.wave is None:
+    if moment.waiting:
+        parts.append(moment.waiting)
+    elif moment.wave is None:
         parts.append("reading the hosts" if moment.state == "preparing" else moment.state)
     else:
         parts.append(f"wave {moment.wave} of {moment.waves}" if moment.waves else f"wave {moment.wave}")
@@ -125,6 +129,8 @@ def events(before: Moment | None, now: Moment) -> list[str]:
     if now.wave is not None and now.wave != (before.wave if before else None):
         told.append(f"wave {now.wave} of {now.waves}" if now.waves else f"wave {now.wave}")
     told += moved
+    if now.waiting and now.waiting != (before.waiting if before else ""):
+        told.append(f"run {now.run} is {now.waiting}")
     if before is not None and now.where and now.where != before.where:
         told.append(f"run {now.run} is {now.where}")
     if now.wish and now.wish != (before.wish if before else ""):

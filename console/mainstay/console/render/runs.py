@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
+from types import MappingProxyType
 
 from mainstay.console.render import times
 from mainstay.console.render.spans import Line, Span, line
@@ -15,9 +16,15 @@ from mainstay.runner.state.contract import RunRow
 
 
 def listing(
-    rows: Sequence[RunRow], works: Works, waves: Mapping[str, int], zone: tzinfo, now: datetime, columns: int
+    rows: Sequence[RunRow],
+    works: Works,
+    waves: Mapping[str, int],
+    zone: tzinfo,
+    now: datetime,
+    columns: int,
+    waiting: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Line]:
-    """waves: run → how many it has, 0 where that is not known yet."""
+    """waves: run → how many it has, 0 where that is not known yet. waiting: run → what it waits for, where it does."""
     if not rows:
         return [line("No run is in flight.")]
     body: list[list[Cell]] = []
@@ -25,14 +32,14 @@ def listing(
     for row in rows:
         standing = works.standing(row.id)
         state: Cell = Span("left behind", "warn") if standing == "left-behind" else state_of(row)
-        if standing == "waiting":
+        if standing == "waiting" or waiting.get(row.id):
             state = Span("waiting", "warn")
         wave = f"{row.wave} of {waves[row.id]}" if row.wave and waves.get(row.id) else row.wave
         age = times.about(times.age(row.started_at, now))
         body.append([row.id, row.plan, state, wave, times.local(row.started_at, zone), age])
         if row.wish:
             remarks += wrap(f"{row.id}: {row.wish} was asked for by {row.wish_by}: {row.wish_reason}", columns=columns)
-        for text in _remarks(works, row.id):
+        for text in _remarks(works, row.id, waiting.get(row.id, "")):
             remarks += wrap(text, columns=columns)
     head = ("run", "plan", "state", "wave", "started", "age")
     return [*table(body, head=head, right=frozenset({3}), columns=columns), *remarks]
@@ -43,9 +50,14 @@ def state_of(row: RunRow) -> str:
     return {"pause": "paused", "cancel": "stopping"}.get(row.wish, row.state)
 
 
-def _remarks(works: Works, run: str) -> list[str]:
+def _remarks(works: Works, run: str, waiting: str) -> list[str]:
+    told = [f"{run}: {waiting}"] if waiting else []
     if works.standing(run) == "in-hand":
-        return [f"{run}: worked on by {short(works.executor(run))}"]
+        return [*told, f"{run}: worked on by {short(works.executor(run))}"]
+    if waiting and run not in works.owners:
+        if works.served:
+            return told
+        return [*told, f"{run}: no process serves that would begin it then: mainstay serve"]
     if works.standing(run) == "waiting":
         return [f"{run}: {where(works, run)}"]
     if works.foreign(run):
@@ -60,7 +72,9 @@ def of_another_version(run: str, works: Works) -> str:
     )
 
 
-def to_json(row: RunRow, works: Works, waves: Mapping[str, int]) -> Json:
+def to_json(
+    row: RunRow, works: Works, waves: Mapping[str, int], waiting: Mapping[str, str] = MappingProxyType({})
+) -> Json:
     """See docs/reference/cli.md, `runs --json`."""
     return {
         "id": row.id,
@@ -72,4 +86,5 @@ def to_json(row: RunRow, works: Works, waves: Mapping[str, int]) -> Json:
         "standing": works.standing(row.id),
         "executor": works.executor(row.id) or None,
         "needs_version": works.foreign(row.id) or None,
+        "waiting": waiting.get(row.id) or None,
     }

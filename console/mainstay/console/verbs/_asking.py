@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mainstay.inventory.amounts import seconds
 from mainstay.inventory.errors import Refused, UsageError
+from mainstay.inventory.validation import did_you_mean, one_of
 from mainstay.runner.plan import PatchPlan
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+    from mainstay.runner.ports import Permission
+    from mainstay.runner.request import RunRequest
 
 
 def aged(plan: PatchPlan, min_age: str | None, reason: str) -> PatchPlan:
@@ -20,10 +28,33 @@ def aged(plan: PatchPlan, min_age: str | None, reason: str) -> PatchPlan:
     return plan.model_copy(update={"updates": plan.updates.model_copy(update={"min_age": age})})
 
 
-def permitted(plan: PatchPlan, break_glass: str) -> None:
-    """Raises Refused for a plan with a window: windows are not enforced yet, and none is ever ignored."""
-    if plan.window and not break_glass.strip():
-        raise Refused(
-            f"Plan {plan.name} has the window {', '.join(plan.window)}, and windows are not enforced yet. Nothing was touched.",
-            hint="--break-glass REASON starts it now, on your word; the reason stands in the record.",
-        )
+def skipped(gate: str | None, reason: str) -> dict[str, str]:
+    """The gate that is passed over → why. Raises UsageError for one that there is not, and without a reason."""
+    from mainstay.schedules.gate import GATES
+
+    if gate is None:
+        return {}
+    if gate not in GATES:
+        raise UsageError(f'--skip-gate: there is no gate "{gate}".', hint=did_you_mean(gate, GATES) or one_of(GATES))
+    if not reason.strip():
+        raise UsageError(f"--skip-gate {gate} passes over what the site asks for; it needs --reason TEXT.")
+    return {gate: reason.strip()}
+
+
+def permitted(app: Application, request: RunRequest) -> Permission:
+    """How the gate stands to a run that is about to be asked for. Raises Refused where it is closed: nothing was touched,
+    and nothing is put down for it."""
+    permission = app.tools.gate(request).permit(request.id, None, "run", None)
+    if permission.answer == "refuse":
+        message = f"Plan {request.plan} does not start now: {permission.reason}. Nothing was touched."
+        raise Refused(message, hint=_HINTS.get(permission.gate))
+    return permission
+
+
+_REASONED = "--break-glass REASON starts it now, on your word; the reason stands in the record."
+_HINTS = {
+    "window": f"--at-next-window lets it wait for the next opening; {_REASONED}",
+    "freeze": f"--skip-gate freeze --reason TEXT passes the freezes; {_REASONED}",
+    "calendar": f"--skip-gate calendar --reason TEXT passes the calendars; {_REASONED}",
+    "approval": _REASONED,
+}

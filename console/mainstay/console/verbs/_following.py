@@ -18,12 +18,14 @@ from mainstay.console.render import progress, record
 from mainstay.console.render.table import wrap
 from mainstay.console.screen import Screen
 from mainstay.console.working import where
+from mainstay.runner.asking import WHOLE, in_words
 from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.verdict import EXIT_CODES, Verdict
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
+    from mainstay.runner.ports import Permission
 
 EVERY = 0.3
 """Seconds between two looks at the state."""
@@ -39,6 +41,26 @@ def run_and_follow(screen: Screen, app: Application, request: RunRequest, *, her
         return execute_and_follow(screen, app, app.runs.submit(request))
     run = app.runs.submit(request)
     return hand_over_and_follow(screen, app, run)
+
+
+def run_when_open(
+    screen: Screen, app: Application, request: RunRequest, permission: Permission, *, here: bool, queued: bool
+) -> int:
+    """A run that has to wait. One that was asked for to wait for its window is put down for whoever serves, and begins when
+    the time has come; this command ends then. Otherwise it is waited for here."""
+    served = not here and app.works().served
+    if not served or not queued:
+        screen.say(f"Run {request.id} is {in_words(permission)}.")
+        if not served:
+            screen.say("No process serves on this state: it waits in this one, for as long as this is left to run.")
+        return run_and_follow(screen, app, request, here=here)
+    run = app.runs.submit(request)
+    if not app.runs.offer(run):
+        screen.say(f"Run {run} is {in_words(permission)}. It begins by itself; see it: mainstay runs")
+    told = {"id": run, "plan": request.plan, "state": "waiting", "until": permission.until, "reason": permission.reason}
+    if screen.json:
+        screen.data(told)
+    return 0
 
 
 def hand_over_and_follow(screen: Screen, app: Application, run: str) -> int:
@@ -114,6 +136,7 @@ class Watch:
             self._outcomes = outcomes
             self._parts = {part.host: part for part in state.parts(run)}
         waves = self._waves = self._waves or state.waves(run)
+        notes = state.notes(run)
         return progress.Moment(
             run=run,
             plan=row.plan,
@@ -125,7 +148,8 @@ class Watch:
             parallel=self._careful.parallel,
             tolerated=self._careful.budget.of(sum(len(wave) for wave in waves) if waves else len(self._hosts)),
             outcomes={**outcomes, **{host: part.verdict for host, part in self._parts.items()}},
-            notes=state.notes(run),
+            notes=notes,
+            waiting=str(notes.get(WHOLE, {}).get("detail", "")),
             reasons={host: part.reason for host, part in self._parts.items()},
             took={host: record.elapsed(part) for host, part in self._parts.items()},
             wish=row.wish,

@@ -1,4 +1,4 @@
-"""`mainstay runs`: what is in flight, and pausing, resuming and cancelling it."""
+"""`mainstay runs`: what is in flight, and approving, pausing, resuming and cancelling it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from mainstay.console import completing
 from mainstay.console.screen import Screen
 from mainstay.console.verb import VerbGroup, with_screen
+from mainstay.console.verbs._approving import approve, reject
 
 NO_REASON = "no reason given"
 
@@ -14,25 +15,43 @@ NO_REASON = "no reason given"
 @click.group(
     cls=VerbGroup,
     default="list",
-    help="Runs in flight. Without a verb: list them. A run that its process left behind is taken up by `resume`.",
+    help=(
+        "Runs in flight, and those that wait for approval. Without a verb: list them. A run that its process left behind is "
+        "taken up by `resume`."
+    ),
 )
 def command() -> None: ...
+
+
+command.add_command(approve)
+command.add_command(reject)
 
 
 @command.command("list", help="Runs in flight: id, plan, state, wave, start.")
 @with_screen
 def list_runs(screen: Screen) -> int:
     from mainstay.console import bootstrap
+    from mainstay.console.approving import waiting as unanswered
+    from mainstay.console.render import approvals
     from mainstay.console.render import runs as render
+    from mainstay.runner.asking import waits_for
 
     with bootstrap.load(screen.site_dir) as app:
         rows = app.state.runs(in_flight=True)
         works = app.works([row.id for row in rows])
         waves = {row.id: len(app.state.waves(row.id)) for row in rows}
+        waiting = {row.id: waits_for(app.state, row.id) for row in rows}
         zone, now = app.zone, app.clock.now()
+        asked = unanswered(app)
     screen.show(
-        lambda: [render.to_json(row, works, waves) for row in rows],
-        lambda: render.listing(rows, works, waves, zone, now, screen.columns),
+        lambda: [
+            *({**render.to_json(row, works, waves, waiting), **approvals.of_row(asked, row.id)} for row in rows),
+            *approvals.to_come(asked),
+        ],
+        lambda: [
+            *render.listing(rows, works, waves, zone, now, screen.columns, waiting),
+            *approvals.listing(asked, zone, now, screen.columns),
+        ],
     )
     return 0
 

@@ -1,0 +1,61 @@
+"""The gates of a site's runs, put together."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mainstay.runner.ports import AlwaysOpen, Gate
+from mainstay.runner.request import RunRequest
+from mainstay.schedules import approvals
+from mainstay.schedules.approvals import Standing
+from mainstay.schedules.estimates import Estimates
+from mainstay.schedules.gate import SiteGate
+from mainstay.schedules.openings import Opening
+from mainstay.schedules.timing import timing_of
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+
+KEPT = 200
+"""Gates of the runs that were asked about last: each has read what its plan's hosts took."""
+
+
+class Gates:
+    """A run's gate; one that is bound to nothing has none that closes."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, SiteGate] = OrderedDict()
+
+    def __call__(self, request: RunRequest) -> Gate:
+        if not request.timing:
+            return AlwaysOpen()
+        with self._lock:
+            gate = self._kept.get(request.id) or self._make(request)
+            self._kept[request.id] = gate
+            self._kept.move_to_end(request.id)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return gate
+
+    def _make(self, request: RunRequest) -> SiteGate:
+        app = self._app
+        return SiteGate(
+            request,
+            clock=app.clock,
+            timezone=app.site.timezone,
+            freezes=lambda: app.freezes,
+            approved=self._approved,
+            estimates=Estimates(app.state, request.plan),
+            carry=lambda carried: app.schedule_store.carry(carried),
+        )
+
+    def _approved(self, request: RunRequest, now: datetime, opening: Opening | None) -> Standing:
+        store = self._app.schedule_store
+        if approvals.NEED[timing_of(request).rules.approval]:
+            approvals.ask(store, request, now, opening=opening)
+        return approvals.of_run(store, request, now)
