@@ -20,6 +20,7 @@ from mainstay.inventory.settings import SiteFile, SshSettings, merged
 from mainstay.inventory.sources.contract import GroupRecord, HostRecord
 from mainstay.inventory.sources.site_yaml import SiteYaml
 from mainstay.inventory.validation import validate
+from mainstay.inventory.zones import zone_doubt
 
 MAIN = "mainstay.yml"
 FOLDERS = ("inventory", "schedules", "playbooks", "recovery")
@@ -118,6 +119,8 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         problems += anchor_problems(settings.anchors, [host.name for host in inventory.hosts], main.spot("anchors"))
     if unread == frozenset():
         warnings += doubts(main.spot("limits", "spread"), settings.limits.spread, inventory.hosts, plan=False)
+    if doubt := zone_doubt(settings.timezone):
+        warnings.append(main.spot("timezone").problem(doubt.message, hint=doubt.hint))
     warnings += listening_doubts(main.spot("serve"), settings.serve)
     if not inventory.hosts and not problems:
         warnings.append(Problem("no host is declared.", file="inventory", hint="Add some in inventory/hosts.yml."))

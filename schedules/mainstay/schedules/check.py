@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.site import MAIN, Site, check_files, read_site, without_key
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import read_plans, unavailable
+from mainstay.schedules.doubts import window_doubts
 from mainstay.schedules.freeze_entries import FreezeSpecs, check_calendars, read_freezes
+from mainstay.schedules.freeze_files import check_freeze_files
 from mainstay.schedules.windows import Window, check_plans, read_windows
 
 
@@ -26,18 +29,24 @@ class LoadedSite:
     """As they are written, and the calendars that plans name; `freezes.Freezes` answers."""
 
 
-def check_site(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Problem]]:
+def check_site(
+    directory: Path, *, now: datetime | None = None
+) -> tuple[LoadedSite | None, list[Problem], list[Problem]]:
     """(the site, errors, warnings), both sorted by file and line. The site is None where there is any error.
 
     Stricter than `load_checked`: what a plan asks for and mainstay can't do yet is an error, and so is a key file that
-    can't be used.
+    can't be used. now: for what is looked at in the coming years.
     """
     loaded, errors, warnings = _read(directory)
     if loaded is not None:
         errors += [problem for plan in loaded.plans.values() for problem in unavailable(plan, loaded.site)]
         errors += check_files(loaded.site)
+        calendar_errors, calendar_warnings = check_freeze_files(loaded.site, loaded.freezes)
+        errors += calendar_errors
+        warnings += calendar_warnings
         warnings += without_key(loaded.site)
-    return (None if errors else loaded), sorted(errors, key=_place), sorted(warnings, key=_place)
+        warnings += window_doubts(loaded.site, loaded.windows, now or datetime.now(UTC))
+    return (None if errors else loaded), sorted(errors, key=place), sorted(warnings, key=place)
 
 
 def load_checked(directory: Path) -> LoadedSite:
@@ -47,7 +56,7 @@ def load_checked(directory: Path) -> LoadedSite:
     """
     loaded, errors, _ = _read(directory)
     if errors or loaded is None:
-        raise ConfigError(sorted(errors, key=_place))
+        raise ConfigError(sorted(errors, key=place))
     return loaded
 
 
@@ -64,5 +73,5 @@ def _read(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Probl
     return LoadedSite(site, plans, windows, tuple(warnings), freezes), errors, warnings
 
 
-def _place(problem: Problem) -> tuple[bool, str, int, int]:
+def place(problem: Problem) -> tuple[bool, str, int, int]:
     return problem.file != MAIN, problem.file or "", problem.line or 0, problem.column or 0

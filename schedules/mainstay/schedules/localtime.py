@@ -6,12 +6,15 @@ counts. A later local time never means an earlier instant. docs/decisions/0021-l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 _SECOND = timedelta(seconds=1)
+_STEP = timedelta(hours=12)
+"""No zone changes its clocks twice within that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,16 @@ def wall(moment: datetime, zone: ZoneInfo) -> datetime:
 def offset_at(moment: datetime, zone: ZoneInfo) -> timedelta:
     """From UTC, at that instant."""
     return _offset(moment.astimezone(zone))
+
+
+def changes(zone: ZoneInfo, first: datetime, last: datetime) -> Iterator[datetime]:
+    """The instants after `first`, up to `last` or half a day later, at which the clocks change."""
+    low = first.astimezone(UTC)
+    while low < last:
+        high = low + _STEP
+        if offset_at(low, zone) != offset_at(high, zone):
+            yield _change(low, high, zone)
+        low = high
 
 
 def _offset(aware: datetime) -> timedelta:
