@@ -52,10 +52,10 @@ def due(app: Application) -> Iterator[Due]:
             yield Due(run_id(line.id, opening.starts_at), line.plan, line.hosts, opening)
 
 
-def refresh(app: Application) -> list[Approval]:
-    """Ask. A run that is there already keeps what it was asked for with: its gate asks for it. Returns what stands."""
+def refresh(app: Application) -> None:
+    """Ask. A run that is there already keeps what it was asked for with: its gate asks for it."""
     to_come = [one for one in due(app) if app.state.run(one.run) is None]
-    return approvals.refresh(app.schedule_store, to_come, app.clock.now())
+    approvals.refresh(app.schedule_store, to_come, app.clock.now())
 
 
 def waiting(app: Application) -> list[Waiting]:

@@ -198,7 +198,6 @@ def test_a_kind_that_is_not_there_yet_is_an_error_and_never_ignored(site: WholeS
 def test_what_a_plan_requires_and_is_not_there_yet_is_never_ignored(site: WholeSite) -> None:
     lines = [
         "requires: {backup: {newer_than: 24h}}",
-        "approval: required",
         "before: {playbook: drain.yml}",
         "after:\n      - {command: x}\n      - {playbook: undrain.yml}",
     ]
@@ -209,9 +208,8 @@ def test_what_a_plan_requires_and_is_not_there_yet_is_never_ignored(site: WholeS
     found = unavailable(made, site(text))
     assert [(p.file, p.line, p.key) for p in found] == [
         (FILE, 4, "plans.p.requires.backup"),
-        (FILE, 5, "plans.p.approval"),
-        (FILE, 6, "plans.p.before"),
-        (FILE, 7, "plans.p.after"),
+        (FILE, 5, "plans.p.before"),
+        (FILE, 6, "plans.p.after"),
     ]
     assert all("never ignored" in p.message and p.hint for p in found)
     assert [(p.file, p.line) for p in unavailable(made)] == [(FILE, 2)] * 4

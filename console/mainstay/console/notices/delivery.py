@@ -96,7 +96,8 @@ class Delivery:
         stands = fault(self.store, channel.name)
         if stands is not None and stands.until > now:
             return []
-        return [notice for notice in self.store.due_notices(now) if notice.channel == channel.name]
+        due = [notice for notice in self.store.due_notices(now) if notice.channel == channel.name]
+        return sorted(due, key=_order)
 
     def _mine(self, channel: Channel) -> bool:
         now = self.clock.now()

@@ -17,6 +17,17 @@ NAMED = 20
 """Hosts that the question names."""
 
 
+def to_come(waiting: Sequence[Waiting]) -> list[Json]:
+    """Of occurrences that have no run yet."""
+    return [to_json(one) for one in waiting if one.row is None]
+
+
+def of_row(waiting: Sequence[Waiting], run: str) -> Json:
+    """What is added to a run that is there."""
+    asked = [asked_json(one.approval, one.standing) for one in waiting if one.approval.run == run]
+    return {"approval": asked[0] if asked else None}
+
+
 def to_json(one: Waiting) -> Json:
     """An occurrence without a run, in `runs --json`."""
     return {
