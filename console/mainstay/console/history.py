@@ -11,6 +11,7 @@ from mainstay.inventory.errors import UsageError
 from mainstay.runner.ledger.contract import Entry, Ledger
 from mainstay.runner.record import HostPart, MaintenanceRecord, Summary
 from mainstay.runner.state.contract import RunRow, State
+from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import PlannedWave
 
 SHORTEST = 4
@@ -19,6 +20,9 @@ SHORTEST = 4
 
 FARTHEST = 200
 """Runs that are looked through for the last work on a host, or of a plan."""
+
+DONE = (Verdict.SUCCEEDED, Verdict.DEGRADED)
+"""How a run ends after which nobody has to ask for what was missed before."""
 
 OTHER_PACE = ("rollback", "reconcile")
 """Kinds of runs that carry the name of the plan that they come back to, and take another time."""
@@ -112,6 +116,19 @@ class History:
             if known:
                 found[summary.plan] = median(known)
         return found
+
+    def missed(self, plans: Collection[str]) -> list[tuple[str, Summary]]:
+        """(run, summary) of each plan's newest occurrence that was missed, where it has not been done since; oldest first."""
+        open_ones: dict[str, Entry] = {}
+        for entry in self.ledger.entries():
+            plan, verdict = str(entry.body.get("plan")), entry.body.get("verdict")
+            if plan not in plans or entry.body.get("kind") in OTHER_PACE:
+                continue
+            if verdict in DONE:
+                open_ones.pop(plan, None)
+            elif verdict == Verdict.MISSED:
+                open_ones[plan] = entry
+        return [(one.id, Summary.from_json(one.body)) for one in sorted(open_ones.values(), key=lambda one: one.seq)]
 
 
 def one_named(text: str, ids: Collection[str]) -> str | None:
