@@ -12,9 +12,14 @@ def command(screen: Screen) -> int:
     from mainstay.console.render.spans import Span, line
     from mainstay.console.render.times import counted
     from mainstay.inventory.errors import ConfigError
-    from mainstay.schedules.check import check_site
+    from mainstay.schedules.check import check_site, place
 
     loaded, errors, warnings = check_site(bootstrap.site_folder(screen.site_dir))
+    if loaded is not None:
+        from mainstay.console.outlooking import conflicts_of
+
+        with bootstrap.Application(loaded) as app:
+            warnings = sorted([*warnings, *conflicts_of(app)], key=place)
     counts = f"{counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}"
     told = [line(Span("warning  ", "warn"), str(problem)) for problem in warnings]
     found = {"errors": [one.as_json() for one in errors], "warnings": [one.as_json() for one in warnings]}
