@@ -57,7 +57,7 @@ class _Item:
     """`first`, where it was written in letters: not of what."""
     days: list[int] = field(default_factory=list)
     noun: str = ""
-    """`day`, `weekday` where it was said."""
+    """`day`, `weekday`, `weekend` where it was said; `every` before anything else was."""
 
 
 def check_words(text: str) -> str:
@@ -142,7 +142,7 @@ def _noun(item: _Item, word: str) -> None:
         item.days.append(_DAYS[word])
     elif word in _GROUPS:
         item.days += _GROUPS[word]
-        item.noun = "weekday"
+        item.noun = word.rstrip("s")
     elif dash and first in _DAYS and last in _DAYS:
         item.days += [(_DAYS[first] + more) % 7 for more in range((_DAYS[last] - _DAYS[first]) % 7 + 1)]
     elif word in _MONTHS:
@@ -190,7 +190,9 @@ def _rule(items: list[_Item], months: list[int], yearly: bool) -> str:
         frequency, by = ("YEARLY", "BYYEARDAY") if yearly else ("MONTHLY", "BYMONTHDAY")
         return f"FREQ={frequency};{by}={_joined(numbers)}{suffix}"
     frequency = "YEARLY" if yearly else "MONTHLY"
-    if len(items) == 1 and items[0].noun == "weekday" and len(set(items[0].days)) in (2, 5):
+    if any(item.nths and item.noun == "weekend" for item in items):
+        raise WrongValue("a weekend is two days.", hint="Write for example first saturday.")
+    if len(items) == 1 and items[0].noun == "weekday" and len(set(items[0].days)) == 5:
         # `first weekday`: of all Mondays to Fridays together
         return f"FREQ={frequency};BYDAY={_named(items[0].days)};BYSETPOS={_joined(items[0].nths)}{suffix}"
     if all(item.nths and item.days and item.noun != "weekday" for item in items):
