@@ -209,7 +209,7 @@ def test_runs_in_flight(app: FakeApplication, mainstay: Mainstay) -> None:
     expected = {
         "id": row.id, "plan": "patch-web", "state": "running", "wave": 2, "started_at": row.started_at, "waves": None,
         "standing": "in-hand", "executor": "ops2-4711-k3q7x2ma", "needs_version": None,
-        "waiting": None,
+        "waiting": None, "approval": None,
     }  # fmt: skip
     assert mainstay("runs", "--json").json == [expected]
     assert re.search(rf"^  {row.id}   patch-web   running +2   Fri 2026-12-11 02:00 CET", mainstay("runs").out, re.M)

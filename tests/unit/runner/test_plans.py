@@ -212,7 +212,7 @@ def test_what_a_plan_requires_and_is_not_there_yet_is_never_ignored(site: WholeS
         (FILE, 6, "plans.p.after"),
     ]
     assert all("never ignored" in p.message and p.hint for p in found)
-    assert [(p.file, p.line) for p in unavailable(made)] == [(FILE, 2)] * 4
+    assert [(p.file, p.line) for p in unavailable(made)] == [(FILE, 2)] * 3
 
 
 def test_a_plan_declared_twice_names_both_places(site: WholeSite, tmp_path: Path) -> None:
