@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from tests.unit.schedules.clock_world import NIGHT, ClockWorld
 
+from mainstay.inventory.errors import MainstayError
 from mainstay.schedules.clock.policy import MOST
 from mainstay.schedules.clock.sweeping import KNOWN
 from mainstay.schedules.occurrences import run_id
+from mainstay.schedules.store.contract import Carried
 from mainstay.schedules.store.memory import MemorySchedules
 
 PLAN = "{targets: all, window: night}"
@@ -89,10 +91,32 @@ def test_a_crash_between_putting_down_and_the_watermark_loses_and_doubles_nothin
     assert world.store.watermarks() == {"patch/night": "2026-11-22T02:00:00.000Z"}
 
 
+def test_a_gate_that_cannot_be_asked_now_holds_nothing_up(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    world.wall.pass_(hours=1)
+    daemon.runs.waits = lambda run: (_ for _ in ()).throw(MainstayError("the calendar can't be read"))  # type: ignore[method-assign]
+    daemon.round()
+    assert world.lines() == ["11-22 02:00 runs"]
+    assert world.store.watermarks() == {"patch/night": "2026-11-22T02:00:00.000Z"}
+    assert world.world.store.workflows == {}
+    del daemon.runs.waits
+    world.wall.pass_(minutes=2)
+    assert daemon.runs.tend(world.asking().asked_at) == [world.requests()[0].id]
+
+
+def test_hosts_that_were_carried_over_come_first(world: ClockWorld) -> None:
+    daemon = world.daemon()
+    carried = Carried(plan="patch", host="web2", run="r", at="2026-11-21T04:00:00.000Z", reason="no time left")
+    world.store.carry(carried)
+    world.wall.pass_(hours=1)
+    daemon.round()
+    assert world.requests()[0].first == ("web2",)
+
+
 def test_a_crash_between_writing_down_and_handing_over_is_made_good(world: ClockWorld) -> None:
     daemon = world.daemon()
     world.wall.pass_(hours=1)
-    daemon.runs.hand_over = lambda run: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    daemon.runs.offer = lambda run: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         daemon.round()
     assert world.world.store.workflows == {}

@@ -14,6 +14,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from logging import INFO, WARNING
 
+from mainstay.inventory.errors import MainstayError
+from mainstay.runner.engine.contract import Unkept
 from mainstay.runner.log.events import tell
 from mainstay.runner.ports import Clock
 from mainstay.runner.request import Asking, RunRequest
@@ -26,6 +28,8 @@ from mainstay.schedules.occurrences import Schedule, hosts, occurrence_request, 
 from mainstay.schedules.openings import Opening, next_opening, opening_at, openings, zone_of
 from mainstay.schedules.store.contract import ScheduleStore
 from mainstay.schedules.timing import timing_of
+from mainstay.schedules.turns import first_in_line
+from mainstay.schedules.turns import first_in_line
 
 HEARTBEAT = "serve.heartbeat"
 """Mark: when a daemon last said that it keeps the clock."""
@@ -145,8 +149,10 @@ class Sweeper:
                 missed=fate.missed,
                 through=fate.through,
                 late=fate.late,
+                first=() if fate.missed else first_in_line(self._store, schedule.plan.name),
             )
-            count += self._hand_over(request, fate)
+            carried = {} if fate.missed else {"first": first_in_line(self._store, schedule.plan.name)}
+            count += self._hand_over(request.model_copy(update=carried), fate)
             if fate.through is not None and (stands := self._through(request.id)) < rfc3339(fate.through):
                 # Another daemon, or this one before it died, has put the same record down for fewer of them.
                 return count, datetime.fromisoformat(stands)
@@ -162,7 +168,8 @@ class Sweeper:
                 self._runs.submit(request)
             except StateConflict:
                 there = state.standing(request.id)  # another daemon, in the same moment
-        self._runs.hand_over(request.id)
+        # One that only waits (an approval, the end of a freeze) is begun by `Runs.tend` when its time has come.
+        self._runs.offer(request.id)
         if there is None:
             what = fate.missed or _refused(request) or ("starts late" if fate.late else "is due")
             occurrence = timing_of(request).occurrence
@@ -171,6 +178,15 @@ class Sweeper:
                 INFO, "occurrence put down", run=request.id, schedule=occurrence.schedule, at=occurrence.at, reason=what
             )
         return int(there is None)
+
+    def _offer(self, run: str) -> None:
+        try:
+            self._runs.offer(run)
+        except Unkept:
+            raise
+        except MainstayError as error:
+            # It is written down: whoever serves offers it again when its gate can be asked.
+            tell(WARNING, "gate could not be asked", run=run, fault=error)
 
     def _through(self, run: str) -> str:
         row = self._runs.tools.state.run(run)
