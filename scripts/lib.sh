@@ -1,7 +1,7 @@
 # The environment of all scripts; sourced. Needs Debian or Ubuntu with python3 (3.11 or newer); installs the rest.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONPYCACHEPREFIX=$PWD/.venv/bytecode # compiled once, and not into the tree
 python=.venv/bin/python
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
@@ -42,7 +42,7 @@ print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[
 EOF
   )
   [ $group != dev ] || project=(-e .)
-  twice $venv/bin/python -m pip install -q --disable-pip-version-check "${project[@]}" "${wanted[@]}"
+  twice $venv/bin/python -m pip install -q --no-compile --disable-pip-version-check "${project[@]}" "${wanted[@]}"
   cp pyproject.toml $venv/pyproject.toml
 }
 

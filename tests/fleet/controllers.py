@@ -31,7 +31,7 @@ other_updaters: fence
 before: {{command: [sh, -c, "echo before >>{DRAIN}"]}}
 after: {{command: [sh, -c, "echo after >>{DRAIN}"]}}
 health:
-  - {{http: "http://{{address}}:8080/healthz", retries: 2, every: 1s}}
+  - {{http: "http://{{address}}:8080/healthz", retries: 20, every: 0.2s}}
 on_failure: rollback-host
 """
 
@@ -42,7 +42,7 @@ HELD = PLAN.replace(f'"echo before >>{DRAIN}"', f'"until [ -e /root/go ]; do sle
 def breaks_on(host: Host) -> str:
     """A check that is green before the update and red after it, on this host alone."""
     script = f"test $(hostname) != {host.name} || ! dpkg-query -W demo-web | grep -q 1.1"
-    return f"  - {{command: [sh, -c, {script!r}], retries: 1, every: 1s}}"
+    return f"  - {{command: [sh, -c, {script!r}], retries: 1, every: 0.3s}}"
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,12 @@ class Fleet:
             host.take()
         return lent
 
+    def web(self, count: int) -> list[Host]:
+        """`count` pristine hosts with demo-web 1.0 on them."""
+        hosts = self.pristine(count)
+        self._each(hosts, lambda host: host.install("demo-web", "1.0"))
+        return hosts
+
     def destroy(self) -> None:
         """Take everything down that this fleet made. Safe to call twice, and after a half-made `create`."""
         with uninterrupted():

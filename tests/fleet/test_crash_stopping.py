@@ -18,9 +18,7 @@ from tests.fleet.system import wait_until
 
 @pytest.fixture
 def hosts(fleet: Fleet) -> list[Host]:
-    hosts = fleet.pristine(2)
-    for host in hosts:
-        host.install("demo-web", "1.0")
+    hosts = fleet.web(2)
     fleet.repository.publish("demo-web", "1.1")
     return hosts
 

@@ -24,9 +24,7 @@ ONE_PER_PHASE = [
 
 
 def prepared(fleet: Fleet, folder: Path, count: int, *, bad: bool) -> tuple[Controllers, list[Host]]:
-    hosts = fleet.pristine(count)
-    for host in hosts:
-        host.install("demo-web", "1.0")
+    hosts = fleet.web(count)
     fleet.repository.publish("demo-web", "1.1")
     site = make_site(folder / "site", fleet, hosts)
     plan = PLAN.replace("health:\n", f"health:\n{breaks_on(hosts[-1])}\n") if bad else PLAN

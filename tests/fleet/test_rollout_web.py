@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,16 @@ kind: patch
 targets: role=web
 updates: {select: all, only: [demo-web]}
 waves: [1, 100%]
-health:
-  - {service: demo-web, retries: 2, every: 1s}
-  - {http: "http://{address}:8080/healthz", retries: 2, every: 1s}
+health: [{http: "http://{address}:8080/healthz", retries: 20, every: 0.2s}]
 on_failure: rollback-host
 """
+STAYS_UP = "health: [{service: demo-web, retries: 2, every: 0.5s},"
+"""A service is looked at for two seconds, and tells in its own words why it is down."""
 
 
 @pytest.fixture
 def web(fleet: Fleet) -> list[Host]:
-    hosts = fleet.pristine(3)
-    for host in hosts:
-        host.install("demo-web", "1.0")
-    return hosts
+    return fleet.web(3)
 
 
 @pytest.fixture
@@ -74,6 +72,7 @@ def test_a_service_that_does_not_come_up_is_put_back_and_no_other_host_is_touche
     site: OperatorSite, fleet: Fleet, web: list[Host]
 ) -> None:
     fleet.repository.publish("demo-web", "1.2")
+    site.plan("web-update", WEB.replace("health: [", STAYS_UP).replace("retries: 20", "retries: 2"))
     ran = site("run", "web-update", "--yes", "--json")
     assert ran.status == 1
     assert list(ran.verdicts().values()) == ["rolled-back", "cancelled", "cancelled"]
@@ -115,18 +114,18 @@ def test_what_was_tested_is_installed_though_it_vanished_and_something_newer_cam
     assert versions(web) == ["1.1"] * 3
 
 
-def test_two_clones_of_a_site_can_not_work_on_the_same_host(
-    site: OperatorSite, fleet: Fleet, web: list[Host], tmp_path: Path
-) -> None:
+def test_two_clones_of_a_site_can_not_work_on_the_same_host(fleet: Fleet, tmp_path: Path) -> None:
+    (host,) = fleet.web(1)
+    site, clone = (make_site(tmp_path / name, fleet, [host]) for name in ("site", "clone"))
+    for one in (site, clone):
+        one.plan("web-update", WEB)
     fleet.repository.publish("demo-web", "1.1")
     assert site("run", "web-update", "--yes").status == 0
     fleet.repository.publish("demo-web", "1.6")
-    clone = make_site(tmp_path / "clone", fleet, web)
-    clone.plan("web-update", WEB)
     refused = clone("run", "web-update", "--yes", "--json")
-    assert refused.status == 4 and set(refused.verdicts().values()) == {"refused"}
-    assert "adopt" in refused.host(web[0].name)["reason"]
-    assert versions(web) == ["1.1"] * 3
+    assert refused.status == 4 and refused.verdicts() == {host.name: "refused"}
+    assert "adopt" in refused.host(host.name)["reason"]
+    assert versions([host]) == ["1.1"]
 
     assert clone("hosts", "adopt", "all", "--yes").status == 0
     assert site("run", "web-update", "--yes").status == 4, "who it was taken from is refused now"
@@ -185,16 +184,17 @@ def test_hosts_behind_a_jump_host(fleet: Fleet, web: list[Host], tmp_path: Path)
     assert all(ended[host.name] <= began[jump] for host in web[1:]), "the jump host is last, alone"
 
 
-def test_a_plan_with_a_window_is_refused_unless_the_glass_is_broken(
-    site: OperatorSite, fleet: Fleet, web: list[Host]
-) -> None:
+def test_a_plan_with_a_window_is_refused_unless_the_glass_is_broken(fleet: Fleet, tmp_path: Path) -> None:
+    (host,) = fleet.web(1)
+    site = make_site(tmp_path / "site", fleet, [host])
     fleet.repository.publish("demo-web", "1.1")
-    windows = 'windows:\n  night: {rrule: "FREQ=DAILY", start: "02:00", duration: 3h}\n'
+    later = datetime.now(UTC) + timedelta(hours=6)  # whenever this test runs, it is closed
     site.plan("web-update", WEB + "window: night\n")
     path = site.root / "schedules" / "web-update.yml"
-    path.write_text(windows + path.read_text())
+    window = f'{{rrule: "FREQ=DAILY", start: "{later:%H}:00", duration: 3h}}'
+    path.write_text(f"windows:\n  night: {window}\n" + path.read_text())
     refused = site("run", "web-update", "--yes", "--json")
-    assert refused.status == 4 and versions(web) == ["1.0"] * 3
+    assert refused.status == 4 and versions([host]) == ["1.0"]
     assert "--break-glass" in refused.told + refused.out
     broken = site("run", "web-update", "--yes", "--json", "--break-glass", "the site is down")
     assert broken.status == 0, broken.told
@@ -208,9 +208,9 @@ def test_rollback_all_takes_every_host_back(site: OperatorSite, fleet: Fleet, we
     # Its check is green before the change and red after it.
     broken = web[1].exec(["hostname"]).strip()
     script = f"test $(hostname) != {broken} || ! dpkg-query -W demo-web | grep -q 1.1"
-    check = f"  - {{command: [sh, -c, {script!r}], retries: 1, every: 1s}}"
+    check = f"{{command: [sh, -c, {script!r}], retries: 1, every: 0.3s}}"
     plan = site.root / "schedules" / "web-update.yml"
-    plan.write_text(plan.read_text().replace("    health:\n", f"    health:\n    {check}\n"))
+    plan.write_text(plan.read_text().replace("health: [", f"health: [{check}, "))
     ran = site("run", "web-update", "--yes", "--json")
     assert list(ran.verdicts().values()) == ["rolled-back", "rolled-back", "cancelled"], ran.told
     assert versions(web) == ["1.0"] * 3

@@ -25,7 +25,7 @@ updates: {select: all, only: [demo-web]}
 waves: [100%]
 parallel: 3
 spread: {rack: 1}
-health: [{service: demo-web, retries: 3, every: 1s}]
+health: [{http: "http://{address}:8080/healthz", retries: 20, every: 0.2s}]
 """
 SLOW = "1.6"
 """Its postinst prints for some seconds."""
@@ -34,10 +34,7 @@ RACKS = ("r1", "r1", "r2")
 
 @pytest.fixture
 def web(fleet: Fleet) -> list[Host]:
-    hosts = fleet.pristine(3)
-    for host in hosts:
-        host.install("demo-web", "1.0")
-    return hosts
+    return fleet.web(3)
 
 
 @pytest.fixture
