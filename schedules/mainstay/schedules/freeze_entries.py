@@ -220,8 +220,8 @@ class FreezeSpecs:
     freezes: tuple[FreezeSpec, ...] = ()
     calendars: Mapping[str, CalendarSource] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
-    spots: Mapping[str, Spot] = field(default_factory=dict)
-    """Where each calendar's place is written, by `CalendarSource.source`."""
+    spots: Mapping[CalendarSource, Spot] = field(default_factory=dict)
+    """Where each calendar is written."""
 
     @property
     def sources(self) -> tuple[CalendarSource, ...]:
@@ -265,7 +265,7 @@ class _Reader:
         self.warnings: list[Problem] = []
         self.named: dict[str, CalendarSource] = {}
         self.found: list[FreezeSpec] = []
-        self.spots: dict[str, Spot] = {}
+        self.spots: dict[CalendarSource, Spot] = {}
 
     def calendars(self, spot: Spot) -> None:
         if spot.value is not None and not isinstance(spot.value, dict):
@@ -329,7 +329,7 @@ class _Reader:
             password=entry.password,
             source=at.source,
         )
-        self.spots[at.source] = where
+        self.spots[source] = at
         if source.remote:
             if place.startswith("http:"):
                 message = "is fetched without encryption: whoever is between can add and remove events."

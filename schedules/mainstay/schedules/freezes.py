@@ -91,7 +91,7 @@ class Freezes:
             source = self._specs.calendars.get(name)
             if source is None:
                 return f"there is no calendar {shown(name)} any more"
-            if why := self._calendars.refused(source, moment):
+            if why := self._calendars.missing(source):
                 return why
             if not self._calendars.spans(source, moment, moment + _INSTANT):
                 local = moment.astimezone(self._zone)

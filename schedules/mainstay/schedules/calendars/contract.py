@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.names import clean
@@ -63,18 +65,24 @@ class CalendarSource:
         return "://" in self.place or self.place.startswith(("env:", "file:", "systemd:", "command:"))
 
 
+def _time(text: str) -> str:
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without a zone")
+    return text
+
+
 class Kept(Value):
     """What is kept of a calendar at a URL. Times are RFC 3339 UTC; empty: never."""
 
     text: str = ""
     """The last one that could be parsed."""
-    fetched_at: str = ""
+    fetched_at: Annotated[str, AfterValidator(_time)] = ""
     """When the server last gave `text`, or said that it is still the same."""
     etag: str = ""
     last_modified: str = ""
     fault: str = ""
     """What was wrong at the last try; empty where it went well."""
-    tried_at: str = ""
+    tried_at: Annotated[str, AfterValidator(_time)] = ""
     tries: int = 0
     """In vain since it last went well."""
 

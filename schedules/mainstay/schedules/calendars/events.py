@@ -4,8 +4,8 @@
 - An event on a day without an end lasts that day. One at a time without an end or duration lasts no time (3.6.1), so it
   freezes nothing and allows nothing; `remarks` tell it.
 - STATUS:CANCELLED is left out. TRANSP:TRANSPARENT ("does not block my time") is an event like any other.
-- A repeated event keeps its local times: 22:00 to 04:00 is that in every night. A start that the clocks leave out is as
-  much later as they are moved, one that comes twice is the first.
+- A repeated event keeps its local times: 22:00 to 04:00 is that in every night. A local time that the clocks leave out,
+  or that comes twice, means what it means for windows (`localtime`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from mainstay.schedules.calendars.lines import EventLines, Told
 from mainstay.schedules.calendars.repeats import Budget, Walk
 from mainstay.schedules.calendars.scan import scan
 from mainstay.schedules.calendars.zones import Zones
+from mainstay.schedules.localtime import resolve
 
 MOST_SPANS = 20_000
 """Events that may lie within one stretch of time that is asked for."""
-AHEAD = timedelta(days=3 * 366)
+AHEAD = timedelta(days=400)
 """So far from now rules are walked when a calendar is read."""
 
 _LIBRARIES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -35,8 +36,11 @@ _DAY = timedelta(days=1)
 class Timetable:
     """The events of one calendar. Not for several threads at once."""
 
-    def __init__(self, query: Any, told: Sequence[Told], zone: ZoneInfo, remarks: Sequence[tuple[int, str]]) -> None:
+    def __init__(
+        self, query: Any, budget: Budget, told: Sequence[Told], zone: ZoneInfo, remarks: Sequence[tuple[int, str]]
+    ) -> None:
         self._query = query
+        self._budget = budget
         self._told = told
         self._zone = zone
         self.remarks = tuple(remarks)
@@ -45,8 +49,9 @@ class Timetable:
     def between(self, start: datetime, end: datetime) -> list[Span]:
         """Those that overlap [start, end), sorted. Raises CalendarFault where they are too many."""
         # In the site's zone, which floating times and dates are compared in as they are written, and a day wider.
-        low, high = ((moment).astimezone(self._zone) for moment in (start - _DAY, end + _DAY))
+        low, high = (moment.astimezone(self._zone) for moment in (start - _DAY, end + _DAY))
         spans: set[Span] = set()
+        self._budget.renew()
         try:
             for begins, ends, number in self._query.between(low, high):
                 told = self._told[number]
@@ -64,8 +69,9 @@ class Timetable:
     def _instant(self, moment: date | datetime) -> datetime:
         if not isinstance(moment, datetime):
             moment = datetime.combine(moment, time())
-        aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=self._zone)
-        return aware.astimezone(UTC)
+        if moment.tzinfo is None or isinstance(moment.tzinfo, ZoneInfo):
+            return resolve(moment.replace(tzinfo=None), moment.tzinfo or self._zone).at
+        return moment.astimezone(UTC)
 
 
 def timetable(content: bytes, zone: ZoneInfo, now: datetime) -> Timetable:
@@ -76,17 +82,18 @@ def timetable(content: bytes, zone: ZoneInfo, now: datetime) -> Timetable:
     events = EventLines(zones, zone)
     lines = [line for event in scanned.events for line in events.of(event)]
     whole = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:mainstay", *zones.lines(), *lines, "END:VCALENDAR", ""]
+    budget = Budget()
     try:
-        query = _query("\r\n".join(whole))
+        query = _query("\r\n".join(whole), budget)
     except _LIBRARIES as error:
         raise CalendarFault(f"can't be read: {clean(error)}") from None
-    table = Timetable(query, events.told, zone, events.remarks)
+    table = Timetable(query, budget, events.told, zone, events.remarks)
     for moment in (now, now + AHEAD):
         table.between(moment, moment + _DAY)
     return table
 
 
-def _query(text: str) -> Any:
+def _query(text: str, budget: Budget) -> Any:
     """recurring_ical_events with rules that are walked within a budget, giving (start, end, X-NUMBER)."""
     from icalendar import Calendar
     from recurring_ical_events import CalendarQuery
@@ -94,8 +101,6 @@ def _query(text: str) -> Any:
     from recurring_ical_events.occurrence import Occurrence
     from recurring_ical_events.selection.name import ComponentsWithName
     from recurring_ical_events.series import Series
-
-    budget = Budget()
 
     class Walked(Series):  # type: ignore[misc]  # it has no types
         class RecurrenceRules(Series.RecurrenceRules):  # type: ignore[misc]  # it has no types

@@ -54,68 +54,57 @@ class Calendars:
         self._stretches: OrderedDict[tuple[str, str, int], tuple[Span, ...]] = OrderedDict()
 
     def spans(self, source: CalendarSource, start: datetime, end: datetime) -> list[Span]:
-        """Events that overlap [start, end), sorted; none where the calendar was never had (see `refused`).
+        """Events that overlap [start, end), sorted; none where the calendar was never had (see `missing`).
 
         Where they can't be worked out, one span with the reason covers all the time in question: it is held to freeze."""
         first, last = ((moment - _START) // _STRETCH for moment in (start, end))
+        book = self._book(source)
+        found: set[Span] = set()
         with self._lock:
-            book = self._book(source)
-            found: set[Span] = set()
             for number in range(first, last + 1):
-                found.update(
-                    span
-                    for span in self._stretch(source, book, number)
-                    if span.starts_at < end and start < span.ends_at
-                )
+                stretch = self._stretch(source, book, number)
+                found.update(span for span in stretch if span.starts_at < end and start < span.ends_at)
         return sorted(found)
+
+    def missing(self, source: CalendarSource) -> str:
+        """Why nothing is known of it; empty where something is, of whatever age."""
+        book = self._book(source)
+        if book.table is not None:
+            return ""
+        return f"the calendar {source.shown} was never had: {book.fault or 'it was not fetched yet'}"
 
     def refused(self, source: CalendarSource, now: datetime) -> str:
         """Why nothing that depends on it may start; empty where it may."""
-        with self._lock:
-            book = self._book(source)
-        if book.table is None:
-            return f"the calendar {source.shown} was never had: {book.fault or 'it was not fetched yet'}"
-        if not source.remote:
+        if (why := self.missing(source)) or not source.remote:
+            return why
+        kept = self._book(source).kept
+        if now - _moment(kept.fetched_at) <= timedelta(seconds=source.max_age):
             return ""
-        age = now - _moment(book.kept.fetched_at)
-        if age > timedelta(seconds=source.max_age):
-            since = (
-                f"since {book.kept.fetched_at}: {book.kept.fault}"
-                if book.kept.fault
-                else f"since {book.kept.fetched_at}"
-            )
-            return (
-                f"the calendar {source.shown} is older than its limit of {_days(source.max_age)}, not fetched {since}"
-            )
-        return ""
+        because = f": {kept.fault}" if kept.fault else ""
+        limit = _days(source.max_age)
+        return (
+            f"the calendar {source.shown} is older than its limit of {limit}, not had since {kept.fetched_at}{because}"
+        )
 
     def trouble(self, source: CalendarSource, now: datetime) -> str:
         """What is wrong with it, though it may be used; empty where nothing is."""
         if why := self.refused(source, now):
             return why
-        with self._lock:
-            book = self._book(source)
-        if book.fault:
-            kept = f" since {book.kept.fetched_at}" if source.remote else ""
-            return f"the calendar {source.shown} can't be had{kept}, and its last content is used: {book.fault}"
-        return ""
-
-    def remarks(self, source: CalendarSource) -> tuple[tuple[int, str], ...]:
-        """(line, what `check` should tell) of a file."""
-        with self._lock:
-            table = self._book(source).table
-        return table.remarks if table else ()
+        book = self._book(source)
+        if not book.fault:
+            return ""
+        since = f" since {book.kept.fetched_at}" if source.remote else ""
+        return f"the calendar {source.shown} can't be had{since}, and its last content is used: {book.fault}"
 
     # Fetching
 
     def refresh(self, sources: Iterable[CalendarSource], *, older: float = EVERY) -> None:
         """Look at the URLs of those that were not looked at for `older` seconds, those that fail ever more rarely."""
         for source in sources:
-            if source.remote and self._due(self._shelf.load(source), source, older):
+            if source.remote and self._due(self._kept(source), source, older):
                 with self._looking:
-                    # another thread, or another process, may have looked meanwhile
-                    kept = self._shelf.load(source)
-                    if self._due(kept, source, older):
+                    kept = self._kept(source)
+                    if self._due(kept, source, older):  # nobody else has looked meanwhile
                         self._look(source, kept)
 
     def _due(self, kept: Kept, source: CalendarSource, older: float) -> bool:
@@ -136,9 +125,10 @@ class Calendars:
             answer = self._fetcher.fetch(source, etag=kept.etag, last_modified=kept.last_modified)
             if answer.content is None and not kept.text:
                 raise CalendarFault("answers that it has not changed, though it was never had")
-            text = kept.text
+            text, table = kept.text, None
             if answer.content is not None:
-                timetable(answer.content, self._zone, now)  # what can't be used does not take the place of what can
+                # what can't be used does not take the place of what can
+                table = timetable(answer.content, self._zone, now)
                 text = answer.content.decode("utf-8-sig")
         except CalendarFault as error:
             line = f" (line {error.line})" if error.line else ""
@@ -149,32 +139,46 @@ class Calendars:
         etag, modified = (answer.etag or kept.etag, answer.last_modified or kept.last_modified)
         if answer.content is not None:
             etag, modified = answer.etag, answer.last_modified
-        self._save(source, Kept(text=text, fetched_at=at, etag=etag, last_modified=modified, tried_at=at))
+        self._save(source, Kept(text=text, fetched_at=at, etag=etag, last_modified=modified, tried_at=at), table)
 
-    def _save(self, source: CalendarSource, kept: Kept) -> None:
+    def _save(self, source: CalendarSource, kept: Kept, table: Timetable | None = None) -> None:
+        fault = ""
         try:
             self._shelf.save(source, kept)
         except OSError as error:
-            with self._lock:
-                # without it nothing is lost but the way over a restart
-                book = self._books.setdefault(source.key, _Book(self._shelf.stamp(source)))
-                book.stamp = self._shelf.stamp(source)
-                self._take(book, kept)
-                book.fault = book.fault or f"it can't be kept: {error.strerror}"
+            fault = f"it can't be kept: {error.strerror}"
+        with self._lock:
+            book = self._books.setdefault(source.key, _Book(None))
+            book.stamp = self._shelf.stamp(source)
+            if table is not None:
+                book.table, book.digest = table, _digest(kept.text.encode())
+            self._take(book, kept)
+            book.fault = book.fault or fault
 
     # Reading
 
     def _book(self, source: CalendarSource) -> _Book:
+        """The calendar as it is now; looked for first where nobody else seems to."""
         if not source.remote:
-            return self._file(source)
-        self.refresh([source], older=UNSERVED)
+            with self._lock:
+                return self._file(source)
+        kept = self._kept(source)
+        if self._due(kept, source, UNSERVED) and (not kept.text or not self._looking.locked()):
+            self.refresh([source], older=UNSERVED)
+        with self._lock:
+            return self._shelved(source)
+
+    def _kept(self, source: CalendarSource) -> Kept:
+        with self._lock:
+            return self._shelved(source).kept
+
+    def _shelved(self, source: CalendarSource) -> _Book:
         stamp = self._shelf.stamp(source)
         book = self._books.get(source.key)
         if book is None or book.stamp != stamp:
-            book = book or _Book(None)
+            book = self._books.setdefault(source.key, _Book(None))
             book.stamp = stamp
             self._take(book, self._shelf.load(source))
-            self._books[source.key] = book
         return book
 
     def _take(self, book: _Book, kept: Kept) -> None:
@@ -197,7 +201,7 @@ class Calendars:
         return book
 
     def _parse(self, book: _Book, content: bytes) -> None:
-        digest = hashlib.sha256(content).hexdigest()
+        digest = _digest(content)
         if digest == book.digest:
             return
         try:
@@ -221,6 +225,10 @@ class Calendars:
                 self._stretches.popitem(last=False)
         self._stretches.move_to_end(key)
         return self._stretches[key]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _moment(text: str) -> datetime:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from mainstay.inventory.names import clean, shown
 from mainstay.schedules.calendars.contract import CalendarFault
-from mainstay.schedules.calendars.repeats import check_repeat
+from mainstay.schedules.calendars.repeats import check_makes_sense, check_repeat
 from mainstay.schedules.calendars.scan import Component, Property
 from mainstay.schedules.calendars.zones import Zones
 
@@ -139,7 +139,9 @@ class EventLines:
             yield self._when(identity.value, identity).written("RECURRENCE-ID", following)
         for found in event.all("RRULE"):
             try:
-                yield f"RRULE:{self._rule(check_repeat(found.value), start)}"
+                rule = check_repeat(found.value)
+                check_makes_sense(rule, start.naive())
+                yield f"RRULE:{self._rule(rule, start)}"
             except ValueError as error:
                 raise CalendarFault(f"RRULE: {error}", line=found.line) from None
         dates = 0

@@ -7,22 +7,26 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from dateutil.rrule import DAILY, HOURLY, WEEKLY, YEARLY, rrulestr
 
 from mainstay.inventory.names import shown
 from mainstay.schedules.calendars.contract import CalendarFault
 
-MOST_DAYS = 3_000_000
-"""Days that the rules of one calendar may look at, one after the other, from their events' start on."""
-MOST_STARTS = 200_000
-"""Moments that the rules of one calendar may give."""
+MOST_DAYS = 2_000_000
+"""That the rules of one calendar may look at, each for itself, to answer one question: some seconds."""
+MOST_STARTS = 300_000
+"""Moments that the rules of one calendar may give within what is remembered."""
+MARGIN = timedelta(days=366)
+"""So much more than was asked for is worked out at once, to either side."""
 
 _FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _NUMBERS = {
     "INTERVAL": (1, 10_000),
     "COUNT": (1, 100_000),
-    "BYSECOND": (0, 60),
+    "BYSECOND": (0, 59),
     "BYMINUTE": (0, 59),
     "BYHOUR": (0, 23),
     "BYMONTH": (1, 12),
@@ -51,12 +55,24 @@ def check_repeat(text: str) -> str:
         raise ValueError("a rule needs FREQ")
     if "COUNT" in parts and "UNTIL" in parts:
         raise ValueError("a rule ends by COUNT or by UNTIL, not by both")
+    if "BYWEEKNO" in parts and re.search(r"\d", parts.get("BYDAY", "")):
+        raise ValueError("BYWEEKNO goes with days of the week, not with the second Tuesday")
     times = 1
     for key in ("BYHOUR", "BYMINUTE", "BYSECOND"):
         times *= len(parts[key].split(",")) if key in parts else 1
     if times > _MOST_TIMES:
         raise ValueError(f"{times} times a day are more than {_MOST_TIMES}")
     return ";".join(f"{key}={value}" for key, value in parts.items())
+
+
+def check_makes_sense(rule: str, start: datetime) -> None:
+    """For one that `check_repeat` has let through. start: of its event, naive. Raises ValueError where it contradicts
+    itself (every second hour from midnight on, at one o'clock)."""
+    without = ";".join(part for part in rule.split(";") if not part.startswith("UNTIL="))
+    try:
+        rrulestr(without, dtstart=start)
+    except ValueError:
+        raise ValueError(f"{shown(rule)} contradicts itself") from None
 
 
 def _check_part(key: str, value: str) -> None:
@@ -95,57 +111,103 @@ def _check_numbers(key: str, value: str) -> None:
 
 
 class Budget:
-    """What the rules of one calendar may still take."""
+    """What all rules of one calendar together may take: days looked at in one question, moments remembered at all."""
 
-    def __init__(self, days: int = MOST_DAYS, starts: int = MOST_STARTS) -> None:
-        self.days, self.starts = days, starts
+    def __init__(self) -> None:
+        self._days = MOST_DAYS
+        self._starts = MOST_STARTS
+
+    def renew(self) -> None:
+        """Another question."""
+        self._days = MOST_DAYS
 
     def look(self) -> None:
-        self.days -= 1
-        if self.days < 0:
-            raise CalendarFault("its rules repeat for too long, or have one that never comes about")
+        self._days -= 1
+        if self._days < 0:
+            raise CalendarFault("has too many rules that repeat for years")
 
-    def give(self) -> None:
-        self.starts -= 1
-        if self.starts < 0:
-            raise CalendarFault(f"its rules give more than {MOST_STARTS} events")
+    def hold(self, starts: int) -> None:
+        self._starts -= starts
+        if self._starts < 0:
+            raise CalendarFault(f"has rules that give more than {MOST_STARTS} events")
+
+
+class _FarEnough(Exception):
+    pass
 
 
 class _Counted(frozenset[int]):
-    """Months that a rule allows. dateutil asks for the month of each day that it looks at, so that looking is counted."""
+    """Months (or days of the week) that a rule allows. dateutil asks for that of each day that it looks at, before all else:
+    so the days are counted, and it is stopped once it must be past what was asked about."""
 
     budget: Budget
+    left: int
 
-    def __contains__(self, month: object) -> bool:
+    def __contains__(self, one: object) -> bool:
+        self.left -= 1
+        if self.left < 0:
+            raise _FarEnough
         self.budget.look()
-        return super().__contains__(month)
+        return super().__contains__(one)
 
 
 class Walk:
-    """A rule of dateutil with the one question that is asked of it (`between`), answered within the budget and remembered."""
+    """A rule of dateutil with the one question that is asked of it, answered within the budget and remembered."""
 
     def __init__(self, rule: Any, budget: Budget, until: Any) -> None:
         self.until = until
-        counted = _Counted(rule._bymonth or range(1, 13))
-        counted.budget = budget
-        plain = rule.replace(cache=False)
-        plain._bymonth = counted
+        """For the library: what the rule says."""
+        self._rule = rule
         self._budget = budget
-        self._left: Iterator[datetime] = iter(plain)
         self._known: list[datetime] = []
-        self._ended = False
+        self._low: datetime | None = None
+        self._high: datetime | None = None
 
     def between(self, after: datetime, before: datetime, inc: bool = False) -> list[datetime]:
-        """inc: the ends count as well; it is never asked otherwise."""
+        """Starts in [after, before]. inc: that both ends count; the library never asks otherwise."""
         assert inc
-        self._go_to(before)
+        if self._low is None or self._high is None or after < self._low or before > self._high:
+            low, high = after - MARGIN, before + MARGIN
+            low, high = min(low, self._low or low), max(high, self._high or high)
+            known = list(self._walked(low, high))
+            self._budget.hold(len(known) - len(self._known))
+            self._known, self._low, self._high = known, low, high
         return self._known[bisect_left(self._known, after) : bisect_right(self._known, before)]
 
-    def _go_to(self, before: datetime) -> None:
-        while not self._ended and not (self._known and self._known[-1] > before):
-            start = next(self._left, None)
-            if start is None:
-                self._ended = True
-            else:
-                self._budget.give()
-                self._known.append(start)
+    def _walked(self, low: datetime, high: datetime) -> Iterator[datetime]:
+        rule = self._near(low)
+        hourly = rule._freq == HOURLY
+        # a year is looked at as a whole, the first and the last as well
+        reach = max(0, (high - rule._dtstart).days) + 800
+        self._count(rule, reach * 24 if hourly else reach)
+        given = 0
+        try:
+            for start in rule:
+                if start > high:
+                    return
+                if start >= low:
+                    given += 1
+                    if given > MOST_STARTS:
+                        self._budget.hold(given)
+                    yield start
+        except _FarEnough:
+            return
+
+    def _count(self, rule: Any, most: int) -> None:
+        # BYDAY=1MO is the first of a year without BYMONTH, and of each month with it: then the days of the week are asked
+        # first (there is no BYWEEKNO beside them, see check_repeat).
+        of_the_year = rule._freq == YEARLY and rule._bynweekday and not rule._bymonth
+        counted = _Counted((rule._byweekday or range(7)) if of_the_year else (rule._bymonth or range(1, 13)))
+        counted.budget, counted.left = self._budget, most
+        if of_the_year:
+            rule._byweekday = counted
+        else:
+            rule._bymonth = counted
+
+    def _near(self, low: datetime) -> Any:
+        """The rule begun as late as may be, where that changes nothing: whole steps later, and one before `low`."""
+        rule, steps = self._rule, 0
+        step = timedelta(days=rule._interval * (7 if rule._freq == WEEKLY else 1))
+        if rule._count is None and rule._freq in (HOURLY, DAILY, WEEKLY):
+            steps = max(0, (low - rule._dtstart) // step - 1)
+        return rule.replace(cache=False, dtstart=rule._dtstart + steps * step)
