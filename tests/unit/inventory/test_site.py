@@ -147,6 +147,31 @@ def test_what_could_not_be_read_is_not_said_to_be_missing(read: Read) -> None:
     assert [(p.file, p.key) for p in problems] == [("inventory/more.yml", None)]
 
 
+def test_the_timezone_that_is_said_nearest_to_the_host_is_its_own(read: Read) -> None:
+    site, problems = read(
+        """
+hosts:
+  web1: {groups: [inner], timezone: Asia/Tokyo}
+  web2: {groups: [inner]}
+  web3: {groups: [silent]}
+  web4: {}
+groups:
+  all: {timezone: Europe/London}
+  outer: {groups: [inner, silent], timezone: Europe/Paris}
+  inner: {timezone: Europe/Berlin}
+  silent: {}
+""",
+        main="site: a\ntimezone: America/New_York\n",
+    )
+    assert not problems
+    zones = {host.name: host.timezone for host in site.hosts}
+    assert zones == {"web1": "Asia/Tokyo", "web2": "Europe/Berlin", "web3": "Europe/Paris", "web4": "Europe/London"}
+    site, problems = read("hosts: {web1: {}}", main="site: a\ntimezone: America/New_York\n")
+    assert [host.timezone for host in site.hosts] == [None]
+    _, problems = read("hosts:\n  a: {timezone: EST5}\ngroups:\n  g: {timezone: host}\n")
+    assert [(problem.line, problem.key) for problem in problems] == [(2, "hosts.a.timezone"), (4, "groups.g.timezone")]
+
+
 def test_what_is_said_nearer_to_the_host_wins(read: Read) -> None:
     site, problems = read(
         """

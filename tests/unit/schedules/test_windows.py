@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.errors import Problem
 from mainstay.inventory.site import Site, load_site
 from mainstay.schedules.rules.cron import check_cron
 from mainstay.schedules.rules.rrule import check_rrule
@@ -64,6 +64,30 @@ def test_a_window_may_cross_midnight(site: ReadSite) -> None:
         (f'{WEEKLY}, start: "25:00", duration: 1h', "start", '"25:00" is no time of day (00:00 to 23:59)'),
         (f"{WEEKLY}, start: 2230, duration: 1h", "start", "no time of day"),
         (f"{WEEKLY}, start: 22:30, duration: 1h, timezone: EST5", "timezone", "no time zone"),
+        (f"{WEEKLY}, start: 22:30, duration: 1h, timezone: europe/berlin", "timezone", 'Did you mean "Europe/Berlin"?'),
+        (f"{WEEKLY}, start: 22:30, duration: 1h, timezone: localtime", "timezone", "time zone"),
+        (f"{WEEKLY}, start: 22:30, duration: 1h, timezone: hots", "timezone", "no time zone"),
+        (
+            "on: daily, start: 22:30, duration: 30h",
+            None,
+            "overlaps itself: it opens again after 1 d, and is open for 1 d 6 h.",
+        ),
+        ("on: weekends, start: 00:00, duration: 2d", None, "it opens again after 1 d, and is open for 2 d"),
+        ('cron: "*/15 * * * *", duration: 1h', None, "it opens again after 15 min, and is open for 1 h"),
+        ('cron: "0 23,1 * * *", duration: 3h', None, "it opens again after 2 h"),
+        ("on: 1st and last day, start: 0:00, duration: 25h", None, "it opens again after 1 d, and is open for 1 d 1 h"),
+        (f"{WEEKLY}, on: daily, start: 22:30, duration: 1h", None, "exactly one of on, rrule and cron"),
+        ('cron: "0 2 * * 2", on: daily, start: 22:30, duration: 1h', None, "exactly one of on, rrule and cron"),
+        ("on: secnd tuesday, start: 22:30, duration: 1h", "on", 'Did you mean "second"?'),
+        ("on: 15, start: 22:30, duration: 1h", "on", "has to be a text, not 15"),
+        ("on: daily, duration: 1h", None, "start is missing"),
+        (
+            'rrule: "FREQ=WEEKLY", start: 22:30, duration: 1h',
+            "rrule",
+            "does not say on which day. Add for example BYDAY=TU.",
+        ),
+        ('rrule: "FREQ=DAILY;BYDYA=TU", start: 22:30, duration: 1h', "rrule", 'Did you mean "BYDAY"?'),
+        ('rrule: "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", start: 22:30, duration: 1h', "rrule", "never fires"),
         (f"{WEEKLY}, start: 22:30, duraton: 1h", "duraton", 'Did you mean "duration"?'),
         ("start: 22:30, duration: 1h", None, "exactly one of on, rrule and cron"),
         ('cron: "0 2 * * 2", start: 22:30, duration: 1h', None, "cron says the time itself"),
@@ -115,6 +139,16 @@ def test_rules_that_are_taken(text: str) -> None:
         "FREQ=DAILY;WKST=1",
         "FREQ=MONTHLY;BYDAY=0TU",
         "FREQ=DAILY;X=1",
+        "FREQ=WEEKLY",
+        "FREQ=MONTHLY",
+        "FREQ=MONTHLY;BYMONTH=3",
+        "FREQ=YEARLY",
+        "FREQ=YEARLY;BYWEEKNO=20",
+        "FREQ=YEARLY;BYWEEKNO=20;BYDAY=1MO",
+        "FREQ=WEEKLY;BYMONTHDAY=3;BYDAY=MO",
+        "FREQ=MONTHLY;BYYEARDAY=3",
+        "FREQ=DAILY;INTERVAL=7;BYDAY=TU",
+        "FREQ=DAILY;BYMONTHDAY=\u0663",
     ],
 )
 def test_rules_that_are_refused(text: str) -> None:
@@ -153,17 +187,6 @@ def test_cron_lines_that_are_refused(text: str) -> None:
         check_cron(text)
 
 
-def test_freezes_are_calendars_of_the_site_and_dates(site: ReadSite, tmp_path: Path) -> None:
-    (tmp_path / "freezes.ics").write_text("BEGIN:VCALENDAR\nEND:VCALENDAR\n")
-    text = "freezes:\n- freezes.ics\n- 2026-12-24\n- 2026-12-20/2027-01-06\n- missing.ics\n"
-    text += "- 2026-13-01\n- 2027-01-06/2026-12-20\n- {a: b}\n"
-    with pytest.raises(ConfigError) as caught:
-        load_windows(site(text))
-    assert [(p.file, p.line, p.key) for p in caught.value.problems] == [
-        (FILE, line, f"freezes.{line - 2}") for line in (5, 6, 7, 8)
-    ]
-
-
 def test_a_window_declared_twice_names_both_places(site: ReadSite, tmp_path: Path) -> None:
     (tmp_path / "schedules").mkdir()
     (tmp_path / "schedules/a.yml").write_text(f"windows:\n  w: {{{WEEKLY}, start: 1:00, duration: 1h}}\n")
@@ -171,3 +194,21 @@ def test_a_window_declared_twice_names_both_places(site: ReadSite, tmp_path: Pat
     (problem,) = problems
     assert (problem.line, problem.key) == (2, "windows.w")
     assert "first in schedules/a.yml:2" in problem.message
+
+
+def test_windows_that_touch_themselves_do_not_overlap(site: ReadSite) -> None:
+    for text in (
+        "on: daily, start: 22:30, duration: 24h",
+        'cron: "0 8,20 * * *", duration: 12h',
+        "on: saturday, start: 0:00, duration: 7d",
+        'cron: "* * * * *", duration: 1m',
+    ):
+        made, problems = window(site, text)
+        assert (problems, bool(made)) == ([], True)
+
+
+def test_a_window_goes_to_json_and_back() -> None:
+    made = Window(name="w", on="Second  Tuesday +3 days", start="2:00", end="5:00", cutoff="45m", timezone="host")
+    assert made.on == "second tuesday +3 days"
+    assert Window.from_json(made.to_json()) == made
+    assert made.starts == Window(rrule="FREQ=MONTHLY;BYDAY=2TU", offset_days=3, start="2:00", duration="1h").starts

@@ -89,7 +89,25 @@ def test_what_a_wrong_phrase_is_told(phrase: str, said: str) -> None:
         check_words(phrase)
 
 
-JOINTS = "of and every the day daily month year 1st 31st + - 3 days week , x".split()
+JOINTS = [
+    "of",
+    "and",
+    "every",
+    "the",
+    "day",
+    "daily",
+    "month",
+    "year",
+    "1st",
+    "31st",
+    "+",
+    "-",
+    "3",
+    "days",
+    "week",
+    ",",
+    "x",
+]
 WORDS = st.sampled_from(sorted({*words._DAYS, *words._MONTHS, *words._NTH, *words._GROUPS, *JOINTS}))
 
 
