@@ -95,8 +95,10 @@ def occurrence_request(
     missed: str = "",
     through: datetime | None = None,
     late: bool = False,
+    first: tuple[str, ...] = (),
 ) -> RunRequest:
-    """The run of one occurrence. asking: of the clock (`requested_by` and `trigger`). missed, through, late: see Occurrence.
+    """The run of one occurrence. asking: of the clock (`requested_by` and `trigger`). missed, through, late: see Occurrence;
+    first: see RunRequest.
 
     One of a plan that asks for what can't be done yet says so, and is refused."""
     problems = unavailable(schedule.plan, loaded.site)
@@ -116,6 +118,7 @@ def occurrence_request(
     new = {
         "id": run_id(schedule.id, opening.starts_at),
         "window": schedule.window.name,
+        "first": first,
         "timing": timing(schedule.plan, loaded, occurrence).to_json(),
     }
     return request.model_copy(update=new)

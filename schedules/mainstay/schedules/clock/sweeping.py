@@ -29,7 +29,6 @@ from mainstay.schedules.openings import Opening, next_opening, opening_at, openi
 from mainstay.schedules.store.contract import ScheduleStore
 from mainstay.schedules.timing import timing_of
 from mainstay.schedules.turns import first_in_line
-from mainstay.schedules.turns import first_in_line
 
 HEARTBEAT = "serve.heartbeat"
 """Mark: when a daemon last said that it keeps the clock."""
@@ -151,8 +150,7 @@ class Sweeper:
                 late=fate.late,
                 first=() if fate.missed else first_in_line(self._store, schedule.plan.name),
             )
-            carried = {} if fate.missed else {"first": first_in_line(self._store, schedule.plan.name)}
-            count += self._hand_over(request.model_copy(update=carried), fate)
+            count += self._hand_over(request, fate)
             if fate.through is not None and (stands := self._through(request.id)) < rfc3339(fate.through):
                 # Another daemon, or this one before it died, has put the same record down for fewer of them.
                 return count, datetime.fromisoformat(stands)
@@ -169,7 +167,7 @@ class Sweeper:
             except StateConflict:
                 there = state.standing(request.id)  # another daemon, in the same moment
         # One that only waits (an approval, the end of a freeze) is begun by `Runs.tend` when its time has come.
-        self._runs.offer(request.id)
+        self._offer(request.id)
         if there is None:
             what = fate.missed or _refused(request) or ("starts late" if fate.late else "is due")
             occurrence = timing_of(request).occurrence
