@@ -16,6 +16,7 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
     from mainstay.console.render import hosts as render
     from mainstay.console.render.ledger import lag_in_words, lagging
     from mainstay.console.render.missed import looks, missed_in_words
+    from mainstay.console.render.notices import alarm_in_words, undelivered
     from mainstay.console.render.spans import line
     from mainstay.inventory.errors import MainstayError
 
@@ -25,6 +26,7 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
             now = app.clock.now()
             lags = app.ledger.courier.lags()
             zone = app.zone
+            alarms = app.notices.alarms()
             missed = [missed_in_words(run, summary, zone) for run, summary in app.history.missed(app.plans)]
     except MainstayError as error:
         if not nagios:
@@ -33,10 +35,11 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
         return 3
     if nagios:
         late = [lag for lag in lags if lag.late(now)]
-        code, text = render.nagios(known, [*(lag_in_words(lag, zone) for lag in late), *missed])
+        untold = [alarm_in_words(alarm, zone) for alarm in alarms]
+        code, text = render.nagios(known, [*(lag_in_words(lag, zone) for lag in late), *missed, *untold])
         data = {"status": render.NAGIOS[code], "text": text, "hosts": [render.status_json(one) for one in known]}
         screen.show(lambda: data, lambda: [line(text)])
         return code
     screen.show(lambda: [render.status_json(one) for one in known], lambda: render.status(known, now, screen.columns))
-    screen.answer([*lagging(lags, zone), *looks(missed)])
+    screen.answer([*lagging(lags, zone), *looks(missed), *undelivered(alarms, zone)])
     return 0
