@@ -85,6 +85,7 @@ def _places(site: Site) -> Iterator[str]:
         yield "StateDirectoryMode=0700"
     written = [] if state.parent == LIBRARY else [state]
     written += [(site.root / Path(place.file).expanduser()).parent for place in site.anchors if place.file]
+    written += [site.feed.parent] if site.feed else []
     for folder in dict.fromkeys(written):
         yield f"ReadWritePaths={word(str(folder))}"
     for name in _named(site, "systemd"):

@@ -69,11 +69,16 @@ def test_what_an_unquoted_value_would_lose_is_refused(text: str) -> None:
 @SYSTEMD
 @pytest.mark.parametrize("name", ODD)
 def test_systemd_takes_the_unit_of_a_site_in_an_odd_place(tmp_path: Path, name: str) -> None:
-    anchor = f"anchors: [{{file: {shlex.quote(str(tmp_path / 'other'))}/anchor.jsonl}}]\n"
+    other, feed = (shlex.quote(f"{tmp_path}/{place}") for place in ("other/anchor.jsonl", "www/all.ics"))
+    anchor = f"anchors: [{{file: {other}}}]\nfeed: {feed}\n"
     site = site_at(tmp_path / name, anchor)
     text = units.unit(site, user="root", command=COMMAND)
     assert verified(text, tmp_path) == ""
-    assert settings(text, "ReadWritePaths") == [units.word(f"{site.root}/state"), f"{tmp_path}/other"]
+    assert settings(text, "ReadWritePaths") == [
+        units.word(f"{site.root}/state"),
+        f"{tmp_path}/other",
+        f"{tmp_path}/www",
+    ]
 
 
 @SYSTEMD
