@@ -12,8 +12,8 @@ from mainstay.schedules.localtime import Instant, resolve, wall
 from mainstay.schedules.remarks import remark, spoken
 from mainstay.schedules.windows import HOST, Window
 
-_FURTHEST = timedelta(days=2)
-"""No change of clocks moves a start further than that: the largest are those of zones that changed sides of the date line."""
+_LONGER = timedelta(days=2)
+"""No change of clocks makes a window longer by more: the largest are those of zones that changed sides of the date line."""
 _NO_TIME = timedelta(0)
 
 
@@ -50,10 +50,11 @@ def openings(window: Window, zone: str, after: datetime, *, until: datetime | No
     place = ZoneInfo(zone)
     after = after.astimezone(UTC)
     skipped: tuple[datetime, Instant] | None = None
-    for local in window.starts.since(wall(after, place).date() - _FURTHEST):
+    # What the clock has reached by then has started: later local times alone are asked for.
+    for local in window.starts.after(wall(after, place)):
         start = resolve(local, place)
         if start.at <= after:
-            continue
+            continue  # in the hour that comes twice
         if skipped and skipped[1].at != start.at:
             yield _opening(window, place, *skipped)
         skipped = None
@@ -74,7 +75,7 @@ def next_opening(window: Window, zone: str, moment: datetime) -> Opening | None:
 
 def opening_at(window: Window, zone: str, moment: datetime) -> Opening | None:
     """The one that is open at that moment; of several that overlap the one that opened last."""
-    longest = timedelta(seconds=window.length) + (_FURTHEST if window.end is not None else _NO_TIME)
+    longest = timedelta(seconds=window.length) + (_LONGER if window.end is not None else _NO_TIME)
     found = None
     for opening in openings(window, zone, moment - longest, until=moment):
         if opening.contains(moment):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from itertools import pairwise, takewhile
+from itertools import dropwhile, pairwise, takewhile
 from typing import Protocol
 
 EPOCH = date(2001, 1, 1)
@@ -43,6 +43,10 @@ class LocalStarts:
         for day in self.days.days(first - offset):
             for at in self.times:
                 yield datetime.combine(day + offset, at)
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Those later than `moment`, naive."""
+        return dropwhile(lambda at: at <= moment, self.since(moment.date()))
 
     def closer_than(self, length: timedelta) -> tuple[datetime, datetime] | None:
         """The first two of OVERLAP_YEARS years between which there is less time than that."""
