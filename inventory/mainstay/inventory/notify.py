@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,9 +14,10 @@ from mainstay.inventory.addresses import forbidden
 from mainstay.inventory.amounts import Duration
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem, WrongValue
-from mainstay.inventory.names import check_name
+from mainstay.inventory.names import check_name, shown
 from mainstay.inventory.references import Reference
 from mainstay.inventory.secrets import check_reference, is_reference
+from mainstay.inventory.validation import did_you_mean
 from mainstay.inventory.value import Value
 
 Event = Literal[
@@ -124,6 +125,17 @@ def notify_problems(channels: Sequence[Notify], spot: Spot) -> Iterable[Problem]
             hint = "Give each a name: of its own; what was delivered is remembered by it."
             yield at.problem(f'there are two channels "{channel.label}".', hint=hint)
         seen.add(channel.label)
+
+
+def unknown_plans(channels: Sequence[Notify], spot: Spot, plans: Collection[str]) -> Iterable[Problem]:
+    """Channels that wait for a plan which there is not. plans: all that are declared."""
+    for number, channel in enumerate(channels):
+        at = (spot.at(number) if isinstance(spot.value, list) else spot).at("plans")
+        for index, name in enumerate(channel.plans):
+            if name not in plans:
+                hint = did_you_mean(name, plans) or "Declare it in schedules/*.yml."
+                where = at.at(index) if isinstance(at.value, list) else at
+                yield where.problem(f"there is no plan {shown(name)}.", hint=hint)
 
 
 def notify_references(channels: Sequence[Notify], spot: Spot) -> Iterable[tuple[str, Spot]]:

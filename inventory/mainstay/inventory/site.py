@@ -60,6 +60,8 @@ class Site:
     feed: Path | None = None
     """Absolute: the calendar file that `mainstay serve` keeps up to date."""
     notify: tuple[Notify, ...] = ()
+    notify_at: Spot | None = field(default=None, repr=False)
+    """Where that is written."""
     warnings: tuple[Problem, ...] = ()
     references: tuple[tuple[str, Spot], ...] = field(default=(), repr=False)
     """Every secret's reference and where it is written."""
@@ -142,6 +144,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         keep_engine=settings.retention.engine,
         anchors=settings.anchors,
         notify=settings.notify,
+        notify_at=main.spot("notify"),
         health=listen(settings.serve.health) if settings.serve.health else None,
         observe=settings.observe,
         feed=root / Path(settings.feed).expanduser() if settings.feed else None,

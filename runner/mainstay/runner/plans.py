@@ -62,6 +62,12 @@ def read_plans(site: Site, *, match: bool = True) -> tuple[dict[str, PatchPlan],
     return plans, errors, warnings
 
 
+def declared_plans(site: Site) -> set[str]:
+    """Names of all plans, also of those that are wrong."""
+    found = (document.spot("plans").value for document in site.documents)
+    return {str(name) for plans in found if isinstance(plans, dict) for name in plans}
+
+
 def plan_spot(site: Site, name: str) -> Spot | None:
     """Where a plan is written."""
     for document in site.documents:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mainstay.inventory.errors import ConfigError, Problem
+from mainstay.inventory.notify import unknown_plans
 from mainstay.inventory.site import MAIN, Site, check_files, read_site, without_key
 from mainstay.runner.plan import PatchPlan
-from mainstay.runner.plans import read_plans, unavailable
+from mainstay.runner.plans import declared_plans, read_plans, unavailable
 from mainstay.schedules.doubts import window_doubts
 from mainstay.schedules.freeze_entries import FreezeSpecs, check_calendars, read_freezes
 from mainstay.schedules.freeze_files import check_freeze_files
@@ -69,6 +70,8 @@ def _read(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Probl
     freezes, freeze_errors = read_freezes(site, match=not errors)
     errors = [*errors, *plan_errors, *window_errors, *check_plans(site, windows), *freeze_errors]
     errors += check_calendars(site)
+    if site.notify_at is not None:
+        errors += unknown_plans(site.notify, site.notify_at, declared_plans(site))
     warnings = [*site.warnings, *warnings, *freezes.warnings]
     return LoadedSite(site, plans, windows, tuple(warnings), freezes), errors, warnings
 
