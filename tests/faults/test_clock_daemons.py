@@ -3,11 +3,12 @@ that fell due there is one run and one record."""
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +47,10 @@ class Daemons:
 
     def now(self) -> datetime:
         return FileClock(self.file).now()
+
+    def move(self, **by: float) -> None:
+        """The clock that they share, while it stands."""
+        set_clock(self.file, self.now() + timedelta(**by), 0.0)
 
     def start(self, file: Path | None = None) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
@@ -109,47 +114,64 @@ def site_at(root: Path, state: str, password: str = "") -> Path:
     return root
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-
-
-def run_them(daemons: Daemons) -> dict[str, int]:
-    """What is done to them. Returns figures."""
-    first, second = daemons.start(), daemons.start()
-    daemons.until(lambda: len(daemons.app.schedule_store.watermarks()) == len(PLANS))
+def two_up(daemons: Daemons) -> list[subprocess.Popen[bytes]]:
+    """Two daemons that keep the clock, which stands."""
+    pair = [daemons.start(), daemons.start()]
     daemons.until(lambda: (daemons.folder / "log").read_bytes().count(b"clock is kept") == 2)
-    set_clock(daemons.file, daemons.now(), FAST)
-    daemons.until(lambda: daemons.ended() >= 3)
+    assert len(daemons.app.schedule_store.watermarks()) == len(PLANS)
+    return pair
 
-    daemons.kill(first)  # and the other goes on
-    before = daemons.put_down()
-    third = daemons.start()
-    daemons.until(lambda: daemons.put_down() >= before + 2)
 
+def all_ended(daemons: Daemons) -> bool:
+    return not daemons.app.state.runs(in_flight=True)
+
+
+def a_night(daemons: Daemons) -> None:
+    """The clock stands but where it is moved, so that what is to be put down is known."""
+    first, second = two_up(daemons)
+    daemons.move(minutes=11)  # of b and c
+    daemons.until(lambda: daemons.ended() == 2)
+    daemons.move(minutes=20)  # of all three
+    daemons.kill(first)  # just then
+    daemons.until(lambda: daemons.ended() == 5)
     daemons.kill(second)
-    daemons.kill(third)  # nobody is there for an hour
-    set_clock(daemons.file, daemons.now() + timedelta(hours=1), FAST)
-    before = daemons.put_down()
-    daemons.start()
+    daemons.move(hours=1)  # and nobody is there: nine, of which the last three are still open
     ahead = daemons.folder / "ahead"
-    set_clock(ahead, daemons.now() + timedelta(hours=1), FAST)  # this one's clock is an hour fast
+    set_clock(ahead, daemons.now() + timedelta(hours=1), 0.0)  # this one's clock is an hour fast: nine more
+    daemons.start()
     daemons.start(ahead)
-    daemons.until(lambda: daemons.put_down() >= before + 9 + 9)  # of the hour that is over, and of the one to come
-    set_clock(ahead, daemons.now() - timedelta(hours=1), FAST)  # and now an hour slow
-    furthest = max(daemons.app.schedule_store.watermarks().values())
-    set_clock(daemons.file, datetime.fromisoformat(furthest) - timedelta(minutes=1), FAST)
-    set_clock(ahead, daemons.now(), FAST)  # right again
-    before = daemons.put_down()
-    daemons.until(lambda: daemons.put_down() >= before + 3)
-    set_clock(daemons.file, daemons.now(), 0.0)
+    daemons.until(lambda: daemons.put_down() == 5 + 9 + 9)
+    set_clock(ahead, daemons.now() - timedelta(hours=1), 0.0)  # and now an hour slow
+    daemons.move(minutes=80)  # past what the fast one has put down: three more
+    daemons.until(lambda: daemons.put_down() == 5 + 9 + 9 + 3)
     set_clock(ahead, daemons.now(), 0.0)
-    # Those whose window is still to open by the clock that stands now wait for it: they have their turn.
-    set_clock(daemons.file, daemons.now() + timedelta(hours=2), 0.0)
-    set_clock(ahead, daemons.now(), 0.0)
-    daemons.until(lambda: daemons.ended() == daemons.put_down() and not daemons.app.state.runs(in_flight=True))
+    daemons.until(lambda: all_ended(daemons))
     assert daemons.stop() == [0, 0]
-    return {"put down": daemons.put_down()}
+
+
+def many_nights(daemons: Daemons) -> None:
+    """The clock runs, and whatever happens happens in its midst."""
+    two_up(daemons)
+    chance = random.Random(7)
+    clocks = [daemons.file, daemons.folder / "other"]
+    for _ in range(12):
+        for file in clocks:
+            off = chance.choice([-1, 0, 0, 1])
+            set_clock(file, daemons.now() + timedelta(hours=off) * (file is not daemons.file), FAST)
+        before = daemons.put_down()
+        daemons.until(lambda before=before: daemons.put_down() >= before + 4)  # type: ignore[misc]
+        for process in chance.sample(daemons.running, chance.randint(0, 2)):
+            daemons.kill(process)
+        if not daemons.running:
+            daemons.move(minutes=chance.choice([1, 60, 200]))
+        while len(daemons.running) < 2:
+            daemons.start(chance.choice(clocks) if (daemons.folder / "other").exists() else None)
+    furthest = datetime.fromisoformat(max(daemons.app.schedule_store.watermarks().values()))
+    for file in clocks:
+        set_clock(file, max(furthest, daemons.now()) + timedelta(hours=2), 0.0)
+    daemons.until(lambda: len({mark[:15] for mark in daemons.app.schedule_store.watermarks().values()}) <= 2)
+    daemons.until(lambda: all_ended(daemons))
+    assert daemons.stop() == [0, 0]
 
 
 def hold(daemons: Daemons) -> dict[str, int]:
@@ -169,10 +191,10 @@ def hold(daemons: Daemons) -> dict[str, int]:
     return {"expected": len(expected), "missed": verdicts.count("missed"), "ran": verdicts.count("refused")}
 
 
-def kept(site: Path, folder: Path) -> None:
+def kept(site: Path, folder: Path, happens: Callable[[Daemons], None]) -> None:
     daemons = Daemons(site, folder)
     try:
-        run_them(daemons)
+        happens(daemons)
         print(hold(daemons))
     finally:
         for process in list(daemons.running):
@@ -180,11 +202,18 @@ def kept(site: Path, folder: Path) -> None:
         daemons.app.__exit__(None, None, None)
 
 
-def test_two_on_one_sqlite_lose_and_double_nothing(tmp_path: Path) -> None:
-    kept(site_at(tmp_path / "site", "sqlite:///state/mainstay.db"), tmp_path)
+NIGHTS = [pytest.param(a_night, id="a night"), pytest.param(many_nights, id="many nights", marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("happens", NIGHTS)
+def test_two_on_one_sqlite_lose_and_double_nothing(tmp_path: Path, happens: Callable[[Daemons], None]) -> None:
+    kept(site_at(tmp_path / "site", "sqlite:///state/mainstay.db"), tmp_path, happens)
 
 
 @pytest.mark.server
-def test_two_on_one_postgresql_lose_and_double_nothing(tmp_path: Path, postgres: Postgres) -> None:
+@pytest.mark.parametrize("happens", NIGHTS)
+def test_two_on_one_postgresql_lose_and_double_nothing(
+    tmp_path: Path, postgres: Postgres, happens: Callable[[Daemons], None]
+) -> None:
     url = postgres.url(with_tables(postgres))
-    kept(site_at(tmp_path / "site", url, postgres.PASSWORD), tmp_path)
+    kept(site_at(tmp_path / "site", url, postgres.PASSWORD), tmp_path, happens)
