@@ -27,7 +27,8 @@ def window_doubts(site: Site, windows: Mapping[str, Window], now: datetime) -> l
     found: list[Problem] = []
     own = [host.timezone for host in site.inventory.hosts if host.timezone]
     for document in site.documents:
-        for name in document.spot("windows").value or {}:
+        written = document.spot("windows").value
+        for name in written if isinstance(written, dict) else ():
             window = windows.get(name)
             spot = document.spot("windows", name)
             if window is not None and window.source == spot.source:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import zoneinfo
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import pytest
 from dateutil.rrule import rrulestr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.schedules.oracle import NASTY, Offsets, offsets
+from tests.unit.schedules.strategies import rrules
 
 from mainstay.schedules.openings import openings
+from mainstay.schedules.rules.rrule import recurrence
 from mainstay.schedules.windows import Window
 
 DAY = timedelta(days=1)
@@ -83,6 +87,30 @@ def test_a_day_of_kwajalein_that_never_was() -> None:
     since, until = datetime(1993, 8, 1, tzinfo=UTC), datetime(1993, 9, 1, tzinfo=UTC)
     (only,) = openings(window, "Pacific/Kwajalein", since, until=until)
     assert only.remark.startswith("clocks go forward: 1993-08-21 does not exist in Pacific/Kwajalein")
+
+
+@given(
+    rule=rrules(),
+    zone=st.sampled_from(sorted(zoneinfo.available_timezones())),
+    start=st.times(),
+    offset=st.integers(-40, 40),
+    year=st.sampled_from((2011, 2018, 2027)),
+)
+@settings(max_examples=40, deadline=None)
+def test_any_rule_in_any_zone(rule: str, zone: str, start: time, offset: int, year: int) -> None:
+    at = f"{start:%H:%M}"
+    try:
+        window = Window(rrule=rule, start=at, duration="1h", offset_days=offset)
+    except ValueError as error:
+        assert "never fires" in str(error)
+        return
+    since, until = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
+    days = takewhile(lambda day: day.year < year + 2, recurrence(rule).days(date(year - 1, 6, 1)))
+    hour_minute = time.fromisoformat(at)
+    table = offsets(zone, year - 1, year + 2)
+    expected = {table.first_at_or_past(datetime.combine(day + offset * DAY, hour_minute)) for day in days}
+    found = [opening.starts_at for opening in openings(window, zone, since, until=until)]
+    assert found == sorted(moment for moment in expected if since < moment <= until)
 
 
 @pytest.mark.long

@@ -12,62 +12,21 @@ from dateutil.rrule import rrulestr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.effort import counted
+from tests.unit.schedules.strategies import rrules
 
 from mainstay.schedules.rules.cron import check_cron, cron_starts
 from mainstay.schedules.rules.days import EPOCH, last_day
 from mainstay.schedules.rules.rrule import WEEKDAYS, check_rrule, recurrence
 
-SOME = 12
+SOME = 8
 DATES = st.dates(date(2001, 6, 1), date(2040, 1, 1))
-
-
-def listed(values: st.SearchStrategy[int], most: int = 3) -> st.SearchStrategy[str]:
-    return st.lists(values, min_size=1, max_size=most, unique=True).map(lambda found: ",".join(map(str, found)))
-
-
-def either_end(most: int) -> st.SearchStrategy[int]:
-    return st.integers(1, most) | st.integers(-most, -1)
-
-
-WEEKDAY = st.lists(st.sampled_from(WEEKDAYS), min_size=1, max_size=4, unique=True).map(",".join)
-NTH = st.lists(
-    st.tuples(either_end(5), st.sampled_from(WEEKDAYS)).map(lambda one: f"{one[0]}{one[1]}"), min_size=1, max_size=3
-)
-
-
-@st.composite
-def rrules(draw: st.DrawFn) -> str:
-    frequency = draw(st.sampled_from(("DAILY", "WEEKLY", "MONTHLY", "YEARLY")))
-    parts = {"FREQ": frequency}
-
-    def maybe(key: str, values: st.SearchStrategy[str]) -> None:
-        if draw(st.booleans()):
-            parts[key] = draw(values)
-
-    maybe("INTERVAL", st.integers(1, 5).map(str))
-    maybe("BYMONTH", listed(st.integers(1, 12)))
-    maybe("BYDAY", WEEKDAY if frequency in ("DAILY", "WEEKLY") or draw(st.booleans()) else NTH.map(",".join))
-    if frequency != "WEEKLY":
-        maybe("BYMONTHDAY", listed(either_end(31), 6))
-    if frequency == "YEARLY":
-        maybe("BYYEARDAY", listed(either_end(366), 6))
-        if not any(letter.isdigit() for letter in parts.get("BYDAY", "")):
-            maybe("BYWEEKNO", listed(either_end(53), 4))
-    maybe("WKST", st.sampled_from(WEEKDAYS))
-    if frequency == "WEEKLY":
-        parts.setdefault("BYDAY", draw(WEEKDAY))
-    if frequency in ("MONTHLY", "YEARLY") and not parts.keys() & {"BYDAY", "BYMONTHDAY", "BYYEARDAY"}:
-        parts["BYDAY"] = draw(WEEKDAY)
-    if frequency != "DAILY":
-        maybe("BYSETPOS", listed(either_end(4)))
-    return ";".join(f"{key}={value}" for key, value in parts.items())
 
 
 @given(rule=rrules(), first=DATES)
 @example(rule="FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO", first=date(2025, 1, 1))
 @example(rule="FREQ=YEARLY;BYWEEKNO=1,53;BYDAY=MO,SU;WKST=SU", first=date(2026, 12, 1))
 @example(rule="FREQ=WEEKLY;INTERVAL=2;BYDAY=SU,MO;WKST=SU", first=date(2030, 1, 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_rule_means_what_it_means_to_dateutil(rule: str, first: date) -> None:
     try:
         checked = check_rrule(rule)
@@ -81,9 +40,8 @@ def test_a_rule_means_what_it_means_to_dateutil(rule: str, first: date) -> None:
     found = list(islice(recurrence(checked).days(first), SOME))
     theirs = rrulestr(rule, dtstart=datetime(origin.year, origin.month, origin.day))
     since = datetime(first.year, first.month, first.day)
-    if found:
-        until = datetime(found[-1].year, found[-1].month, found[-1].day)
-        assert [day.date() for day in theirs.between(since, until, inc=True)] == found
+    # no more than that many are asked for: it would go on to the year 9999 for one that never comes
+    assert [at.date() for at in islice(theirs.xafter(since, inc=True), len(found))] == found
 
 
 def possible(rule: str, day: date) -> bool:
@@ -153,7 +111,7 @@ def crons(draw: st.DrawFn) -> str:
 @example(line="0 0 29 2 1", first=date(2025, 1, 1))
 @example(line="0 0 29 2 */3", first=date(2025, 1, 1))
 @example(line="*/20 5-6 */10 * mon-fri", first=date(2025, 1, 1))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_cron_line_means_what_it_means_to_cronsim(line: str, first: date) -> None:
     before = datetime(first.year, first.month, first.day) - timedelta(seconds=1)
     try:

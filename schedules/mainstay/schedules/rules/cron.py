@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from functools import lru_cache
 
+from mainstay.inventory.errors import WrongValue
 from mainstay.inventory.names import shown
 from mainstay.schedules.rules.days import EPOCH, LocalStarts, last_day
 
@@ -55,6 +56,8 @@ def check_cron(text: str) -> str:
 def cron_starts(text: str) -> LocalStarts:
     """Raises ValueError with the reason."""
     fields = text.split()
+    if text.startswith("@"):
+        raise WrongValue(f"{shown(text)} is not taken.", hint="Write on: daily and a start.")
     if len(fields) != 5:
         raise ValueError(f"a cron line has five fields (minute hour day month weekday), this one {len(fields)}")
     minutes = _field(fields[0], "minute", 0, 59)
