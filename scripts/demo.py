@@ -1,4 +1,5 @@
-"""The demo's story: five real hosts, their pending security updates, an update that goes wrong, and the way back.
+"""The demo's story: five real hosts, their pending security updates, an update that goes wrong, the way back, and a night that
+comes by itself.
 
 Run it as scripts/demo, which prepares what it needs.
 """
@@ -13,11 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.fleet import Fleet, FleetError, Host
 from tests.fleet.fleet import temporary
@@ -53,6 +57,28 @@ plans:
     on_failure: rollback-host
 """
 
+NIGHTS = """\
+windows:
+  tonight: {{cron: "{minute} {hour} * * *", duration: 15m, cutoff: 5m}}
+  nightly: {{on: last sunday, start: "02:30", duration: 1h, timezone: Europe/Berlin}}
+freezes:
+  - {{name: year-end close, dates: {today}, plans: [billing-update]}}
+plans:
+  web-tonight:
+    targets: role=web
+    window: tonight
+    updates: {{select: all, only: demo-web}}
+    waves: [1, 100%]
+    health: [{{service: demo-web, retries: 2, every: 1s}}]
+  billing-update: {{targets: role=web, window: tonight}}
+  kernel-update: {{targets: all, window: nightly}}
+"""
+"""Windows in UTC, the site's zone, but for one: the night in which Europe's clocks change is the last Sunday of a month."""
+LEAD = 12
+"""Seconds at least until the window opens, so that what comes can be shown before it is there."""
+PATIENCE = 240.0
+"""Seconds for what runs by itself."""
+
 WELL = 0
 PUT_BACK = 1
 
@@ -67,6 +93,11 @@ class Demo:
 
     site: Path
     fleet: Fleet
+
+    @property
+    def log(self) -> Path:
+        """What serve says, an object a line."""
+        return self.site.parent / "serve.log"
 
     def say(self, text: str) -> None:
         print(f"\n— {text}", flush=True)
@@ -96,6 +127,41 @@ class Demo:
         if len(left) != 1:
             raise Unexpected(f"{len(left)} runs are in flight after the kill, where one is")
         return str(left[0]["id"])
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """`mainstay serve` meanwhile; it is stopped in order. Raises Unexpected where it doesn't end well."""
+        print("\n$ mainstay serve &", flush=True)
+        with self.log.open("wb") as told:
+            process = subprocess.Popen([MAINSTAY, "serve"], cwd=self.site, stderr=told)
+            try:
+                self.wait(
+                    lambda: "clock is kept" in self.log.read_text() or process.poll() is not None, "serve is ready"
+                )
+                yield
+                process.terminate()
+                if status := process.wait(PATIENCE):
+                    raise Unexpected(f"mainstay serve: exit {status}, where 0 was due")
+            except BaseException:
+                print(self.log.read_text()[-4000:], file=sys.stderr)
+                raise
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+    def wait(self, met: Callable[[], bool], what: str) -> None:
+        """Raises Unexpected where it does not come about in PATIENCE seconds."""
+        end = time.monotonic() + PATIENCE
+        while not met():
+            if time.monotonic() > end:
+                raise Unexpected(f"{what}: not within {PATIENCE:g} s")
+            time.sleep(0.5)
+
+    def ended(self, plan: str) -> str:
+        """The verdict of the newest run of a plan; empty while there is none."""
+        found = [record for record in self._read("records", "list") if record["plan"] == plan]
+        return str(max(found, key=lambda record: record["seq"])["verdict"]) if found else ""
 
     def newest_run(self, plan: str) -> str:
         found = [record for record in self._read("records", "list") if record["plan"] == plan]
@@ -141,10 +207,42 @@ def story(demo: Demo) -> None:
     demo.say("At night somebody wants 1.0 back after all.")
     demo.mainstay("rollback", good, "--yes")
 
+    night(demo)
+
     demo.say("What is on record, and is the record true?")
     demo.mainstay("records", "list")
     demo.mainstay("records", "verify")
     demo.mainstay("status")
+
+
+def night(demo: Demo) -> None:
+    """A window opens within a minute or so: one plan runs by itself, another one is frozen."""
+    demo.fleet.repository.publish("demo-web", "1.4")
+    opens = datetime.now(UTC) + timedelta(seconds=LEAD)
+    opens = opens.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    text = NIGHTS.format(minute=opens.minute, hour=opens.hour, today=opens.date())
+    (demo.site / "schedules" / "nights.yml").write_text(text)
+    commit(demo.site, "What happens at night")
+    demo.say(
+        f"demo-web 1.4 is out. Nobody stays up for it: a window opens at {opens:%H:%M} UTC, and one plan is frozen today."
+    )
+    with demo.served():
+        demo.mainstay("next", "--days", "1")
+        due = {"web-tonight": "succeeded", "billing-update": "refused"}
+        demo.wait(lambda: demo.log.read_text().count('"event": "run ended"') >= len(due), "the window's two runs end")
+        for plan, verdict in due.items():
+            if demo.ended(plan) != verdict:
+                raise Unexpected(f"{plan}: {demo.ended(plan)}, where {verdict} was due")
+        demo.mainstay("records", "show", demo.newest_run("billing-update"))
+    demo.say("And the night in which the clocks change?")
+    demo.mainstay("next", "kernel-update", "--days", str(days_to_change(datetime.now(UTC))))
+
+
+def days_to_change(now: datetime) -> int:
+    """Until the next night in which Berlin's clocks change, and a bit."""
+    zone = ZoneInfo("Europe/Berlin")
+    offsets = [(now + timedelta(days=day)).astimezone(zone).utcoffset() for day in range(367)]
+    return next(day for day in range(1, 367) if offsets[day] != offsets[day - 1]) + 1
 
 
 def write_site(site: Path, fleet: Fleet) -> None:
@@ -158,9 +256,14 @@ def write_site(site: Path, fleet: Fleet) -> None:
     for name, text in files.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text(text)
-    if shutil.which("git"):  # a record names the site's commit
+    commit(site, "The demo's site")
+
+
+def commit(site: Path, message: str) -> None:
+    """A record names the site's commit, where there is git."""
+    if shutil.which("git"):
         git = ["git", "-C", str(site), "-c", "user.name=demo", "-c", "user.email=demo@invalid"]
-        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "The demo's site"]):
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", message]):
             subprocess.run([*git, *words], check=True)
 
 
