@@ -12,7 +12,7 @@ from mainstay.console.verb import verb
 @click.argument("selector", required=False)
 @click.option("--nagios", is_flag=True, help="One line and exit code 0, 1, 2 or 3, as monitoring plugins do.")
 def command(screen: Screen, selector: str | None, nagios: bool) -> int:
-    from mainstay.console import bootstrap
+    from mainstay.console import bootstrap, keeping
     from mainstay.console.render import hosts as render
     from mainstay.console.render.ledger import lag_in_words, lagging
     from mainstay.console.render.missed import looks, missed_in_words
@@ -27,6 +27,7 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
             lags = app.ledger.courier.lags()
             zone = app.zone
             alarms = app.notices.alarms()
+            unkept = keeping.alarms(app)
             missed = [missed_in_words(run, summary, zone) for run, summary in app.history.missed(app.plans)]
     except MainstayError as error:
         if not nagios:
@@ -36,10 +37,10 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
     if nagios:
         late = [lag for lag in lags if lag.late(now)]
         untold = [alarm_in_words(alarm, zone) for alarm in alarms]
-        code, text = render.nagios(known, [*(lag_in_words(lag, zone) for lag in late), *missed, *untold])
+        code, text = render.nagios(known, [*(lag_in_words(lag, zone) for lag in late), *missed, *unkept, *untold])
         data = {"status": render.NAGIOS[code], "text": text, "hosts": [render.status_json(one) for one in known]}
         screen.show(lambda: data, lambda: [line(text)])
         return code
     screen.show(lambda: [render.status_json(one) for one in known], lambda: render.status(known, now, screen.columns))
-    screen.answer([*lagging(lags, zone), *looks(missed), *undelivered(alarms, zone)])
+    screen.answer([*lagging(lags, zone), *looks([*unkept, *missed]), *undelivered(alarms, zone)])
     return 0
