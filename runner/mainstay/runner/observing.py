@@ -153,13 +153,19 @@ def note(found: HostForecast, plan: str, at: str, before: Observed | None) -> Ob
     )
 
 
-def observations(memory: Memory) -> dict[str, Observed]:
-    """host → what the last look told, of every host that was ever looked at. What a newer version wrote is not known here."""
+def observations(memory: Memory, beginning: str = "") -> dict[str, Observed]:
+    """host → what the last look told, of every host that was ever looked at (and whose name begins so). What a newer version
+    wrote is not known here."""
     found = {}
-    for name, mark in memory.marks(PREFIX).items():
+    for name, mark in memory.marks(PREFIX + beginning).items():
         with suppress(ValueError):
             found[name.removeprefix(PREFIX)] = Observed.from_json(json.loads(mark))
     return found
+
+
+def observation(memory: Memory, name: str) -> Observed | None:
+    """Of one host."""
+    return observations(memory, name).get(name)
 
 
 def is_due(name: str, last: str | None, now: datetime, every: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -30,6 +31,20 @@ def test_nothing_is_said_of_hosts_that_cannot_be_asked(app: FakeApplication, mai
     why = mainstay("why", "web1")
     assert why.code == 5
     assert "can't say: unreachable" in why.out
+
+
+def test_why_tells_what_serve_saw_last(app: FakeApplication, mainstay: Mainstay) -> None:
+    assert mainstay("why", "web1", "--json").json["observed"] is None
+    seen = {"at": "2026-12-10T23:05:00.000Z", "seen_at": "2026-12-10T23:05:00.000Z", "pending": 3, "kernel": HOSTILE}
+    app.schedule_store.set_mark("observed/web10", json.dumps(seen))
+    app.schedule_store.set_mark("observed/web1", json.dumps(seen))
+    assert "web1   observed Fri 2026-12-11 00:05 CET: 3 updates waiting" in mainstay("why", "web1").out
+    away = {**seen, "at": "2026-12-11T01:00:00.000Z", "unreachable": True, "error": f"no route{HOSTILE}"}
+    app.schedule_store.set_mark("observed/web1", json.dumps(away))
+    out = " ".join(mainstay("why", "web1").out.split())
+    assert "web1 observed Fri 2026-12-11 02:00 CET: no route" in out and "\x1b" not in out
+    assert "it last answered Fri 2026-12-11 00:05 CET" in out
+    assert mainstay("why", "web1", "--json").json["observed"]["unreachable"] is True
 
 
 def test_a_host_that_would_be_refused_says_why(app: FakeApplication, mainstay: Mainstay) -> None:

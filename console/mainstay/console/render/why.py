@@ -12,6 +12,7 @@ from mainstay.console.render.spans import Line, Span, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
 from mainstay.runner.forecasting import HostForecast
+from mainstay.runner.observing import Observed
 from mainstay.runner.operation import Forecast, LeftOut
 
 MANY = 4
@@ -30,14 +31,32 @@ class Answer:
     found: HostForecast
 
 
-def screen(known: Known, answers: Sequence[Answer], package: str | None, zone: tzinfo, columns: int) -> list[Line]:
+def screen(
+    known: Known,
+    answers: Sequence[Answer],
+    package: str | None,
+    zone: tzinfo,
+    columns: int,
+    observed: Observed | None = None,
+) -> list[Line]:
+    """observed: the last look that `mainstay serve` had at it."""
     name = known.host.name
     if not answers:
         return wrap(f"{name}   no plan targets it, so nothing ever patches it.", indent="", columns=columns)
     lines: list[Line] = []
     for answer in answers:
         lines += [*_answer(name, answer, package, zone, columns), line()]
-    return [*lines, (span(f"{name}   last run "), verdict(known.verdict), span(f"   {known.reason}"))]
+    lines.append((span(f"{name}   last run "), verdict(known.verdict), span(f"   {known.reason}")))
+    return lines + (wrap(_observed(name, observed, zone), indent="", columns=columns) if observed else [])
+
+
+def _observed(name: str, observed: Observed, zone: tzinfo) -> str:
+    if not observed.error:
+        pending = "" if observed.pending is None else f": {times.counted(observed.pending, 'update')} waiting"
+        return f"{name}   observed {times.local(observed.at, zone)}{pending}"
+    seen = f"; it last answered {times.local(observed.seen_at, zone)}" if observed.seen_at != observed.at else ""
+    seen = seen if observed.seen_at else "; it has never answered"
+    return f"{name}   observed {times.local(observed.at, zone)}: {observed.error}{seen}"
 
 
 def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, columns: int) -> list[Line]:
@@ -117,12 +136,13 @@ def _remedy(entry: LeftOut, plan: str, zone: tzinfo) -> str:
     }.get(entry.reason, "")
 
 
-def to_json(known: Known, answers: Sequence[Answer], package: str | None) -> Json:
+def to_json(known: Known, answers: Sequence[Answer], package: str | None, observed: Observed | None = None) -> Json:
     """See docs/reference/cli.md, `why --json`."""
     return {
         "host": known.host.name,
         "package": package,
         "last_run": {"run": known.run or None, "verdict": known.verdict, "at": known.at, "reason": known.reason},
+        "observed": observed.to_json() if observed else None,
         "plans": [_plan_json(answer, package) for answer in answers],
     }
 

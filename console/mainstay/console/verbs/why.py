@@ -21,6 +21,7 @@ def command(screen: Screen, host: str, package: str | None) -> int:
     from mainstay.inventory.errors import UsageError
     from mainstay.inventory.selectors import parse
     from mainstay.inventory.validation import did_you_mean
+    from mainstay.runner.observing import observation
     from mainstay.runner.request import patch_request
 
     with bootstrap.load(screen.site_dir) as app:
@@ -33,8 +34,9 @@ def command(screen: Screen, host: str, package: str | None) -> int:
             render.Answer(plan.name, ask(app, patch_request(plan, [found], app.asking()))[found.name]) for plan in plans
         ]
         known, zone = app.known([found])[0], app.zone
+        observed = observation(app.schedule_store, found.name)
     screen.show(
-        lambda: render.to_json(known, answers, package),
-        lambda: render.screen(known, answers, package, zone, screen.columns),
+        lambda: render.to_json(known, answers, package, observed),
+        lambda: render.screen(known, answers, package, zone, screen.columns, observed),
     )
     return 5 if answers and all(answer.found.forecast is None for answer in answers) else 0
