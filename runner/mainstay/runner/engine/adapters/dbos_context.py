@@ -49,7 +49,8 @@ class DbosContext:
     def __init__(self, desk: Desk, id: str) -> None:
         self._desk = desk
         self._id = id
-        self._children: list[Handle] = []
+        self._children: dict[str, Child] = {}
+        """Those whose end nobody has taken."""
         self._begun: set[str] | None = None
 
     @property
@@ -96,13 +97,13 @@ class DbosContext:
         if self._begun is None:  # one question for all of them; nobody else begins children of this parent
             self._begun = self._ask(lambda: begun_under(self._id))
         future = self._desk.child(workflow, id, argument, queue, parallel, id not in self._begun)
-        child = Child(DbosHandle(self._desk.ends, id, future))
-        self._children.append(child)
+        child = Child(DbosHandle(self._desk.ends, id, future), lambda: self._children.pop(id, None))
+        self._children[id] = child
         return child
 
     def join(self) -> None:
         """Wait until every child has ended, however."""
-        for child in self._children:
+        for child in list(self._children.values()):
             try:
                 child.result()
             except WorkflowFailed:
@@ -117,10 +118,13 @@ class DbosContext:
 
 
 class Child:
-    """Implements Handle, for a parent's body: an engine that stops is no fault of the child's that it may catch."""
+    """Implements Handle, for a parent's body: an engine that stops is no fault of the child's that it may catch.
 
-    def __init__(self, handle: Handle) -> None:
+    ended: called once its end is known to the parent, which need not hold it any more."""
+
+    def __init__(self, handle: Handle, ended: Callable[[], object]) -> None:
         self._handle = handle
+        self._ended = ended
 
     @property
     def id(self) -> str:
@@ -128,9 +132,14 @@ class Child:
 
     def result(self, timeout: float | None = None) -> JsonValue:
         try:
-            return self._handle.result(timeout)
+            result = self._handle.result(timeout)
         except EngineStopped as error:
             raise Left(error) from error
+        except WorkflowFailed:
+            self._ended()
+            raise
+        self._ended()
+        return result
 
     def done(self) -> bool:
         return self._handle.done()
