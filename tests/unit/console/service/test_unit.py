@@ -37,8 +37,8 @@ def verified(text: str, folder: Path) -> str:
     path.write_text(text)
     argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return "\n".join(line for line in done.stderr.splitlines() if path.name in line) or ("" if done.returncode == 0 else
-                                                                                           done.stderr)  # fmt: skip
+    ours = [line for line in done.stderr.splitlines() if path.name in line]
+    return "\n".join(ours) or ("" if done.returncode == 0 else done.stderr)
 
 
 @pytest.mark.parametrize("name", ODD)
