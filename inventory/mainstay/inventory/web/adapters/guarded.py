@@ -65,7 +65,9 @@ class Guarded:
             connection._new_conn = lambda: plain  # type: ignore[method-assign]  # urllib3 has no other place for it
             try:
                 connection.request(method, path, body or None, sent, preload_content=False, decode_content=False)
-                return _answer(connection.getresponse(), host, deadline, largest)
+                # closed here: what breaks off in its middle would keep the line open for as long as its error is kept
+                with contextlib.closing(connection.getresponse()) as response:
+                    return _answer(response, host, deadline, largest)
             finally:
                 connection.close()
 
