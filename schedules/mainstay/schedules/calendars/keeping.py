@@ -114,8 +114,8 @@ class Calendars:
         if kept.tries:
             # by a share of its own each, so that many do not come back together
             share = int(hashlib.sha256(f"{source.key}{kept.tries}".encode()).hexdigest()[:4], 16) / 0xFFFF
-            pause = min(LONGEST_PAUSE, EVERY * 2 ** min(kept.tries - 1, 10)) * (0.8 + 0.4 * share)
-            pause = pause if kept.text else min(pause, EVERY)
+            pause = min(LONGEST_PAUSE, EVERY * 2 ** min(kept.tries - 1, 10)) if kept.text else EVERY
+            pause *= 0.8 + 0.4 * share
         since = (self._now() - _moment(kept.tried_at)).total_seconds()
         return since >= pause or since < 0  # less than nothing: the clock was set back
 
