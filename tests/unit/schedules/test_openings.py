@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.effort import counted
 from tests.unit.schedules.oracle import NASTY, offsets
@@ -121,7 +121,7 @@ def near_changes(draw: st.DrawFn) -> tuple[ZoneInfo, datetime]:
 
 
 @given(near=near_changes(), later=st.integers(1, 100_000))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_local_time_is_the_first_instant_at_which_the_clock_has_reached_it(
     near: tuple[ZoneInfo, datetime], later: int
 ) -> None:
@@ -148,7 +148,7 @@ WINDOWS = st.sampled_from(
 
 
 @given(window=WINDOWS, zone=st.sampled_from(NASTY), near=st.sampled_from(range(-90, 90)), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_open_is_what_has_opened_and_not_ended(
     window: Window, zone: str, near: int, data: st.DataObject
 ) -> None:

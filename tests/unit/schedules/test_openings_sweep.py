@@ -9,7 +9,7 @@ from itertools import pairwise, takewhile
 
 import pytest
 from dateutil.rrule import rrulestr
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.schedules.oracle import NASTY, Offsets, offsets
 from tests.unit.schedules.strategies import rrules
@@ -96,7 +96,7 @@ def test_a_day_of_kwajalein_that_never_was() -> None:
     offset=st.integers(-40, 40),
     year=st.sampled_from((2011, 2018, 2027)),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_rule_in_any_zone(rule: str, zone: str, start: time, offset: int, year: int) -> None:
     at = f"{start:%H:%M}"
     try:

@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 from cronsim import CronSim
 from dateutil.rrule import rrulestr
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.unit.effort import counted
 from tests.unit.schedules.strategies import rrules
@@ -26,7 +26,7 @@ DATES = st.dates(date(2001, 6, 1), date(2040, 1, 1))
 @example(rule="FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO", first=date(2025, 1, 1))
 @example(rule="FREQ=YEARLY;BYWEEKNO=1,53;BYDAY=MO,SU;WKST=SU", first=date(2026, 12, 1))
 @example(rule="FREQ=WEEKLY;INTERVAL=2;BYDAY=SU,MO;WKST=SU", first=date(2030, 1, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_rule_means_what_it_means_to_dateutil(rule: str, first: date) -> None:
     try:
         checked = check_rrule(rule)
@@ -111,7 +111,7 @@ def crons(draw: st.DrawFn) -> str:
 @example(line="0 0 29 2 1", first=date(2025, 1, 1))
 @example(line="0 0 29 2 */3", first=date(2025, 1, 1))
 @example(line="*/20 5-6 */10 * mon-fri", first=date(2025, 1, 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_cron_line_means_what_it_means_to_cronsim(line: str, first: date) -> None:
     before = datetime(first.year, first.month, first.day) - timedelta(seconds=1)
     try:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainstay.schedules.rules import words
@@ -112,6 +112,7 @@ WORDS = st.sampled_from(sorted({*words._DAYS, *words._MONTHS, *words._NTH, *word
 
 
 @given(st.lists(WORDS, max_size=8).map(" ".join) | st.text(max_size=20))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_phrase_is_a_rule_or_its_fault_is_told(phrase: str) -> None:
     try:
         rule, offset = read_words(check_words(phrase))
