@@ -30,6 +30,9 @@ MOST_OPENINGS = 9_000
 MOST_PAIRS = 2_000
 """Pairs of schedules that are compared; a site with more is told that not all were."""
 
+MOST_TOLD = 50
+"""Pairs of plans that are told one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -109,7 +112,11 @@ def _overlaps(look: Look) -> Iterator[Problem]:
                 whole = False
                 break
             pairs.setdefault(pair, []).extend(hosts)
-    yield from _told(look, _found(look, pairs))
+    told = list(_told(look, _found(look, pairs)))
+    yield from told[:MOST_TOLD]
+    if len(told) > MOST_TOLD:
+        more = len(told) - MOST_TOLD
+        yield Problem(f"{more} more pairs of plans are open together on hosts that they share.", file="schedules")
     if not whole:
         yield Problem(
             f"more than {MOST_PAIRS} pairs of schedules share hosts; whether more of them overlap was not looked at.",

@@ -13,7 +13,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
 from mainstay.runner.plan import PatchPlan
 from mainstay.schedules.check import load_checked
-from mainstay.schedules.conflicts import AHEAD, MOST_PAIRS, Look, conflicts, first_overlap
+from mainstay.schedules.conflicts import AHEAD, MOST_PAIRS, MOST_TOLD, Look, conflicts, first_overlap
 from mainstay.schedules.fitting import Work, work_of
 from mainstay.schedules.openings import Opening
 from mainstay.schedules.outlook import Line, Standing, lines_of, openings_between
@@ -231,3 +231,12 @@ def test_very_many_plans_for_the_same_hosts_are_not_all_compared_and_that_is_tol
     assert plans * (plans - 1) / 2 > MOST_PAIRS
     found = conflicts(fleet_look(plans, 3, openings_between, tmp_path))
     assert any("was not looked at" in one.message for one in found)
+
+
+def test_very_many_pairs_are_told_one_by_one_up_to_a_number(tmp_path: Path) -> None:
+    plans = "".join(f"  p{n:02}: {{targets: all, window: one}}\n" for n in range(12))
+    found = conflicts(look(site(tmp_path, f"windows:\n  one: {NIGHT}\nplans:\n{plans}")))
+    assert sum("is open together" in one.message for one in found) == MOST_TOLD
+    assert [one.message for one in found if "more pairs" in one.message] == [
+        f"{12 * 11 // 2 - MOST_TOLD} more pairs of plans are open together on hosts that they share."
+    ]
