@@ -70,6 +70,16 @@ def test_a_watermark_moves_forward_only(store: ScheduleStore) -> None:
     assert store.watermarks() == {"p/w": at(7), "q/w": at(3)}
 
 
+def test_many_begin_and_advance_together(store: ScheduleStore) -> None:
+    store.begin("a/w", at(5))
+    store.begin_all(["b/w", "a/w", "c/w"], at(7))
+    store.begin_all([], at(8))
+    assert store.watermarks() == {"a/w": at(5), "b/w": at(7), "c/w": at(7)}
+    store.advance_all({"a/w": at(9), "b/w": at(6), "d/w": at(3)})
+    store.advance_all({})
+    assert store.watermarks() == {"a/w": at(9), "b/w": at(7), "c/w": at(7), "d/w": at(3)}
+
+
 def test_watermarks_of_many_threads_end_at_the_latest(store: ScheduleStore) -> None:
     began: list[str] = []
 

@@ -61,6 +61,8 @@ class RunRequest(Value):
     """The names of its windows, for the record."""
     timing: Json = {}
     """What schedules says of when it may run (`mainstay.schedules.timing.Timing`); empty: at any time."""
+    occurrence: Json = {}
+    """Of which schedule it is an occurrence, and due when: for the record. Empty for a run that was asked for by hand."""
     trigger: str = "by hand"
     requested_by: str
     asked_at: str

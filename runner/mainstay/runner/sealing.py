@@ -112,6 +112,7 @@ def _measures(request: RunRequest, parts: Iterable[HostPart], started_at: str, n
         "reboots": reboots,
         "reboots_pending": pending,
     }
+    measures |= {"occurrence": request.occurrence} if request.occurrence else {}
     # What was passed over is loud in the record.
     measures |= {"break_glass": request.break_glass} if request.break_glass else {}
     measures |= {"skipped_gates": request.skip_gates} if request.skip_gates else {}

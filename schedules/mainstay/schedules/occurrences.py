@@ -12,7 +12,7 @@ from ulid import ULID
 from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import pick
 from mainstay.inventory.site import Site
-from mainstay.inventory.value import digest
+from mainstay.inventory.value import Json, digest
 from mainstay.runner.plan import PatchPlan, Timed
 from mainstay.runner.plans import unavailable
 from mainstay.runner.request import Asking, RunRequest, patch_request
@@ -119,6 +119,13 @@ def occurrence_request(
         "id": run_id(schedule.id, opening.starts_at),
         "window": schedule.window.name,
         "first": first,
+        "occurrence": _for_the_record(occurrence),
         "timing": timing(schedule.plan, loaded, occurrence).to_json(),
     }
     return request.model_copy(update=new)
+
+
+def _for_the_record(occurrence: Occurrence) -> Json:
+    told: Json = {"schedule": occurrence.schedule, "at": occurrence.at}
+    told |= {"late": True} if occurrence.late else {}
+    return told | ({"through": occurrence.through} if occurrence.through else {})

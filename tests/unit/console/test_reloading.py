@@ -15,7 +15,7 @@ from mainstay.console import reloading
 from mainstay.console.reloading import SiteWatch, fingerprint, trouble
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.steps import rfc3339
-from mainstay.schedules.check import LoadedSite
+from mainstay.schedules.check import LoadedSite, check_site
 from mainstay.schedules.clock.sweeping import HEARTBEAT
 
 PLANS = "schedules/web.yml"
@@ -98,7 +98,7 @@ def test_what_does_not_pass_the_check_is_not_taken_and_that_is_said(
 def test_what_is_written_just_now_is_looked_at_when_it_is_whole(
     watch: SiteWatch, root: Path, taken: list[LoadedSite], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = reloading.check_site
+    real = check_site
 
     def meanwhile(directory: Path) -> object:
         found = real(directory)

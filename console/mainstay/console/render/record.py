@@ -93,7 +93,7 @@ def head(record: MaintenanceRecord, zone: tzinfo, columns: int) -> list[Line]:
     summary = record.summary
     took = times.seconds_between(summary.started_at, summary.finished_at)
     rows: list[list[Cell]] = [
-        ["plan", f"{summary.plan} ({summary.kind}, {summary.maintenance_type})"],
+        ["plan", f"{summary.plan} ({', '.join(filter(None, (summary.kind, summary.maintenance_type)))})"],
         ["verdict", verdict(summary.verdict)],
     ]
     if summary.reason:

@@ -72,13 +72,11 @@ class Sweeper:
                 self.sweep_all()  # by the rules that held until now
         known, marks = self._known(), self._store.watermarks()
         found = {schedule.id: schedule for schedule in schedules(loaded)}
-        due: dict[str, datetime | None] = {}
-        for id, schedule in found.items():
-            mark = marks.get(id) or self._store.begin(id, rfc3339(now))
-            if id in marks and (begins := self._begins(schedule, known, now)) > mark:
-                mark = begins
-                self._store.advance(id, mark)
-            due[id] = _start(next_opening(schedule.window, schedule.zone, datetime.fromisoformat(mark)))
+        self._store.begin_all(found.keys() - marks.keys(), rfc3339(now))
+        begins = {id: self._begins(one, known, now) for id, one in found.items() if id in marks}
+        self._store.advance_all({id: at for id, at in begins.items() if at > marks[id]})
+        marks = self._store.watermarks()
+        due = {id: self._next(schedule, datetime.fromisoformat(marks[id])) for id, schedule in found.items()}
         written = {id: schedule.digest() for id, schedule in found.items()}
         if written != known:
             self._store.set_mark(KNOWN, json.dumps(written, sort_keys=True))
@@ -125,8 +123,11 @@ class Sweeper:
                 more, mark = self._put_down(schedule, loaded, due, now)
                 self._store.advance(id, rfc3339(mark))
                 count += more
-            expected[id] = _start(next_opening(schedule.window, schedule.zone, mark))
+            expected[id] = self._next(schedule, mark)
             return count
+
+    def _next(self, schedule: Schedule, after: datetime) -> datetime | None:
+        return _start(next_opening(schedule.window, schedule.zone, after))
 
     def _put_down(
         self, schedule: Schedule, loaded: LoadedSite, due: list[Opening], now: datetime

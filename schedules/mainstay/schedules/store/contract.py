@@ -4,6 +4,7 @@ content is success, so that two daemons may do the same at once."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Literal, Protocol
 
 from mainstay.inventory.value import Json, Value
@@ -67,11 +68,17 @@ class ScheduleStore(Protocol):
         """The watermark: every occurrence up to and including it has been put down. A schedule seen for the first time gets
         `at`. Returns what stands."""
 
+    def begin_all(self, schedules: Collection[str], at: str) -> None:
+        """As `begin`, for many in one transaction."""
+
     def watermarks(self) -> dict[str, str]:
         """schedule → watermark, of every schedule ever seen."""
 
     def advance(self, schedule: str, to: str) -> None:
         """Forward only; an earlier moment changes nothing."""
+
+    def advance_all(self, to: Mapping[str, str]) -> None:
+        """As `advance`, for many in one transaction. to: schedule → moment."""
 
     def carry(self, carried: Carried) -> None:
         """Again for the same plan and host: the older stays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Mapping
 
 from mainstay.schedules.store.contract import Approval, Carried, Notice, Vote
 
@@ -24,6 +25,10 @@ class MemorySchedules:
         with self._lock:
             return self._watermarks.setdefault(schedule, at)
 
+    def begin_all(self, schedules: Collection[str], at: str) -> None:
+        for schedule in schedules:
+            self.begin(schedule, at)
+
     def watermarks(self) -> dict[str, str]:
         with self._lock:
             return dict(sorted(self._watermarks.items()))
@@ -31,6 +36,10 @@ class MemorySchedules:
     def advance(self, schedule: str, to: str) -> None:
         with self._lock:
             self._watermarks[schedule] = max(self._watermarks.get(schedule, to), to)
+
+    def advance_all(self, to: Mapping[str, str]) -> None:
+        for schedule, moment in to.items():
+            self.advance(schedule, moment)
 
     def carry(self, carried: Carried) -> None:
         with self._lock:

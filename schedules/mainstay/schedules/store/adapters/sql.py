@@ -7,6 +7,7 @@ writes does so in one `write`, which is alone in its time.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -39,18 +40,31 @@ class SqlSchedules:
         return stands
 
     @persistent
+    def begin_all(self, schedules: Collection[str], at: str) -> None:
+        rows = [{"schedule": schedule, "at": at} for schedule in sorted(schedules)]
+        if not rows:
+            return
+        with self._database.write() as to:
+            to.execute(self._database.insert(tables.watermark).on_conflict_do_nothing(), rows)
+
+    @persistent
     def watermarks(self) -> dict[str, str]:
         table = tables.watermark
         with self._database.read() as of:
             return {row.schedule: row.at for row in of.execute(sa.select(table).order_by(table.c.schedule))}
 
-    @persistent
     def advance(self, schedule: str, to: str) -> None:
-        table = tables.watermark
-        row = self._database.insert(table).values(schedule=schedule, at=to)
+        self.advance_all({schedule: to})
+
+    @persistent
+    def advance_all(self, to: Mapping[str, str]) -> None:
+        table, rows = tables.watermark, [{"schedule": schedule, "at": at} for schedule, at in sorted(to.items())]
+        if not rows:
+            return
+        row = self._database.insert(table)
         later = self._database.greatest(table.c.at, row.excluded.at)
         with self._database.write() as writing:
-            writing.execute(row.on_conflict_do_update(index_elements=["schedule"], set_={"at": later}))
+            writing.execute(row.on_conflict_do_update(index_elements=["schedule"], set_={"at": later}), rows)
 
     @persistent
     def carry(self, carried: Carried) -> None:
