@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.schedules.gates import NIGHT, around, occurrence, request_of, utc
 
@@ -319,6 +319,7 @@ def test_a_wave_after_a_soak_waits_for_the_next_opening_and_its_hosts_are_judged
 # For whatever windows, freezes and moments there are
 
 
+@settings(deadline=None)
 @given(
     start=st.integers(0, 23),
     length=st.integers(20, 720),
