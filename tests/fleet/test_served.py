@@ -33,7 +33,7 @@ plans:
 """
 SLOW = "1.6"
 """Its postinst prints for some seconds."""
-QUICK = "[Service]\nWatchdogSec=10\nTimeoutAbortSec=1\nRestartSec=100ms\n"
+QUICK = "[Service]\nWatchdogSec=15\nTimeoutAbortSec=1\nRestartSec=100ms\n"
 """The unit's own limits are for a busy machine; here a frozen process is to be given up soon."""
 
 

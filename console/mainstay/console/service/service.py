@@ -20,6 +20,8 @@ class Service:
     def __init__(self, supervisor: Supervisor, health: Health) -> None:
         self.supervisor = supervisor
         self.health = health
+        self.port: int | None = None
+        """Where its health is answered."""
         self._frozen: tuple[str, ...] = ()
 
     def ready(self, status: str = "") -> None:
@@ -60,11 +62,12 @@ def serving(listen: Listen | None = None, health: Health | None = None) -> Itera
     can't listen there."""
     health = health or Health()
     with ExitStack() as stack:
+        service = Service(Supervisor.from_environment(), health)
         if listen is not None:
             from mainstay.console.service.endpoint import Endpoint
 
-            stack.enter_context(Endpoint(listen.host, listen.port, health))
-        yield Service(Supervisor.from_environment(), health)
+            service.port = stack.enter_context(Endpoint(listen.host, listen.port, health)).port
+        yield service
 
 
 def standing(plans: int, upcoming: tuple[str, datetime] | None, in_hand: int, zone: tzinfo) -> str:

@@ -96,11 +96,11 @@ def test_health_is_answered_where_the_site_says(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     with serving() as quiet:
         quiet.round("nobody listens")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with serving(Listen("127.0.0.1", port)) as service:
+        assert quiet.port is None
+    with serving(Listen("127.0.0.1", 0)) as service:
         service.health.expect("clock", within=1000)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        assert service.port is not None
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
         connection.request("GET", "/healthz")
         assert json.loads(connection.getresponse().read())["checks"] == {"clock": "ok"}
 
