@@ -180,6 +180,8 @@ class FreezeEntry(Value):
             if self.end is not None or self.duration is not None:
                 raise ValueError("start is missing: the time of day at which it begins")
             return Window(on=self.on, rrule=self.rrule, start="00:00", duration=86400.0, timezone=self.timezone)
+        if (self.duration is None) == (self.end is None):
+            raise ValueError("a freeze by a rule with a time ends by exactly one of duration and end")
         return Window(
             on=self.on,
             rrule=self.rrule,

@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.effort import counted
 
+from mainstay.inventory.errors import ConfigError
 from mainstay.inventory.host import Host
+from mainstay.inventory.value import Value
 from mainstay.schedules.calendars.contract import CalendarFault
 from mainstay.schedules.calendars.keeping import Calendars
 from mainstay.schedules.calendars.memory import MemoryShelf, ToldFetcher
 from mainstay.schedules.check import check_site, load_checked
+from mainstay.schedules.freeze_entries import FreezeEntry, IcsCalendar
 from mainstay.schedules.freezes import Freeze, Freezes
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -323,3 +326,24 @@ def test_asking_for_each_host_is_cheap(many: Site) -> None:
     calls, found = counted(lambda: many.freezes.at("db", host, moment))
     assert found is not None
     assert calls < 1500
+
+
+@pytest.mark.parametrize("model", [FreezeEntry, IcsCalendar], ids=lambda model: model.__name__)
+def test_every_key_is_described(model: type[Value]) -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/plans.md").read_text()
+    assert [name for name, field in model.model_fields.items() if f"`{field.alias or name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{on: daily, start: 10:00}", "exactly one of duration and end"),
+        ("{on: daily, start: 10:00, duration: 36h}", "overlaps itself"),
+        ("{cron: '61 * * * *', duration: 1h}", "is not between"),
+        ("{on: frobday}", "no word for days"),
+        ("{on: daily, rrule: 'FREQ=DAILY'}", "exactly one of ics, dates, on, rrule and cron"),
+    ],
+)
+def test_a_rule_that_is_wrong(make: Make, entry: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        make(f"freezes: [{entry}]\n")
