@@ -32,6 +32,9 @@ TEXTS = [
     "$(id)",
     "FREQ=DAILY",
     "0 2 * * *",
+    "daily",
+    "last friday of june -1 day",
+    "host",
     "",
 ]
 SCALARS = st.one_of(
