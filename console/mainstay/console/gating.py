@@ -14,7 +14,6 @@ from mainstay.schedules.approvals import Standing
 from mainstay.schedules.estimates import Estimates
 from mainstay.schedules.gate import SiteGate
 from mainstay.schedules.openings import Opening
-from mainstay.schedules.timing import timing_of
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -55,7 +54,7 @@ class Gates:
         )
 
     def _approved(self, request: RunRequest, now: datetime, opening: Opening | None) -> Standing:
-        store = self._app.schedule_store
-        if approvals.NEED[timing_of(request).rules.approval]:
-            approvals.ask(store, request, now, opening=opening)
-        return approvals.of_run(store, request, now)
+        standing = approvals.of_run(self._app.schedule_store, request, now, opening)
+        if standing.answer == "waiting":
+            self._app.notices.nudge()  # also where no process serves, whoever is to answer is told
+        return standing

@@ -46,6 +46,7 @@ class Notices:
         self._begun: deque[tuple[str, str, tuple[str, ...]]] = deque(maxlen=1000)
         self._asked: set[str] = set()
         self._courier = _Courier(self)
+        self._looked = -AGAIN
         self.over = False
         """Nothing more is to be delivered by this process."""
 
@@ -58,14 +59,17 @@ class Notices:
         return {name: plan for name, plan in self._app.plans.items() if plan.ping is not None}
 
     def begin(self) -> None:
-        """Before this process does anything that could be told."""
+        """Before this process does anything that could be told. What an earlier one could not deliver is tried."""
         if self.wanted:
             self._outbox().begin()
+            if self.left():
+                self.wake()
 
     def round(self) -> None:
         """Put down what happened, and deliver what is due. What goes wrong is raised only after all was tried."""
         if not self.wanted or not self._alone.acquire(blocking=False):
             return  # a thread of this process is at it
+        self._looked = time.monotonic()
         try:
             fault: MainstayError | None = None
             try:
@@ -104,6 +108,12 @@ class Notices:
         """There may be something to tell. Returns at once; it is done in a thread of its own."""
         if self.wanted:
             self._courier.wake()
+
+    def nudge(self) -> None:
+        """Something waits for people: as `wake`, where nobody in this process has looked for a minute."""
+        if time.monotonic() - self._looked >= AGAIN:
+            self._looked = time.monotonic()
+            self.wake()
 
     def close(self) -> None:
         """What this process has made is tried once more, within limits. What is left is delivered by the next one."""
@@ -260,10 +270,8 @@ class _Courier:
             self._condition.notify()
         if self._thread is None:
             return
-        until = time.monotonic() + within
         self._thread.join(within)
         self._notices.over = True
-        self._thread.join(max(0.0, until - time.monotonic()))
 
     def _go(self) -> None:
         left = False

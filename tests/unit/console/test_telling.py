@@ -14,12 +14,13 @@ from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import FakeApplication, part, seal, untouched, write_site
 
 from mainstay.console import approving, bootstrap
-from mainstay.console.telling import Listening
+from mainstay.console.gating import Gates
 from mainstay.inventory.redaction import MASK
 from mainstay.inventory.value import Json
 from mainstay.runner.request import patch_request
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
+from mainstay.schedules.occurrences import timing
 from mainstay.schedules.store.contract import Notice
 
 CANARY = "canary-5f0e1d-of-the-ping"
@@ -113,7 +114,6 @@ def ended(app: FakeApplication, run: str, verdict: Verdict = Verdict.FAILED) -> 
 
 
 def test_a_command_gets_the_record_and_a_switch_hears_of_it(app: FakeApplication, switch: Switch) -> None:
-    Listening(app.notices)  # as the runner is given it
     app.runs.submit(
         patch_request(app.plans["patch-web"], app.targets(app.plans["patch-web"]), app.asking()).model_copy(
             update={"id": "R1"}
@@ -316,3 +316,36 @@ def test_the_state_of_a_channel_that_works_again_is_forgotten(app: FakeApplicati
     assert [alarm.lost for alarm in app.notices.alarms()] == [1]
     app.notices.round()
     assert app.notices.alarms() == []
+
+
+def test_a_process_that_only_waits_tells_who_is_to_answer(
+    app: FakeApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run by hand whose gate waits in the foreground: nobody serves, and somebody has to be told all the same."""
+    wakes: list[None] = []
+    monkeypatch.setattr(app.notices, "wake", lambda: wakes.append(None))
+    plan = app.plans["patch-night"]
+    bound = {"timing": timing(plan, app.loaded, queued=True).to_json()}
+    request = patch_request(plan, app.targets(plan), app.asking()).model_copy(update=bound)
+    app.runs.submit(request)
+    gate = Gates(app)(request)
+    for _ in range(3):
+        assert gate.permit(request.id, None, "run", None).answer == "wait"
+    assert len(wakes) == 1
+    app.notices.round()
+    (asked,) = told(app)
+    assert asked["approval"]["run"] == request.id
+    assert asked["approval"]["requested_by"] == "anna@ops1"
+
+
+def test_what_an_earlier_process_left_is_tried_by_the_next(
+    app: FakeApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wakes: list[None] = []
+    monkeypatch.setattr(app.notices, "wake", lambda: wakes.append(None))
+    app.notices.begin()
+    assert wakes == []
+    ended(app, "R1")
+    app.notices._outbox().fill()
+    app.notices.begin()
+    assert len(wakes) == 1

@@ -7,11 +7,18 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from mainstay.inventory.web.adapters.guarded import Guarded, resolve
+from mainstay.inventory.web.adapters.guarded import Guarded, Resolve, resolve
 from mainstay.inventory.web.contract import Forbidden, WebError
 
 SECRET = "s3cr3t-path"
@@ -24,7 +31,9 @@ class Seen:
 
 
 @contextmanager
-def serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[int, Seen]]:
+def serving(
+    answer: Callable[[BaseHTTPRequestHandler], None], context: ssl.SSLContext | None = None
+) -> Iterator[tuple[int, Seen]]:
     seen = Seen()
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,7 +47,13 @@ def serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[
 
         def log_message(self, format: str, *args: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that refuses our certificate is what is tested."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -153,6 +168,43 @@ def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
         Guarded()("GET", f"https://127.0.0.1:{port}/{SECRET}", seconds=30)
     assert seen.requests == []
     assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """Key and certificate of a server of that name, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    began = datetime.now(UTC) - timedelta(days=1)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(began)
+        .not_valid_after(began + timedelta(days=3))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(private + made.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_a_certificate_is_held_against_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    pem = certificate(tmp_path, "ping.example")
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(pem)
+    trusting = ssl.create_default_context(cafile=str(pem))
+
+    with serving(well, server_side) as (port, seen):
+        here: Resolve = lambda name, port: [(int(socket.AF_INET), ("127.0.0.1", port))]  # noqa: E731
+        assert Guarded(here, context=trusting)("GET", f"https://ping.example:{port}/a", seconds=60).body == b"OK"
+        for web, name in ((Guarded(here, context=trusting), "other.example"), (Guarded(here), "ping.example")):
+            with pytest.raises(WebError, match=f"the certificate of {name} is not accepted"):
+                web("GET", f"https://{name}:{port}/{SECRET}", seconds=60)
+    assert [path for _, path, _ in seen.requests] == ["/a"]
 
 
 @pytest.mark.parametrize(
