@@ -7,13 +7,14 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 from mainstay.inventory.errors import UsageError
 from mainstay.inventory.names import check_user, shown
 from mainstay.inventory.postgres import is_postgres
-from mainstay.inventory.secrets import reference_path
+from mainstay.inventory.secrets import check_reference, is_reference, reference_path
 from mainstay.inventory.site import Site
 
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -129,14 +130,34 @@ def state_folder(site: Site) -> Path:
 
 def _named(site: Site, kind: str) -> Iterator[str]:
     """The names behind `kind:` of all that the site refers to, each once."""
-    wanted = (reference.partition(":") for reference, _ in site.references)
+    wanted = (reference.partition(":") for reference in _references(site))
     yield from dict.fromkeys(name for found, _, name in wanted if found == kind)
 
 
 def _files(site: Site) -> list[Path]:
     """Keys and secrets in files, each once."""
-    paths = [reference_path(reference, site.root) for reference, _ in site.references]
+    paths = [reference_path(reference, site.root) for reference in _references(site)]
     return list(dict.fromkeys(path for path in paths if path is not None))
+
+
+def _references(site: Site) -> Iterator[str]:
+    """Of the settings, and of plans, windows and freezes (a plan's `ping`, a calendar's password): whatever is written as
+    one there; where it is none after all, what is handed over or asked for in vain is only a name."""
+    yield from (reference for reference, _ in site.references)
+    for document in site.documents:
+        yield from _written(document.data)
+
+
+def _written(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from _written(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _written(one)
+    elif isinstance(value, str) and is_reference(value):
+        with suppress(ValueError):
+            yield check_reference(value)
 
 
 def _home(site: Site, program: str) -> str:

@@ -104,9 +104,13 @@ def test_secrets_are_handed_over_and_named_beforehand(tmp_path: Path) -> None:
     key = tmp_path / "id"
     key.touch(0o600)
     main = f"ssh: {{user: ops, key: file:{key}, passphrase: systemd:key-phrase, become: {{password: env:SUDO}}}}\n"
-    site = load_site(write_site(tmp_path / "site", **{"mainstay.yml": f"site: acme\n{main}"}))
+    plan = "plans:\n  patch-web: {targets: role=web, ping: 'systemd:ping-url'}\n"
+    site = load_site(
+        write_site(tmp_path / "site", **{"mainstay.yml": f"site: acme\n{main}", "schedules/web.yml": plan})
+    )
     text = units.unit(site, user="nobody-has-this-name", command=COMMAND)
-    assert settings(text, "LoadCredential") == ["key-phrase:/etc/credstore/key-phrase"]
+    wanted = [f"{name}:/etc/credstore/{name}" for name in ("key-phrase", "ping-url")]
+    assert settings(text, "LoadCredential") == wanted
     assert settings(text, "EnvironmentFile") == ["/etc/mainstay/environment"]
     told = [line for line in text.splitlines() if line.startswith("#")]
     for part in (
