@@ -71,8 +71,8 @@ class Daemons:
         self.running.clear()
         return codes
 
-    def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + WAIT
+    def until(self, holds: Callable[[], bool], wait: float = WAIT) -> None:
+        deadline = time.monotonic() + wait
         while not holds():
             assert time.monotonic() < deadline, (self.folder / "log").read_text()[-8000:]
             time.sleep(0.1)  # asked again, until it holds
