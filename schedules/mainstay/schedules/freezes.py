@@ -15,7 +15,7 @@ from mainstay.inventory.names import shown
 from mainstay.inventory.selectors import SelectorError, parse
 from mainstay.inventory.site import Site
 from mainstay.schedules.calendars.contract import CalendarSource
-from mainstay.schedules.calendars.keeping import Calendars
+from mainstay.schedules.calendars.keeping import EVERY, Calendars
 from mainstay.schedules.freeze_entries import FreezeSpec, FreezeSpecs, days
 from mainstay.schedules.localtime import resolve, wall
 from mainstay.schedules.openings import openings
@@ -78,7 +78,7 @@ class Freezes:
         return max(self.over(plan, host, moment, moment + _INSTANT), key=lambda freeze: freeze.ends_at, default=None)
 
     def trouble(self, now: datetime) -> list[str]:
-        """Calendars that can't be had: their last content is used as long as their limit lets it be."""
+        """Calendars that can't be had: their last content is used as long as their limit lets it be. Fetches nothing."""
         return [told for source in self._specs.sources if (told := self._calendars.trouble(source, now))]
 
     def usable(self, plan: str, now: datetime) -> str:
@@ -98,9 +98,9 @@ class Freezes:
                 return f"no event of calendar {name} at {local:%a %Y-%m-%d %H:%M %Z}"
         return ""
 
-    def refresh(self) -> None:
-        """Look at every calendar's URL that is due. For a chore; it takes as long as the network does."""
-        self._calendars.refresh(self._specs.sources)
+    def refresh(self, *, older: float = EVERY) -> None:
+        """Look at every calendar's URL that is due after so many seconds. It takes as long as the network does."""
+        self._calendars.refresh(self._specs.sources, older=older)
 
     def _sources(self, plan: str) -> tuple[CalendarSource, ...]:
         if plan not in self._needed:

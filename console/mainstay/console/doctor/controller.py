@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mainstay.console.bootstrap import Application
-from mainstay.console.doctor import keeping, notices
+from mainstay.console.doctor import calendars, keeping, notices
 from mainstay.console.doctor.finding import Finding, Health
 from mainstay.console.render.ledger import lag_in_words
 from mainstay.console.render.times import counted, size
@@ -24,7 +24,7 @@ from mainstay.runner.plans import unavailable
 
 LEAST_FREE, LITTLE_FREE = 200 * 10**6, 2 * 10**9
 """Bytes. A run of a hundred hosts keeps some 100 MB of output and captured packages."""
-ON_THE_STATE = ("ledger", "anchors", "runs", "serve", "notices")
+ON_THE_STATE = ("ledger", "anchors", "runs", "serve", "notices", "calendars")
 """Where it can't be opened they would say the same again, each after the same wait."""
 
 
@@ -41,6 +41,7 @@ def examine(app: Application) -> Iterator[Finding]:
         ("runs", _runs),
         ("serve", keeping.examine),
         ("notices", notices.examine),
+        ("calendars", calendars.examine),
     ]
     unopened = False
     for topic, look in parts:

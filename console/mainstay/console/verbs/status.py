@@ -27,7 +27,7 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
             lags = app.ledger.courier.lags()
             zone = app.zone
             alarms = app.notices.alarms()
-            unkept = keeping.alarms(app)
+            unkept = [*keeping.alarms(app), *app.freezes.trouble(now)]
             missed = [missed_in_words(run, summary, zone) for run, summary in app.history.missed(app.plans)]
     except MainstayError as error:
         if not nagios:

@@ -68,29 +68,26 @@ class Calendars:
 
     def missing(self, source: CalendarSource) -> str:
         """Why nothing is known of it; empty where something is, of whatever age."""
-        book = self._book(source)
-        if book.table is not None:
-            return ""
-        return f"the calendar {source.shown} was never had: {book.fault or 'it was not fetched yet'}"
+        return _never_had(source, self._book(source))
 
     def refused(self, source: CalendarSource, now: datetime) -> str:
         """Why nothing that depends on it may start; empty where it may."""
-        if (why := self.missing(source)) or not source.remote:
-            return why
-        kept = self._book(source).kept
-        if now - _moment(kept.fetched_at) <= timedelta(seconds=source.max_age):
-            return ""
-        because = f": {kept.fault}" if kept.fault else ""
-        limit = _days(source.max_age)
-        return (
-            f"the calendar {source.shown} is older than its limit of {limit}, not had since {kept.fetched_at}{because}"
-        )
+        return self.missing(source) or _outdated(source, self._book(source), now)
 
     def trouble(self, source: CalendarSource, now: datetime) -> str:
-        """What is wrong with it, though it may be used; empty where nothing is."""
-        if why := self.refused(source, now):
+        """What is wrong with it, though it may be used; empty where nothing is known to be. Fetches nothing, and opens no
+        file that was not opened before: for those who tell how things stand."""
+        with self._lock:
+            if source.remote:
+                book = self._shelved(source)
+            elif source.key in self._books:
+                book = self._file(source)
+            else:
+                return ""
+        if source.remote and not book.kept.tried_at:
+            return ""
+        if why := _never_had(source, book) or _outdated(source, book, now):
             return why
-        book = self._book(source)
         if not book.fault:
             return ""
         since = f" since {book.kept.fetched_at}" if source.remote else ""
@@ -225,6 +222,21 @@ class Calendars:
                 self._stretches.popitem(last=False)
         self._stretches.move_to_end(key)
         return self._stretches[key]
+
+
+def _never_had(source: CalendarSource, book: _Book) -> str:
+    if book.table is not None:
+        return ""
+    return f"the calendar {source.shown} was never had: {book.fault or 'it was not fetched yet'}"
+
+
+def _outdated(source: CalendarSource, book: _Book, now: datetime) -> str:
+    kept = book.kept
+    if not source.remote or now - _moment(kept.fetched_at) <= timedelta(seconds=source.max_age):
+        return ""
+    because = f": {kept.fault}" if kept.fault else ""
+    limit = _days(source.max_age)
+    return f"the calendar {source.shown} is older than its limit of {limit}, not had since {kept.fetched_at}{because}"
 
 
 def _digest(content: bytes) -> str:
