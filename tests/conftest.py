@@ -12,6 +12,9 @@ from tests.fleet import Fleet, Host
 from tests.fleet.fleet import reap, temporary
 from tests.servers.postgres import Postgres, running
 
+WATCHING = "COVERAGE_PROCESS_CONFIG"
+"""With this in its environment a process is watched by coverage."""
+
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 
@@ -33,6 +36,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave the long ones out unless asked for; keep the fleet tests of one module on one worker, which has one fleet."""
     for item in items:
         spec = getattr(item, "callspec", None)
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("no_cover")
         if "postgres" in getattr(item, "fixturenames", ()) or (spec and "postgres" in spec.params.values()):
             item.add_marker("server")
         if "fleet" in getattr(item, "fixturenames", ()):
@@ -63,6 +68,18 @@ def postgres() -> Iterator[Postgres]:
     """This process's PostgreSQL server, for the whole session. A test that stops it starts it again."""
     with running() as server:
         yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What is tried a hundred times over (marker no_cover) would take twice as long while coverage watches, and shows it
+    nothing that others don't: pytest-cov looks away then, and here what such a test starts is not watched either."""
+    watching = os.environ.pop(WATCHING, None) if item.get_closest_marker("no_cover") else None
+    try:
+        return (yield)
+    finally:
+        if watching is not None:
+            os.environ[WATCHING] = watching
 
 
 @pytest.hookimpl(wrapper=True)

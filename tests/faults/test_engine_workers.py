@@ -16,6 +16,8 @@ from tests.faults.engine_process import LOST
 from tests.faults.engine_processes import Line, Processes, said, until
 from tests.servers.postgres import Postgres
 
+pytestmark = pytest.mark.no_cover
+
 WORKERS, RUNS, HOSTS, STEPS, PARALLEL = 3, 2, 16, 3, 3
 SECONDS = "0.3"
 

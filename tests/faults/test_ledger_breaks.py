@@ -21,6 +21,8 @@ from mainstay.runner.ledger.adapters.sql import SqlLedger
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 
+pytestmark = pytest.mark.no_cover
+
 SEALS = 8
 CALLS = {"sync": ("fsync,fdatasync", "EIO"), "write": ("pwrite64,write", "EIO"), "full": ("pwrite64,write", "ENOSPC")}
 

@@ -19,6 +19,8 @@ from tests.fleet import Fleet, Host
 from tests.fleet.site import MAINSTAY, OperatorSite, make_site
 from tests.fleet.system import wait_until
 
+pytestmark = pytest.mark.no_cover
+
 SECONDS = 6
 """So long the postinst prints, ten lines a second: an offset is a share of these lines."""
 OFFSETS = 20

@@ -15,6 +15,8 @@ from tests.fleet.controllers import HELD, Controllers, holds_in_hook, hooks_run,
 from tests.fleet.site import OperatorSite, make_site
 from tests.fleet.system import wait_until
 
+pytestmark = pytest.mark.no_cover
+
 LEASE = 6.0
 
 

@@ -15,6 +15,8 @@ from tests.fleet.controllers import HELD, Controllers, holds_in_hook, hooks_run,
 from tests.fleet.site import make_site
 from tests.fleet.system import wait_until
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture
 def hosts(fleet: Fleet) -> list[Host]:

@@ -11,6 +11,8 @@ from tests.fleet import Fleet, Host
 from tests.fleet.controllers import PLAN, Controllers, breaks_on, hooks_run, left_on, transactions
 from tests.fleet.site import make_site
 
+pytestmark = pytest.mark.no_cover
+
 ONE_PER_PHASE = [
     r"kept run survey",
     r"host h1 lock \d+ acquire",

@@ -56,6 +56,7 @@ def test_back_forth_and_twice(fleet: Fleet, one: Bench) -> None:
     assert (forth.outcome.ok, one.machine.installed()["demo-web"]) == (True, "1.1")
 
 
+@pytest.mark.long  # of the two parts, one is in the test above, and the other in test_patching_change.py
 def test_the_real_security_updates_go_back_by_their_stored_undo(fleet: Fleet, host: Machine) -> None:
     with bench(fleet, host) as one:
         before = host.installed()

@@ -16,6 +16,8 @@ from mainstay.runner.steps import StepIO
 from mainstay.runner.track import Track
 from tests.unit.runner.world import World, verdicts
 
+pytestmark = pytest.mark.no_cover
+
 
 def track(asked: list[str]) -> Track:
     """As much of one as a host needs that asks for its place again."""
@@ -27,7 +29,9 @@ def track(asked: list[str]) -> Track:
     hands = SimpleNamespace(hold=lambda id: None)
     tools = SimpleNamespace(hands=hands, doze=lambda seconds: None, sleep=lambda seconds: None)
     recorder = SimpleNamespace(context=SimpleNamespace(id="r1/h1/undo"))
-    return cast(Track, SimpleNamespace(request=None, host=None, step=step, tools=tools, recorder=recorder))
+    return cast(
+        Track, SimpleNamespace(request=SimpleNamespace(timing={}), host=None, step=step, tools=tools, recorder=recorder)
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,7 @@ def test_a_host_that_is_taken_back_waits_for_a_place_and_not_for_one_that_nobody
     """It was the other way round: it went on where others were in flight, and waited for ever for one that was unknown."""
     left, asked = list(answers), list[str]()
     monkeypatch.setattr(prepare, "_place", lambda track: left.pop(0))
-    monkeypatch.setattr(places, "scopes", lambda request, host: {"site": 1})
+    monkeypatch.setattr(places, "scopes", lambda request, host: {"site": 1, "host a": 1})
     prepare.admit_again(track(asked))
     assert (len(answers) - len(left), asked) == (looks, ["undo.admit"])
 

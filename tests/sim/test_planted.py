@@ -24,6 +24,8 @@ from tests.sim.test_sim import SHORT
 from tests.sim.work import PackageMoves
 from tests.sim.world import Violation, World
 
+pytestmark = pytest.mark.no_cover
+
 Patch = pytest.MonkeyPatch
 
 

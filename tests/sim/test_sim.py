@@ -13,6 +13,8 @@ import pytest
 from tests.sim.cases import case
 from tests.sim.world import Violation, World
 
+pytestmark = pytest.mark.no_cover
+
 HERE = Path(__file__).resolve().parents[2]
 SHORT, LONG = 100, 2000
 

@@ -22,6 +22,8 @@ from mainstay.runner.request import Asking, RunRequest
 from mainstay.runner.runs import Runs, record
 from mainstay.runner.verdict import Verdict
 
+pytestmark = pytest.mark.no_cover
+
 PLAN = {
     "waves": [1, "100%"],
     "parallel": 2,
