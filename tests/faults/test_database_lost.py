@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from tests.servers.postgres import Postgres
 from tests.servers.state import lent, opened, with_tables
 from tests.servers.wire import Wire, wire
@@ -291,3 +291,32 @@ def test_what_passes_by_is_told_from_what_does_not(words: str, lost: bool) -> No
     assert isinstance(told, StateUnusable)
     assert isinstance(told, ConnectionLost) == lost
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("53100", "disk is full"),
+        ("58030", "could not read block"),
+        ("58P01", "could not open file"),
+        ("XX001", "invalid page"),
+    ],
+)
+def test_what_ails_the_server_itself_is_said_in_its_own_words(postgres: Postgres, code: str, told: str) -> None:
+    with lent(postgres) as name:
+        database = opened(postgres, name)
+        try:
+            with pytest.raises(StateUnusable, match=told), database.read() as of:
+                of.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION '{told}' USING ERRCODE = '{code}'; END $$")
+        finally:
+            database.close()
+
+
+def test_a_mistake_of_ours_is_not_taken_for_one_of_the_servers(postgres: Postgres) -> None:
+    with lent(postgres) as name:
+        database = opened(postgres, name)
+        try:
+            with pytest.raises(ProgrammingError), database.read() as of:
+                of.exec_driver_sql("SELEC 1")
+        finally:
+            database.close()

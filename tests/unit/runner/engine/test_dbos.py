@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import event
 
+from mainstay.runner.engine.adapters import dbos_ends
 from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient
 from mainstay.runner.engine.adapters.dbos_store import JsonSerializer
@@ -397,3 +398,24 @@ def test_a_client_of_a_state_that_has_run_nothing_says_so(tmp_path: Path) -> Non
     (tmp_path / "engine.db").touch()
     with pytest.raises(EngineUnusable, match="empty or not there"):
         DbosClient(tmp_path)
+
+
+def test_where_the_store_fails_before_a_run_is_seen_in_it_the_run_is_said_to_be_unfinished(
+    makes: Makes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have begun: whoever asked for it is told how it goes on, and not what a library says of a database."""
+    go = threading.Event()
+    engine = makes(run=lambda ctx, argument: go.wait(WAIT))
+    real, asked = dbos_ends.status, list[str]()
+
+    def status(id: str) -> object:
+        asked.append(id)
+        raise sqlalchemy.exc.OperationalError("SELECT 1", {}, sqlite3.OperationalError("disk I/O error"))
+
+    monkeypatch.setattr(dbos_ends, "status", status)
+    with pytest.raises(EngineStopped, match=r"r1 is unfinished: the engine's store failed: disk I/O error") as told:
+        engine.start("run", "r1", None)
+    assert asked == ["r1"] and "runs resume" in (told.value.hint or "")
+    monkeypatch.setattr(dbos_ends, "status", real)
+    go.set()
+    until(lambda: engine.unfinished() == {})
