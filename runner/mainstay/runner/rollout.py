@@ -27,7 +27,7 @@ from mainstay.runner.sealing import seal, write_first
 from mainstay.runner.steps import rfc3339, survey_step
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.verdict import Verdict
-from mainstay.runner.waves import PlannedWave, arrange
+from mainstay.runner.waves import Candidate, PlannedWave, arrange
 from mainstay.runner.wire import get_json, put_json
 
 HOST_WORKFLOW, UNDO_WORKFLOW, ROLLOUT_WORKFLOW = "host", "undo", "rollout"
@@ -74,13 +74,15 @@ class Rollout:
         reason = self.context.step("settle", lambda: self._settle(forecasts))["refused"]
         if reason:
             return str(reason)
+        candidates = {one.host.name: one for one in workable(forecasts)}
+        forecasts.clear()  # of ten thousand hosts that is a tenth of a gigabyte
         tools.state.set_waves(run, [wave.hosts for wave in waves])
         tools.listener.run_started(run, self.request.plan, [list(wave.hosts) for wave in waves])
         for wave in waves:
             stop = self._may_begin(wave)
             if stop:
                 return stop
-            stop = self._wave(wave, forecasts, survey["hosts"])
+            stop = self._wave(wave, candidates, survey["hosts"])
             if stop:
                 self.all_begun = wave is waves[-1] and not self._stopped_within(wave)
                 return stop
@@ -196,7 +198,7 @@ class Rollout:
 
         self.context.step("refuse", write)
 
-    def _wave(self, wave: PlannedWave, forecasts: Mapping[str, HostForecast], surveyed: Mapping[str, str]) -> str:
+    def _wave(self, wave: PlannedWave, candidates: Mapping[str, Candidate], surveyed: Mapping[str, str]) -> str:
         """Work through one wave. Returns why nothing may follow it; empty where it may."""
         tools, run = self.tools, self.request.id
         tools.state.set_run(run, state="running", wave=wave.number)
@@ -208,9 +210,9 @@ class Rollout:
                 # Under a strict budget the room shrinks with each failure: no more than fit are handed out at once.
                 now = queue if not self.request.careful.strict_budget else queue[:room]
                 queue = queue[len(now) :]
-                self._hand_out(now, wave, forecasts, surveyed, width(self.request, now, room))
+                self._hand_out(now, wave, candidates, surveyed, width(self.request, now, room))
         self.lost.ask_again(f"wave-{wave.number}")
-        unproved = self._unproved(wave, forecasts)
+        unproved = self._unproved(wave, candidates)
         decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave, unproved))
         self.failed = decision["failed"]
         if not decision["stop"]:
@@ -227,14 +229,14 @@ class Rollout:
         self,
         hosts: list[str],
         wave: PlannedWave,
-        forecasts: Mapping[str, HostForecast],
+        candidates: Mapping[str, Candidate],
         surveyed: Mapping[str, str],
         parallel: int,
     ) -> None:
         run = self.request.id
         handles = []
         for name in hosts:
-            cohort = forecasts[name].candidate.cohort
+            cohort = candidates[name].cohort
             argument = {
                 "run": run,
                 "host": name,
@@ -257,15 +259,15 @@ class Rollout:
         if fault is not None:
             raise fault
 
-    def _unproved(self, wave: PlannedWave, forecasts: Mapping[str, HostForecast]) -> str:
+    def _unproved(self, wave: PlannedWave, candidates: Mapping[str, Candidate]) -> str:
         """Why the first wave has proved nothing to a cohort that has more hosts to come: all that it had there were refused.
         Going back to what was there before needs no such proof. Pure, from the children's results."""
         if wave.number != 1 or self.request.links.undoes:
             return ""
-        to_come = {one.cohort for one in workable(forecasts) if one.host.name not in self.results}
+        to_come = {one.cohort for name, one in candidates.items() if name not in self.results}
         first: dict[str, list[str]] = {}
         for name in wave.hosts:
-            first.setdefault(forecasts[name].candidate.cohort, []).append(name)
+            first.setdefault(candidates[name].cohort, []).append(name)
         for cohort, names in sorted(first.items()):
             if cohort in to_come and all(self.results[name]["verdict"] == Verdict.REFUSED for name in names):
                 who = f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} to be the first of {cohort}"
