@@ -1,11 +1,12 @@
 """One process of the clock part: so many schedules are kept for some minutes of real time.
 
-    python -m bench.clock_one WHO --schedules N --minutes 2 --root DIR
+    python -m bench.clock_one WHO --schedules N --period 60 --minutes 2 --root DIR
 
 WHO is `mainstay` (the sweeper, the watermarks and the runs' rows in SQLite, under the real APScheduler adapter; runs are put
 down and not begun, what that costs is measured by the scale part) or `apscheduler` (its own cron triggers, whose jobs only
-note when they ran). Schedules are hourly, spread over all minutes of an hour. Prints one line of JSON: load (of the site), start
-(the first ever), again (another start), in seconds; peak (MB); fires, lost, doubled; p50, p99, worst (seconds late).
+note when they ran). Each schedule is due once in `period` minutes (60 or 1440), spread over all of them. Prints one line of
+JSON: load (of the site), start (the first ever), again (another start), in seconds of CPU; peak (MB); fires, lost, doubled;
+p50, p99, worst (seconds late).
 """
 
 from __future__ import annotations
@@ -59,20 +60,25 @@ class Noted:
         }
 
 
-def wanted(minutes: list[int], started: float, count: int) -> tuple[set[tuple[str, int]], float]:
+def wanted(minutes: list[int], period: int, started: float, count: int) -> tuple[set[tuple[str, int]], float]:
     """What has to fire in the next `count` full minutes after the start, and when the last of them is."""
-    first = math.ceil((started + 0.001) / 60) * 60
-    instants = [first + 60 * number for number in range(count)]
-    by_minute = {datetime.fromtimestamp(at, UTC).minute: at for at in instants}
-    return {(f"p{n}/w{m}", by_minute[m]) for n, m in enumerate(minutes) if m in by_minute}, instants[-1]
+    first = math.ceil((started + 0.001) / 60)
+    due = {at % period: at * 60 for at in range(first, first + count)}
+    return {(f"p{n}/w{m}", due[m]) for n, m in enumerate(minutes) if m in due}, (first + count - 1) * 60
 
 
-def site(root: Path, minutes: list[int]) -> Path:
-    windows = "".join(f'  w{m}: {{cron: "{m} * * * *", duration: 20m, cutoff: 1m}}\n' for m in sorted(set(minutes)))
+def cron(minute: int, period: int) -> tuple[str, str]:
+    """(minute, hour), in UTC."""
+    return str(minute % 60), "*" if period == 60 else str(minute // 60)
+
+
+def site(root: Path, minutes: list[int], period: int) -> Path:
+    lines = {m: " ".join(cron(m, period)) for m in sorted(set(minutes))}
+    windows = "".join(f'  w{m}: {{cron: "{at} * * *", duration: 20m, cutoff: 1m}}\n' for m, at in lines.items())
     plans = "".join(f"  p{n}: {{targets: h{n % 100}, window: w{m}}}\n" for n, m in enumerate(minutes))
     hosts = "".join(f"  h{n}: {{address: 10.9.0.{n}}}\n" for n in range(100))
     texts = {
-        "mainstay.yml": "site: bench\ntimezone: Europe/Berlin\nssh: {user: ops}\n",
+        "mainstay.yml": "site: bench\ntimezone: UTC\nssh: {user: ops}\n",
         "inventory/hosts.yml": f"hosts:\n{hosts}",
         "schedules/all.yml": f"windows:\n{windows}plans:\n{plans}",
     }
@@ -82,7 +88,9 @@ def site(root: Path, minutes: list[int]) -> Path:
     return root
 
 
-def mainstay(minutes: list[int], root: Path, noted: Noted) -> tuple[Callable[[], None], Callable[[], None]]:
+def mainstay(
+    minutes: list[int], period: int, root: Path, noted: Noted
+) -> tuple[Callable[[], None], Callable[[], None]]:
     """(start, stop); what is loaded beforehand is not part of the start."""
     from mainstay.runner.ports import SystemClock
     from mainstay.runner.request import Asking, RunRequest
@@ -96,7 +104,7 @@ def mainstay(minutes: list[int], root: Path, noted: Noted) -> tuple[Callable[[],
     from mainstay.schedules.store.adapters.sql import SqlSchedules
     from mainstay.schedules.timing import timing_of
 
-    loaded = load_checked(root if root.exists() else site(root, minutes))
+    loaded = load_checked(root if root.exists() else site(root, minutes, period))
     stores = open_state("sqlite:///state/mainstay.db", root)
     clock, store = SystemClock(), SqlSchedules(stores.database)
 
@@ -126,7 +134,9 @@ def mainstay(minutes: list[int], root: Path, noted: Noted) -> tuple[Callable[[],
     return (lambda: clockwork.start(loaded)), clockwork.stop
 
 
-def apscheduler(minutes: list[int], root: Path, noted: Noted) -> tuple[Callable[[], None], Callable[[], None]]:
+def apscheduler(
+    minutes: list[int], period: int, root: Path, noted: Noted
+) -> tuple[Callable[[], None], Callable[[], None]]:
     from apscheduler.executors.pool import ThreadPoolExecutor
     from apscheduler.jobstores.memory import MemoryJobStore
     from apscheduler.schedulers.background import BackgroundScheduler
@@ -146,7 +156,8 @@ def apscheduler(minutes: list[int], root: Path, noted: Noted) -> tuple[Callable[
     def start() -> None:
         for number, minute in enumerate(minutes):
             name = f"p{number}/w{minute}"
-            scheduler.add_job(ran, CronTrigger(minute=minute, timezone="Europe/Berlin"), args=(name,), id=name)
+            at, hour = cron(minute, period)
+            scheduler.add_job(ran, CronTrigger(minute=at, hour=hour, timezone=UTC), args=(name,), id=name)
         scheduler.start()
 
     return start, lambda: scheduler.shutdown(wait=False)
@@ -156,23 +167,24 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("who", choices=["mainstay", "apscheduler"])
     parser.add_argument("--schedules", type=int, required=True)
+    parser.add_argument("--period", type=int, choices=[60, 1440], default=60)
     parser.add_argument("--minutes", type=int, default=2)
     parser.add_argument("--root", type=Path, required=True)
     options = parser.parse_args()
     noted = Noted()
-    minutes = [number % 60 for number in range(options.schedules)]
+    minutes = [number % options.period for number in range(options.schedules)]
     make = {"mainstay": mainstay, "apscheduler": apscheduler}[options.who]
     took: dict[str, float] = {}
     stop: Callable[[], None] | None = None
     for turn in ("start", "again"):
         if stop is not None:
             stop()
-        began = time.perf_counter()
-        start, stop = make(minutes, options.root, noted)
-        loaded = time.perf_counter()
+        began = time.process_time()
+        start, stop = make(minutes, options.period, options.root, noted)
+        loaded = time.process_time()
         start()
-        took |= {"load": loaded - began, turn: time.perf_counter() - loaded}
-    due, last = wanted(minutes, time.time() + AHEAD, options.minutes)
+        took |= {"load": loaded - began, turn: time.process_time() - loaded}
+    due, last = wanted(minutes, options.period, time.time() + AHEAD, options.minutes)
     found = noted.wait(due, last)
     assert stop is not None
     stop()
