@@ -101,4 +101,5 @@ def watching(
         try:
             yield Watching(app, service, lost, upcoming)
         finally:
-            service.stopping("takes nothing new; steps in hand may end")
+            if not lost.is_set():  # it begins anew as the same process, and would be killed for not stopping
+                service.stopping("takes nothing new; steps in hand may end")

@@ -54,6 +54,9 @@ def test_from_ready_to_stopping(app: FakeApplication, channel: socket.socket) ->
         (ready,) = heard(channel)
         assert ready == "READY=1\nSTATUS=serves 3 plans, next patch-web Sat 2026-12-12 02:00 CET; 0 runs in hand"
     assert heard(channel) == ["STOPPING=1\nSTATUS=takes nothing new; steps in hand may end"]
+    with watching(app, lost, lambda: NEXT):
+        lost.set()
+    assert heard(channel) == [], "it begins anew as the same process"
 
 
 def health(watch: Watching) -> dict[str, str]:
