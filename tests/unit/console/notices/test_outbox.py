@@ -95,15 +95,17 @@ def test_a_body_is_as_long_as_a_letter_and_holds_no_secret() -> None:
 
 
 class Dying(World):
-    """Its process dies between the notice and the mark."""
+    """Its process dies beside a notice: right before it is written, or right after, when the mark is not."""
 
-    def die_after(self, count: int) -> None:
+    def die_at(self, count: int, *, before: bool) -> None:
         put = self.store.put_notice
 
         def dying(notice: Notice) -> None:
-            put(notice)
             nonlocal count
             count -= 1
+            if before and not count:
+                raise SystemExit
+            put(notice)
             if not count:
                 raise SystemExit
 
@@ -113,14 +115,15 @@ class Dying(World):
         del self.store.put_notice
 
 
-def test_a_crash_between_notice_and_mark_puts_down_nothing_twice_and_loses_nothing() -> None:
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_crash_beside_a_notice_puts_down_nothing_twice_and_loses_nothing(before: bool) -> None:
     world = Dying()
     channels = (tell("a"), tell("b"))
     world.outbox(*channels).begin()
     runs = [world.ended() for _ in range(4)]
     crashes = 0
-    for count in (1, 2, 3, 1, 4):
-        world.die_after(count)
+    for count in (1, 2, 3, 1, 2):
+        world.die_at(count, before=before)
         try:
             world.outbox(*channels).fill()
         except SystemExit:
