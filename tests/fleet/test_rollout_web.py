@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from mainstay.console import bootstrap
+from mainstay.console.bootstrap import Application
+from mainstay.runner.engine.memory import MemoryEngine
+from mainstay.runner.record import MaintenanceRecord
+from mainstay.runner.request import patch_request
+from mainstay.runner.runs import Runs
+from mainstay.schedules.occurrences import timing
+from mainstay.schedules.turns import first_in_line
 from tests.fleet import Fleet, Host
 from tests.fleet.site import OperatorSite, make_site
 from tests.fleet.system import wait_until
@@ -199,6 +208,59 @@ def test_a_plan_with_a_window_is_refused_unless_the_glass_is_broken(fleet: Fleet
     broken = site("run", "web-update", "--yes", "--json", "--break-glass", "the site is down")
     assert broken.status == 0, broken.told
     assert broken.json["measures"]["break_glass"] == "the site is down"
+
+
+def test_a_host_that_was_drained_when_the_cutoff_came_goes_back_into_service_unchanged_and_is_first_the_next_night(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    (host,) = fleet.web(1)
+    site = make_site(tmp_path / "site", fleet, [host])
+    fleet.repository.publish("demo-web", "1.1")
+    hooks = "before: {command: touch /run/drained}\nafter: {command: rm /run/drained}\n"
+    site.plan("web-update", f"{WEB}window: night\n{hooks}")
+    path = site.root / "schedules" / "web-update.yml"
+    now = datetime.now(UTC)
+    window = f'{{rrule: "FREQ=DAILY", start: "{now:%H}:00", duration: 10h, cutoff: 4h}}'
+    path.write_text(f"windows:\n  night: {window}\n" + path.read_text())
+
+    with bootstrap.load(site.root) as app:
+        clock = Late(lambda: timedelta(hours=7 if host.exec(["ls", "/run"]).count("drained") else 0))
+        vars(app)["clock"] = clock
+        refused = _run(app)
+        assert refused.summary.verdict == "refused" and "past the cutoff of night" in refused.hosts[0].reason
+        assert versions([host]) == ["1.0"] and "drained" not in host.exec(["ls", "/run"])
+        assert [step.name for step in refused.hosts[0].steps][-3:] == ["health", "after", "release"]
+        assert [one.host for one in app.schedule_store.carried("web-update")] == [host.name]
+
+        clock.late = lambda: timedelta(days=1)
+        done = _run(app)
+        assert done.summary.verdict == "succeeded" and versions([host]) == ["1.1"]
+        assert app.schedule_store.carried() == [], "it had its turn"
+    assert site("records", "verify").status == 0
+
+
+class Late:
+    """A clock that is as late as it is told."""
+
+    def __init__(self, late: Callable[[], timedelta]) -> None:
+        self.late = late
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.late()
+
+
+def _run(app: Application) -> MaintenanceRecord:
+    """As `mainstay run` asks for it, executed in this process by the engine without a database."""
+    plan = app.runnable("web-update")
+    bound = {
+        "timing": timing(plan, app.loaded).to_json(),
+        "first": first_in_line(app.schedule_store, plan.name),
+    }
+    request = patch_request(plan, app.targets(plan), app.asking()).model_copy(update=bound)
+    runs = Runs(app.tools, MemoryEngine())
+    runs.engine.launch()
+    runs.submit(request)
+    return runs.execute(request.id)
 
 
 def test_rollback_all_takes_every_host_back(site: OperatorSite, fleet: Fleet, web: list[Host]) -> None:
