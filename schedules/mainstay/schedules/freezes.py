@@ -93,7 +93,10 @@ class Freezes:
                 return f"there is no calendar {shown(name)} any more"
             if why := self._calendars.missing(source):
                 return why
-            if not self._calendars.spans(source, moment, moment + _INSTANT):
+            spans = self._calendars.spans(source, moment, moment + _INSTANT)
+            if unknown := next((span.summary for span in spans if span.unknown), ""):
+                return unknown
+            if not spans:
                 local = moment.astimezone(self._zone)
                 return f"no event of calendar {name} at {local:%a %Y-%m-%d %H:%M %Z}"
         return ""
@@ -131,7 +134,7 @@ class Freezes:
 
     def _of(self, number: int, spec: FreezeSpec, start: datetime, end: datetime) -> Iterator[Freeze]:
         if spec.calendar is not None:
-            for span in self._calendars.spans(spec.calendar, start, end):
+            for span in self._calendars.spans(spec.calendar, start, end):  # what is unknown freezes
                 yield Freeze(_named(spec, span.summary), spec.source, span.starts_at, span.ends_at)
             return
         first, last = ((moment - _START) // _STRETCH for moment in (start, end))

@@ -238,6 +238,18 @@ def test_a_calendar_that_was_never_had_allows_nothing(tmp_path: Path) -> None:
     assert site.freezes.allows(gone, NOW) == 'there is no calendar "closed" any more'
 
 
+def test_what_can_not_be_worked_out_freezes_and_allows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "freezes: [b.ics]\ncalendars: {business: b.ics}\nplans: {web: {targets: role=web, calendar: business}}\n"
+    site = Site(tmp_path, text, {"b.ics": BUSINESS})
+    assert site.freezes.usable("web", NOW) == ""
+    monkeypatch.setattr("mainstay.schedules.calendars.events.MOST_SPANS", 5)
+    moment = berlin("2026-12-01T10:00")
+    frozen = site.freezes.at("web", None, moment)
+    assert frozen is not None
+    assert frozen.name.startswith("unknown: the calendar has more than 5 events")
+    assert site.freezes.allows(site.loaded.plans["web"], moment) == frozen.name
+
+
 def test_a_plan_that_the_site_has_no_more_depends_on_all(make: Make) -> None:
     site = make(REMOTE)
     assert "never had" in site.freezes.usable("gone", NOW)

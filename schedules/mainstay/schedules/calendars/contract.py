@@ -116,8 +116,10 @@ class Shelf(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """One event. Aware UTC, half open. summary: cleaned, one line."""
+    """One event. Aware UTC, half open. summary: cleaned, one line. unknown: no event, but time of which nothing is known;
+    summary says why."""
 
     starts_at: datetime
     ends_at: datetime
     summary: str = ""
+    unknown: bool = False

@@ -56,7 +56,7 @@ class Calendars:
     def spans(self, source: CalendarSource, start: datetime, end: datetime) -> list[Span]:
         """Events that overlap [start, end), sorted; none where the calendar was never had (see `missing`).
 
-        Where they can't be worked out, one span with the reason covers all the time in question: it is held to freeze."""
+        Where they can't be worked out, one that is `unknown` covers all the time in question."""
         first, last = ((moment - _START) // _STRETCH for moment in (start, end))
         book = self._book(source)
         found: set[Span] = set()
@@ -217,7 +217,7 @@ class Calendars:
             try:
                 self._stretches[key] = tuple(book.table.between(start, end))
             except CalendarFault as error:
-                self._stretches[key] = (Span(start, end, f"unknown: the calendar {error.message}"),)
+                self._stretches[key] = (Span(start, end, f"unknown: the calendar {error.message}", unknown=True),)
             while len(self._stretches) > _MOST_STRETCHES:
                 self._stretches.popitem(last=False)
         self._stretches.move_to_end(key)
