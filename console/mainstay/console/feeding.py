@@ -34,8 +34,7 @@ def feed(app: Application) -> None:
     from mainstay.console.render.ics import calendar, content
 
     now = app.clock.now()
-    outlook, _ = outlook_of(app)
-    ics = calendar(app.site.name, islice(outlook.coming(now, now + AHEAD), MOST), now)
+    ics = calendar(app.site.name, islice(outlook_of(app).coming(now, now + AHEAD), MOST), now)
     there = _there(path)
     if there is not None:
         age = now.timestamp() - path.stat().st_mtime

@@ -12,6 +12,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import Selector, parse
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import unavailable
+from mainstay.runner.steps import rfc3339
 from mainstay.schedules.check import LoadedSite
 from mainstay.schedules.conflicts import Look, conflicts
 from mainstay.schedules.estimates import DEFAULT
@@ -30,9 +31,9 @@ FAR = timedelta(days=366)
 """How far ahead the next opening of a plan is looked for."""
 
 
-def outlook_of(app: Application, of: str | None = None) -> tuple[Outlook, list[str]]:
-    """All that comes, or only of the plan of that name, or of the plans with a host that the selector picks. And what
-    makes it less sure than it looks. Raises UsageError where `of` names nothing."""
+def outlook_of(app: Application, of: str | None = None) -> Outlook:
+    """All that comes, or only of the plan of that name, or of the plans with a host that the selector picks. Raises
+    UsageError where `of` names nothing."""
     plans, hosts = _chosen(app, of)
     lines = lines_of(app.loaded, plans)
     if hosts is not None:
@@ -40,7 +41,7 @@ def outlook_of(app: Application, of: str | None = None) -> tuple[Outlook, list[s
     now = app.clock.now()
     in_flight = [row for row in app.state.runs(in_flight=True) if row.request.get("timing")]
     frost = Frost(app.loaded, app.freezes, now)
-    outlook = Outlook(
+    return Outlook(
         lines=lines,
         openings=openings_between,
         run_id=run_id,
@@ -50,7 +51,6 @@ def outlook_of(app: Application, of: str | None = None) -> tuple[Outlook, list[s
         carried=_carried(app),
         asked=_asked(app, lines, in_flight),
     )
-    return outlook, list(app.freezes.trouble(now))
 
 
 def conflicts_of(app: Application) -> list[Problem]:
@@ -77,7 +77,7 @@ def next_of(app: Application, plan: PatchPlan) -> tuple[Coming | None, list[Comi
     """The plan's next occurrence that nothing holds, and those before it that are held."""
     now = app.clock.now()
     held: list[Coming] = []
-    for coming in outlook_of(app, plan.name)[0].coming(now, now + FAR):
+    for coming in outlook_of(app, plan.name).coming(now, now + FAR):
         if coming.held:
             held.append(coming)
         elif coming.state != "queued":
@@ -127,7 +127,7 @@ def _runs(app: Application, in_flight: Sequence[RunRow]) -> Judge:
 
 
 def _approvals(app: Application) -> Judge:
-    from mainstay.schedules.approvals import NEED, standing
+    from mainstay.schedules.approvals import NEED, bound_to, standing
 
     now = app.clock.now()
 
@@ -136,7 +136,12 @@ def _approvals(app: Application) -> Judge:
         if not need:
             return None
         store = app.schedule_store
-        found = standing(store.approval(run), store.votes(run), now, need=need)
+        approval = store.approval(run)
+        if approval is not None and app.state.standing(run) is None:
+            # A run that is there keeps what it was asked for with; before that, another plan is another question.
+            hash = bound_to(line.plan.hash(), line.hosts, rfc3339(opening.starts_at))
+            approval = approval if approval.hash == hash else None
+        found = standing(approval, store.votes(run), now, need=need)
         if found.answer == "granted":
             return None
         return Standing("not-approved" if found.answer == "refused" else "waiting-for-approval", found.reason)

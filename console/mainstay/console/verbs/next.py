@@ -29,8 +29,8 @@ def command(screen: Screen, plan: str | None, days: int, ics: bool) -> int:
         raise UsageError("--ics and --json are two answers.", hint="Ask for one of them.")
     with bootstrap.load(screen.site_dir) as app:
         now = app.clock.now()
-        outlook, troubles = outlook_of(app, plan)
-        coming = list(outlook.coming(now, now + timedelta(days=days)))
+        coming = list(outlook_of(app, plan).coming(now, now + timedelta(days=days)))
+        troubles = app.freezes.trouble(now)  # of the calendars that were asked just now
         name = app.site.name
     if ics:
         from mainstay.console.render.ics import calendar
