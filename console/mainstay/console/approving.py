@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mainstay.runner.plans import unavailable
 from mainstay.runner.steps import rfc3339
 from mainstay.schedules import approvals
 from mainstay.schedules.approvals import NEED, Due, Standing
@@ -32,7 +33,7 @@ class Waiting:
 
 def due(app: Application) -> Iterator[Due]:
     """The occurrences to come that need an approval, and that neither a freeze nor a calendar holds."""
-    plans = frozenset(name for name, plan in app.plans.items() if NEED[plan.approval])
+    plans = frozenset(name for name, plan in app.plans.items() if NEED[plan.approval] and not unavailable(plan))
     if not plans:
         return
     from mainstay.schedules.frost import Frost

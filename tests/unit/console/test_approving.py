@@ -182,6 +182,17 @@ def test_a_frozen_occurrence_is_not_asked_about(app: FakeApplication) -> None:
     assert not [text for text in starts if text.startswith("2026-12-12")]
 
 
+def test_nobody_is_asked_for_what_can_not_run(app: FakeApplication) -> None:
+    edited(
+        app,
+        "targets: role=db, window: yearly",
+        "targets: role=db, requires: {backup: {newer_than: 24h}}, window: yearly",
+    )
+    approving.refresh(app)
+    assert of(app, "patch-db") == []
+    assert of(app, "patch-web")
+
+
 def test_what_waits_for_nobody_is_said(app: FakeApplication, mainstay: Mainstay) -> None:
     assert mainstay("runs", "approve", "01NOTHING", "--yes").code == 2
 
