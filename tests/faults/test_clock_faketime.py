@@ -18,7 +18,13 @@ from mainstay.runner.record import Summary
 from mainstay.schedules.occurrences import run_id, schedules
 from mainstay.schedules.openings import openings
 
-SERVE = "import sys; from mainstay.console import cli; sys.exit(cli.run(sys.argv[1:]))"
+SERVE = """
+import sys, threading, time
+# Python sleeps until a moment of the monotonic clock; libfaketime, told to leave that clock alone, answers EINVAL.
+time.sleep = lambda seconds: threading.Event().wait(max(0.0, seconds)) and None
+from mainstay.console import cli
+sys.exit(cli.run(sys.argv[1:]))
+"""
 PATIENT = 240.0
 """Seconds: windows open every minute, and some of them are waited for."""
 

@@ -145,6 +145,33 @@ def test_whatever_it_dies_at_each_occurrence_is_put_down_once(tmp_path: Path) ->
     raise AssertionError("there are more calls than were tried")
 
 
+def test_whatever_it_dies_at_when_it_takes_a_site_nothing_is_lost_and_nothing_from_before_is_caught_up(
+    tmp_path: Path,
+) -> None:
+    """`new` is seen for the first time, `back` was away for two days."""
+    other, both = {"other": PLAN}, {"other": PLAN, "back": PLAN, "new": PLAN}
+    for number in range(1, 30):
+        world = ClockWorld(tmp_path, "2026-11-22T01:00:00Z", {"night": NIGHT}, {"back": PLAN})
+        world.daemon().round()
+        daemon = world.daemon(world.edit({"night": NIGHT}, other))
+        world.wall.pass_(days=2)
+        daemon.round()
+        loaded, whole = world.edit({"night": NIGHT}, both), True
+        try:
+            world.daemon(loaded, store=Dying(world.store, number))
+        except KeyboardInterrupt:
+            whole = False
+        world.wall.pass_(minutes=1)
+        daemon = world.daemon(loaded)
+        world.wall.pass_(hours=1)
+        daemon.round()
+        assert world.lines("back/") == world.lines("new/") == ["11-24 02:00 runs"], number
+        assert len(world.lines("other/")) == 3
+        if whole:
+            return
+    raise AssertionError("there are more calls than were tried")
+
+
 def test_daemons_side_by_side_put_each_occurrence_down_once(tmp_path: Path) -> None:
     world = frequent(tmp_path)
     daemons = [world.daemon() for _ in range(3)]

@@ -72,14 +72,15 @@ class Sweeper:
                 self.sweep_all()  # by the rules that held until now
         known, marks = self._known(), self._store.watermarks()
         found = {schedule.id: schedule for schedule in schedules(loaded)}
-        self._store.begin_all(found.keys() - marks.keys(), rfc3339(now))
         begins = {id: self._begins(one, known, now) for id, one in found.items() if id in marks}
+        # In this order: whatever it dies at, the next start finds what is new still new, and what came back moved or still away.
         self._store.advance_all({id: at for id, at in begins.items() if at > marks[id]})
-        marks = self._store.watermarks()
-        due = {id: self._next(schedule, datetime.fromisoformat(marks[id])) for id, schedule in found.items()}
         written = {id: schedule.digest() for id, schedule in found.items()}
         if written != known:
             self._store.set_mark(KNOWN, json.dumps(written, sort_keys=True))
+        self._store.begin_all(found.keys() - marks.keys(), rfc3339(now))
+        marks = self._store.watermarks()
+        due = {id: self._next(schedule, datetime.fromisoformat(marks[id])) for id, schedule in found.items()}
         self._loaded, self._schedules, self._due = loaded, found, due
 
     def _known(self) -> dict[str, str]:
