@@ -81,12 +81,17 @@ def tell(number: int) -> Callable[[], None]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_when_it_is_told_to_and_lets_steps_end(served: Served, number: int) -> None:
     before = signal.getsignal(number)
-    served.when_serving = tell(number)
+
+    def once_it_has_tended() -> None:
+        served.tended.wait(60)
+        tell(number)()
+
+    served.when_serving = once_it_has_tended
     assert Worker(served, threads=3, grace=7.0).serve() == "stopped"
     assert served.fake_engine.closed == [7.0]
     assert (served.serves, served.threads) == (True, 3)
     assert signal.getsignal(number) is before
-    assert served.tended.wait(20)
+    assert served.tended.is_set()
 
 
 def test_whoever_only_waits_leaves_at_once_when_it_stops(served: Served) -> None:
