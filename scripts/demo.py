@@ -74,7 +74,7 @@ plans:
   kernel-update: {{targets: all, window: nightly}}
 """
 """Windows in UTC, the site's zone, but for one: the night in which Europe's clocks change is the last Sunday of a month."""
-LEAD = 12
+LEAD = 8
 """Seconds at least until the window opens, so that what comes can be shown before it is there."""
 PATIENCE = 240.0
 """Seconds for what runs by itself."""
