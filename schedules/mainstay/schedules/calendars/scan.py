@@ -83,7 +83,9 @@ def scan(content: bytes) -> Scanned:
         if word.startswith("BEGIN:"):
             name = line[6:].strip().upper()
             if not open_ones and name != "VCALENDAR":
-                raise CalendarFault(f"is no calendar: {shown(line)} stands outside of BEGIN:VCALENDAR", line=number)
+                raise CalendarFault(
+                    f"is no calendar: {shown(line[:100])} stands outside of BEGIN:VCALENDAR", line=number
+                )
             if len(open_ones) >= DEEPEST:
                 raise CalendarFault(f"is nested more than {DEEPEST} deep", line=number)
             calendars += name == "VCALENDAR"
@@ -94,7 +96,7 @@ def scan(content: bytes) -> Scanned:
                 opened = (
                     f"BEGIN:{shown(open_ones[-1].name)[1:-1]} of line {open_ones[-1].line}" if open_ones else "nothing"
                 )
-                raise CalendarFault(f"{shown(line)} ends what was not begun: {opened} is open", line=number)
+                raise CalendarFault(f"{shown(line[:100])} ends what was not begun: {opened} is open", line=number)
             open_ones.pop()
         else:
             _take(line, number, open_ones)
@@ -123,14 +125,14 @@ def _open(new: Component, open_ones: list[Component], events: list[Component], z
 
 def _take(line: str, number: int, open_ones: list[Component]) -> None:
     if not open_ones:
-        raise CalendarFault(f"is no calendar: {shown(line)} stands outside of BEGIN:VCALENDAR", line=number)
+        raise CalendarFault(f"is no calendar: {shown(line[:100])} stands outside of BEGIN:VCALENDAR", line=number)
     here = open_ones[-1]
     name = re.match(r"[A-Za-z0-9-]*", line)
     if name is None or name[0].upper() not in _KEPT.get(here.name, ()):
         return
     found = _LINE.fullmatch(line)
     if not found:
-        raise CalendarFault(f"{shown(line)} is no line of a calendar (NAME:value)", line=number)
+        raise CalendarFault(f"{shown(line[:100])} is no line of a calendar (NAME:value)", line=number)
     parameters = {key.upper(): value.replace('"', "") for key, value in _PARAMETER.findall(found[2])}
     here.properties.append(Property(found[1].upper(), parameters, found[3].strip(), number))
     if len(here.properties) > 2000:
