@@ -139,7 +139,7 @@ def after_hook(track: Track, reason: str, verdict: Verdict = Verdict.FAILED) -> 
     into_service(track, well=well)
     verdict = Verdict.FAILED if track.measures.get("drained") else verdict
     release(track)
-    return track.part(verdict, reason)
+    return track.part(verdict, f"put back into service unchanged: {reason}" if verdict is Verdict.REFUSED else reason)
 
 
 def _track(tools: Toolbox, context: Context, argument: JsonValue) -> Track:
