@@ -15,11 +15,12 @@ from tests.unit.console.fakes import FakeApplication, part, seal, untouched, wri
 
 from mainstay.console import approving, bootstrap
 from mainstay.console.gating import Gates
-from mainstay.inventory.redaction import MASK
+from mainstay.inventory.redaction import MASK, redact
 from mainstay.inventory.value import Json
 from mainstay.runner.request import patch_request
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
+from mainstay.schedules.check import load_checked
 from mainstay.schedules.occurrences import timing
 from mainstay.schedules.store.contract import Notice
 
@@ -207,8 +208,6 @@ def test_what_is_not_delivered_is_named_in_status_and_doctor(app: FakeApplicatio
 def test_doctor_says_how_a_switch_is_to_be_set_and_never_where_it_is(app: FakeApplication, mainstay: Mainstay) -> None:
     path = app.site.root / "schedules/web.yml"
     path.write_text(PLANS.replace("approval: required", 'ping: "file:secrets/ping"'))
-    from mainstay.schedules.check import load_checked
-
     app.take(load_checked(app.site.root))
     result = mainstay("doctor", "--controller", "--json")
     assert CANARY not in result.out
@@ -349,3 +348,24 @@ def test_what_an_earlier_process_left_is_tried_by_the_next(
     app.notices._outbox().fill()
     app.notices.begin()
     assert len(wakes) == 1
+
+
+def test_a_url_in_the_plan_itself_is_kept_out_of_the_state_and_of_what_is_written(
+    app: FakeApplication, switch: Switch, mainstay: Mainstay
+) -> None:
+    path = app.site.root / "schedules/web.yml"
+    path.write_text(PLANS.replace('"file:secrets/ping"', switch.url))
+    app.take(load_checked(app.site.root))
+    assert app.plans["patch-web"].ping == switch.url
+    ended(app, "R1")
+    app.notices.round()
+    assert [way for way, _ in switch.heard] == [f"/{CANARY}/fail"]
+    assert redact(f"asked {switch.url}") == f"asked {MASK}"
+    assert CANARY not in json.dumps([row.request for row in app.state.runs()])
+    for verb in (
+        ("preview", "patch-web", "--json"),
+        ("records", "show", "R1", "--json"),
+        ("next", "--json"),
+        ("runs", "--json"),
+    ):
+        assert CANARY not in mainstay(*verb).out, verb
