@@ -8,13 +8,15 @@ import hashlib
 import re
 import zoneinfo
 from collections.abc import Iterator, Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from functools import cache
 from io import StringIO
 
+from dateutil.rrule import rrulestr
+
 from mainstay.inventory.names import shown
 from mainstay.schedules.calendars.contract import CalendarFault
-from mainstay.schedules.calendars.repeats import check_repeat
+from mainstay.schedules.calendars.repeats import Budget, Walk, check_repeat
 from mainstay.schedules.calendars.scan import Component
 
 MOST_CHANGES = 200
@@ -42,6 +44,7 @@ class Zones:
             if name is not None:
                 self._own[name.value] = zone
         self._resolved: dict[str, str] = {}
+        self._budget = Budget()
         self._definitions: dict[str, list[str]] = {}
 
     def name(self, tzid: str, line: int) -> str:
@@ -74,7 +77,7 @@ class Zones:
         if own is None:
             hint = "A calendar has to bring a VTIMEZONE for each zone that is not one of the IANA database."
             raise CalendarFault(f"the zone {shown(tzid)} is unknown", line=line, hint=hint)
-        lines = list(_definition(own))
+        lines = list(_definition(own, self._budget))
         key = "mainstay-" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
         self._definitions[key] = ["BEGIN:VTIMEZONE", f"TZID:{key}", *lines, "END:VTIMEZONE"]
         return key
@@ -99,7 +102,7 @@ def _guesses(tzid: str) -> Iterator[str]:
             yield "/".join(parts[start:])
 
 
-def _definition(zone: Component) -> Iterator[str]:
+def _definition(zone: Component, budget: Budget) -> Iterator[str]:
     if not zone.inner or len(zone.inner) > MOST_CHANGES:
         raise CalendarFault("a VTIMEZONE needs STANDARD or DAYLIGHT, and not hundreds", line=zone.line)
     for part in zone.inner:
@@ -110,11 +113,19 @@ def _definition(zone: Component) -> Iterator[str]:
                 said = shown(found.value) if found else "missing"
                 raise CalendarFault(f"a VTIMEZONE's {needed} is {said}", line=found.line if found else part.line)
             yield f"{needed}:{found.value}"
-        yield from _rules(part)
+        yield from _rules(part, budget)
         yield f"END:{part.name}"
 
 
-def _rules(part: Component) -> Iterator[str]:
+def _comes_about(rule: str, budget: Budget) -> bool:
+    """dateutil would look for it until the year 9999, for each event again."""
+    budget.hold(500)  # the changes since 1601 that it remembers of each rule
+    without = ";".join(word for word in rule.split(";") if not word.startswith("UNTIL="))
+    begins = datetime(2000, 1, 1)
+    return bool(Walk(rrulestr(without, dtstart=begins), budget, None).between(begins, datetime(2005, 1, 1), inc=True))
+
+
+def _rules(part: Component, budget: Budget) -> Iterator[str]:
     for found in part.all("RRULE")[:MOST_CHANGES]:
         try:
             rule = check_repeat(found.value)
@@ -122,6 +133,8 @@ def _rules(part: Component) -> Iterator[str]:
             raise CalendarFault(f"RRULE: {error}", line=found.line) from None
         if not _YEARLY.fullmatch(rule):
             raise CalendarFault(f"RRULE: {shown(rule)} is no rule of a clock change", line=found.line)
+        if not _comes_about(rule, budget):
+            raise CalendarFault(f"RRULE: {shown(rule)} never comes about", line=found.line)
         yield f"RRULE:{rule}"
     for found in part.all("RDATE")[:MOST_CHANGES]:
         dates = found.value.split(",")

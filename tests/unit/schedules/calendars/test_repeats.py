@@ -185,3 +185,15 @@ def test_a_table_goes_on_answering_beyond_what_it_worked_out_first() -> None:
         spans = table.between(start, start + timedelta(days=3))
         assert [span.starts_at.day for span in spans] == [1, 2, 3]
     assert table.between(datetime(2019, 1, 1, tzinfo=UTC), datetime(2019, 2, 1, tzinfo=UTC)) == []
+
+
+def test_zones_are_limited_over_all_of_a_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainstay.schedules.calendars.repeats.MOST_STARTS", 20_000)
+    part = (
+        "BEGIN:STANDARD\r\nDTSTART:16010101T000000\r\nTZOFFSETFROM:+0100\r\nTZOFFSETTO:+0200\r\n"
+        "RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU\r\nEND:STANDARD\r\n"
+    )
+    zones = [f"BEGIN:VTIMEZONE\r\nTZID:Z{n}\r\n{part * 10}END:VTIMEZONE" for n in range(8)]
+    uses = [f"BEGIN:VEVENT\r\nDTSTART;TZID=Z{n}:20261201T100000\r\nEND:VEVENT" for n in range(8)]
+    with pytest.raises(CalendarFault, match="give more than"):
+        timetable("\r\n".join(["BEGIN:VCALENDAR", *zones, *uses, "END:VCALENDAR", ""]).encode(), BERLIN, NOW)
