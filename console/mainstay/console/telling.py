@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 AGAIN = 60.0
 """Seconds between two tries of a process that has something left to deliver."""
+ROUND = 600.0
+"""Seconds after which a round begins nothing more: what is left is the next one's."""
 PARTING = 40.0
 """Seconds that the end of a process waits for what is on its way."""
 
@@ -142,8 +144,13 @@ class Notices:
         return [one.approval for one in waiting(self._app)]
 
     def _delivery(self) -> Delivery:
+        enough = time.monotonic() + ROUND
         return Delivery(
-            self._app.schedule_store, self._app.clock, self._holder, ending=lambda: self.over, unwanted=self._unwanted
+            self._app.schedule_store,
+            self._app.clock,
+            self._holder,
+            ending=lambda: self.over or time.monotonic() > enough,
+            unwanted=self._unwanted,
         )
 
     def _unwanted(self, notice: Notice) -> str:
