@@ -31,9 +31,9 @@ FAR = timedelta(days=366)
 """How far ahead the next opening of a plan is looked for."""
 
 
-def outlook_of(app: Application, of: str | None = None) -> Outlook:
-    """All that comes, or only of the plan of that name, or of the plans with a host that the selector picks. Raises
-    UsageError where `of` names nothing."""
+def outlook_of(app: Application, of: str | None = None, *, done: bool = False) -> Outlook:
+    """All that comes, or only of the plan of that name, or of the plans with a host that the selector picks. done: also
+    what has a run already, or has had one. Raises UsageError where `of` names nothing."""
     plans, hosts = _chosen(app, of)
     lines = lines_of(app.loaded, plans)
     if hosts is not None:
@@ -45,7 +45,7 @@ def outlook_of(app: Application, of: str | None = None) -> Outlook:
         lines=lines,
         openings=openings_between,
         run_id=run_id,
-        judges=(_unavailable(app), _runs(app, in_flight), frost.judge, _approvals(app)),
+        judges=(_unavailable(app), *(() if done else (_runs(app, in_flight),)), frost.judge, _approvals(app)),
         notes=frost.notes,
         work=work_in(app.loaded, app.history.paces({line.plan.name for line in lines}), DEFAULT),
         carried=_carried(app),
@@ -74,14 +74,16 @@ def conflicts_of(app: Application) -> list[Problem]:
 
 
 def next_of(app: Application, plan: PatchPlan) -> tuple[Coming | None, list[Coming]]:
-    """The plan's next occurrence that nothing holds, and those before it that are held."""
+    """The plan's next opening in which something may start and that nothing holds, whatever the clock did or does in it;
+    and those before it that are held."""
     now = app.clock.now()
     held: list[Coming] = []
-    for coming in outlook_of(app, plan.name).coming(now, now + FAR):
-        if coming.held:
-            held.append(coming)
-        elif coming.state != "queued":
+    for coming in outlook_of(app, plan.name, done=True).coming(now, now + FAR):
+        if coming.opening.cutoff_at <= now or coming.state == "queued":
+            continue
+        if not coming.held:
             return coming, held
+        held.append(coming)
     return None, held
 
 

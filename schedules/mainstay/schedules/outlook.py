@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import merge
+from itertools import count
 from typing import Literal
 
 from mainstay.inventory.host import Host
@@ -140,6 +141,23 @@ def _place(found: _Found) -> tuple[datetime, str, str]:
     return opening.starts_at, line.id, run
 
 
+class _Once:
+    """Gone through by many, each item made once, and only when the first of them needs it."""
+
+    def __init__(self, source: Iterable[Opening]) -> None:
+        self._source = iter(source)
+        self._made: list[Opening] = []
+
+    def __iter__(self) -> Iterator[Opening]:
+        for number in count():
+            if number == len(self._made):
+                following = next(self._source, None)
+                if following is None:
+                    return
+                self._made.append(following)
+            yield self._made[number]
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """judges: the first that says something is right. work: of a line as a whole, reckoned once."""
@@ -156,9 +174,9 @@ class Outlook:
     """Runs that somebody asked for by hand and that wait for an opening: (line, opening, run id, how it stands)."""
 
     def coming(self, since: datetime, until: datetime) -> Iterator[Coming]:
-        """In the order of their starts, then of schedules. Lazily: each window's openings are computed once, at first
-        need, and an occurrence is judged when it is asked for."""
-        known: dict[tuple[str, str], list[Opening]] = {}
+        """In the order of their starts, then of schedules. Lazily: each opening of a window is computed once, when
+        the first of its schedules needs it, and an occurrence is judged when it is asked for."""
+        known: dict[tuple[str, str], _Once] = {}
         waiting = {plan: set(hosts) for plan, hosts in self.carried.items()}
         every = [self._of(line, since, until, known) for line in self.lines]
         every.append(iter(sorted((one for one in self.asked if one[1].starts_at < until), key=_place)))
@@ -168,11 +186,11 @@ class Outlook:
                 yield self._one(line, opening, run, standing, waiting)
 
     def _of(
-        self, line: Line, since: datetime, until: datetime, known: dict[tuple[str, str], list[Opening]]
+        self, line: Line, since: datetime, until: datetime, known: dict[tuple[str, str], _Once]
     ) -> Iterator[_Found]:
         key = (line.window.name, line.zone)
         if key not in known:
-            known[key] = list(self.openings(line.window, line.zone, since, until))
+            known[key] = _Once(self.openings(line.window, line.zone, since, until))
         for opening in known[key]:
             yield line, opening, self.run_id(line.id, opening.starts_at), None
 

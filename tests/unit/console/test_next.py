@@ -452,6 +452,16 @@ def test_the_preview_in_an_open_window_counts_what_is_left(
     assert (told["opening"]["open"], told["opening"]["room_seconds"]) == (True, 30.0)
 
 
+def test_the_preview_after_the_nights_run_still_says_that_the_window_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mainstay: Mainstay
+) -> None:
+    app = site(tmp_path, monkeypatch, at=NIGHT + timedelta(hours=1))
+    seal(app, RUN, [part("web1"), part("web2")])
+    assert mainstay("preview", "patch-web", "--json").json["opening"]["open"] is True
+    app.__dict__["clock"] = At(NIGHT + timedelta(hours=2, minutes=15))
+    assert mainstay("preview", "patch-web", "--json").json["opening"]["starts_at"] > "2026-12-12", "past its cutoff"
+
+
 def test_a_plan_without_a_window_has_no_opening(app: Site, mainstay: Mainstay) -> None:
     told = mainstay("preview", "by-hand", "--json").json
     assert (told["window"], told["opening"], told["held"]) == (None, None, [])

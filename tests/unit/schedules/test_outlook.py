@@ -39,12 +39,14 @@ class Nights:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.made = 0
 
     def __call__(self, of: Window, zone: str, since: datetime, until: datetime) -> Iterator[Opening]:
         self.asked.append((of.name, zone))
         at = since.replace(hour=int(of.name[-1:]) if of.name[-1:].isdigit() else 2, minute=0) - timedelta(days=1)
         while at < until:
             if at + 3 * HOUR > since:
+                self.made += 1
                 yield opening(at, of.name)
             at += timedelta(days=1)
 
@@ -75,7 +77,7 @@ def test_the_openings_of_a_window_are_computed_once_for_all_its_plans() -> None:
     nights = Nights()
     found = comings(Outlook([line(f"p{n}") for n in range(50)], nights, run_id))
     assert len(found) == 150
-    assert nights.asked == [("night", "UTC")]
+    assert (nights.asked, nights.made) == ([("night", "UTC")], 3)
 
 
 def test_of_several_zones_each_has_its_own_openings() -> None:
@@ -150,10 +152,12 @@ def test_nothing_is_reckoned_for_what_is_held() -> None:
 
 def test_an_occurrence_is_judged_when_it_is_asked_for_and_not_before() -> None:
     judged = []
-    outlook = Outlook([line("a")], Nights(), run_id, judges=(lambda line, opening, run: judged.append(run),))
+    nights = Nights()
+    outlook = Outlook([line("a")], nights, run_id, judges=(lambda line, opening, run: judged.append(run),))
     coming = outlook.coming(NOW, NOW + timedelta(days=300))
     next(coming)
     assert len(judged) == 1
+    assert nights.made < 3
 
 
 @pytest.mark.parametrize(("since", "count"), [(0, 3), (13.9, 3), (17.1, 2)])
