@@ -6,7 +6,7 @@ import hashlib
 import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal, Protocol
 
 import pytest
@@ -120,7 +120,38 @@ def apt(fleet: Fleet) -> Iterator[AptRig]:
         yield AptRig(fleet, look.shell, work)
 
 
-@pytest.fixture(params=["fake", pytest.param("apt", marks=[pytest.mark.fleet, pytest.mark.xdist_group("apt")])])
+BOTH = ["fake", pytest.param("apt", marks=[pytest.mark.fleet, pytest.mark.xdist_group("apt")])]
+
+
+class Kept:
+    """A host that one test after the other may look at, until a test has made it new for itself."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._rig: AptRig | None = None
+        self._boot = ""
+
+    def rig(self, fleet: Fleet) -> AptRig:
+        if self._rig is None or self._rig.machine.boot_id() != self._boot:
+            self._stack.close()
+            self._rig = self._stack.enter_context(apt(fleet))
+            self._boot = self._rig.machine.boot_id()
+        return self._rig
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Kept]:
+    with ExitStack() as stack:
+        yield Kept(stack)
+
+
+@pytest.fixture(params=BOTH)
+def untouched(request: pytest.FixtureRequest, kept: Kept) -> Rig:
+    """For tests that change nothing."""
+    return FakeRig() if request.param == "fake" else kept.rig(request.getfixturevalue("fleet"))
+
+
+@pytest.fixture(params=BOTH)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     if request.param == "fake":
         yield FakeRig()
@@ -178,18 +209,18 @@ def test_a_held_package_is_seen_as_held(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("real", [False, True])
-def test_a_simulation_plans_exactly_what_is_wanted_and_changes_nothing(rig: Rig, real: bool) -> None:
-    shell = rig.work().shell if real else rig.reading()
-    found = rig.manager.simulate(shell, [Want("demo-web", "1.1")], NOTHING, real=real)
+def test_a_simulation_plans_exactly_what_is_wanted_and_changes_nothing(untouched: Rig, real: bool) -> None:
+    shell = untouched.work().shell if real else untouched.reading()
+    found = untouched.manager.simulate(shell, [Want("demo-web", "1.1")], NOTHING, real=real)
 
     (one,) = found.planned
     assert (found.ok, one.name, one.before, one.after) == (True, "demo-web", "1.0", "1.1")
     assert one.sha256 and one.size
-    assert version(rig) == ("1.0", "installed")
+    assert version(untouched) == ("1.0", "installed")
 
 
-def test_a_version_that_is_not_to_be_had_is_named(rig: Rig) -> None:
-    found = rig.manager.simulate(rig.reading(), [Want("demo-web", "9.9")], NOTHING, real=False)
+def test_a_version_that_is_not_to_be_had_is_named(untouched: Rig) -> None:
+    found = untouched.manager.simulate(untouched.reading(), [Want("demo-web", "9.9")], NOTHING, real=False)
 
     assert (found.ok, found.missing) == (False, ("demo-web",))
 
@@ -204,26 +235,26 @@ def test_going_back_and_removing_need_their_right(rig: Rig) -> None:
     assert [one.after for one in simulate(shell, gone, BACK, real=True).planned] == [None]
 
 
-def test_each_want_has_a_simulation_of_its_own(rig: Rig) -> None:
+def test_each_want_has_a_simulation_of_its_own(untouched: Rig) -> None:
     wants = [Want("demo-web", "1.1"), Want("demo-web", "9.9")]
 
-    good, bad = rig.manager.simulate_each(rig.reading(), wants, NOTHING, real=False)
+    good, bad = untouched.manager.simulate_each(untouched.reading(), wants, NOTHING, real=False)
 
     assert (good.ok, bad.ok, bad.missing) == (True, False, ("demo-web",))
 
 
 @pytest.mark.parametrize("name", ["-y", "a b", "x;reboot", "A", "../../x", ""])
-def test_what_is_no_name_never_reaches_a_host(rig: Rig, name: str) -> None:
-    assert not rig.manager.valid(name, "1")
+def test_what_is_no_name_never_reaches_a_host(untouched: Rig, name: str) -> None:
+    assert not untouched.manager.valid(name, "1")
     with pytest.raises(Refused):
-        rig.manager.simulate(rig.reading(), [Want(name, "1")], NOTHING, real=False)
+        untouched.manager.simulate(untouched.reading(), [Want(name, "1")], NOTHING, real=False)
     with pytest.raises(Refused):
-        rig.manager.job(Change(items=(web("1", "2").model_copy(update={"name": name}),)), "j", lock_wait=1)
+        untouched.manager.job(Change(items=(web("1", "2").model_copy(update={"name": name}),)), "j", lock_wait=1)
 
 
 @pytest.mark.parametrize(("left", "right", "order"), [("1.0", "1.0", 0), ("1.0", "1.1", -1), ("1.10", "1.9", 1)])
-def test_versions_have_an_order(rig: Rig, left: str, right: str, order: Literal[-1, 0, 1]) -> None:
-    assert rig.manager.compare(left, right) == order
+def test_versions_have_an_order(untouched: Rig, left: str, right: str, order: Literal[-1, 0, 1]) -> None:
+    assert untouched.manager.compare(left, right) == order
 
 
 def test_staging_brings_the_file_and_installs_nothing(rig: Rig) -> None:
