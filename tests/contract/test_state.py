@@ -245,6 +245,15 @@ def test_an_undo_that_was_used_stays_used(state: State) -> None:
     assert state.undos(run="r1") == [undo("r1", "a", undo={"x": "2"}, undone_by="r2")]
 
 
+def test_undos_that_are_still_needed_are_asked_for_alone(state: State) -> None:
+    old, new = ("2026-05-02T00:00:00.000Z", "2026-05-03T00:00:00.000Z")
+    for host, until in (("a", old), ("b", new), ("c", new)):
+        state.add_undo(undo("r1", host, keep_until=until))
+    state.mark_undone("r1", "c", "r2")
+    assert [row.host for row in state.undos(needed_at=old)] == ["b"], "a is over at that moment, c was used"
+    assert [row.host for row in state.undos(needed_at="2026-05-01T00:00:00.000Z")] == ["a", "b"]
+
+
 def test_the_earliest_sighting_stays(state: State) -> None:
     state.see("debian", [("x", "1"), ("y", "1")], "2026-05-02T00:00:00Z")
     state.see("debian", [("x", "1"), ("x", "2")], "2026-05-03T00:00:00Z")

@@ -25,13 +25,7 @@ def tidy(tools: Toolbox) -> int:
     Which of them a run in flight needs (its later waves get what its first one captured) is known to that run alone: as long
     as there is one, they may be too many, and the last run to end sees to it."""
     now = rfc3339(tools.clock.now())
-    needed = {
-        word
-        for row in tools.state.undos()
-        if row.undone_by is None and row.keep_until > now
-        for word in _words(row.undo)
-        if _HASH.fullmatch(word)
-    }
+    needed = {word for row in tools.state.undos(needed_at=now) for word in _words(row.undo) if _HASH.fullmatch(word)}
     cap = sys.maxsize if tools.state.runs(in_flight=True) else tools.captures_max_size
     gone = tools.artifacts.prune(kind="package", older_than=KEEP_FOR, keep=frozenset(needed), cap=cap)
     return len(gone)

@@ -148,8 +148,8 @@ class State(Protocol):
         """host → {step, detail, since, wave} of a run in flight."""
 
     def add_undo(self, row: UndoRow) -> None: ...
-    def undos(self, *, run: str | None = None, host: str | None = None) -> list[UndoRow]:
-        """Oldest first."""
+    def undos(self, *, run: str | None = None, host: str | None = None, needed_at: str | None = None) -> list[UndoRow]:
+        """Oldest first. needed_at: only those that are kept for longer than that moment and have not been used."""
 
     def mark_undone(self, run: str, host: str, by: str) -> None: ...
 

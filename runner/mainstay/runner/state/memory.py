@@ -183,9 +183,10 @@ class MemoryState:
             kept = row if there is None else row.model_copy(update={"undone_by": there.undone_by})
             self._undos[row.run, row.host] = kept
 
-    def undos(self, *, run: str | None = None, host: str | None = None) -> list[UndoRow]:
+    def undos(self, *, run: str | None = None, host: str | None = None, needed_at: str | None = None) -> list[UndoRow]:
         with self._lock:
-            return [row for row in self._undos.values() if run in (None, row.run) and host in (None, row.host)]
+            found = [row for row in self._undos.values() if run in (None, row.run) and host in (None, row.host)]
+        return [row for row in found if needed_at is None or (row.undone_by is None and row.keep_until > needed_at)]
 
     def mark_undone(self, run: str, host: str, by: str) -> None:
         with self._lock:

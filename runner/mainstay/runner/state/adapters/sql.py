@@ -307,13 +307,15 @@ class SqlState:
             to.execute(statement.on_conflict_do_update(index_elements=["run", "host"], set_=new))
 
     @persistent
-    def undos(self, *, run: str | None = None, host: str | None = None) -> list[UndoRow]:
+    def undos(self, *, run: str | None = None, host: str | None = None, needed_at: str | None = None) -> list[UndoRow]:
         table = tables.undo
         query = sa.select(table).order_by(table.c.number)
         if run is not None:
             query = query.where(table.c.run == run)
         if host is not None:
             query = query.where(table.c.host == host)
+        if needed_at is not None:
+            query = query.where(table.c.undone_by.is_(None), table.c.keep_until > needed_at)
         with self._database.read() as of:
             rows = of.execute(query).mappings().all()
         return [
