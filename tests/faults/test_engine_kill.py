@@ -100,7 +100,7 @@ def test_a_process_that_lets_go_does_not_hang_on_its_steps(processes: Processes)
         process = processes.start("leave", "--seconds", "600")
         assert said(process, "RECOVERED") == taken_over
         said(process, "LEFT")
-        assert process.wait(10) == 0
+        assert process.wait(90) == 0
     assert len(processes.unfinished()) == 4
     last = processes.start("recover")
     assert said(last, "RESULT") == str(HOSTS * STEPS)

@@ -37,7 +37,7 @@ def press() -> None:
 
 
 def until(condition: threading.Event) -> None:
-    assert condition.wait(20), "it did not happen"
+    assert condition.wait(60), "it did not happen"
 
 
 @pytest.fixture
