@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from mainstay.inventory.value import Json
 from mainstay.runner.ports import Permission
 from mainstay.runner.request import RunRequest
@@ -34,6 +36,15 @@ def permitted(tools: Toolbox, request: RunRequest, step: str) -> Json:
     finally:
         if told:
             note(tools, request.id, "")
+
+
+def wait(tools: Toolbox, run: str, until: datetime) -> None:
+    """For so long, unless the run is cancelled meanwhile. Work for a step."""
+    while tools.clock.now() < until:
+        row = tools.state.standing(run)
+        if row is not None and row.wish == "cancel":
+            return
+        tools.doze(1.0)
 
 
 def _answer(tools: Toolbox, request: RunRequest, step: str) -> Json | str:

@@ -17,10 +17,12 @@ from mainstay.runner.leftover import refuse_unknown
 from mainstay.runner.operation import Forecast, Look, Operation
 from mainstay.runner.plan import Carefulness
 from mainstay.runner.ports import Clock
+from mainstay.runner.record import HostPart
 from mainstay.runner.shell.contract import HostKeyRefused, Shells, Unreachable
 from mainstay.runner.state.contract import State
-from mainstay.runner.steps import rfc3339
+from mainstay.runner.steps import rfc3339, survey_step
 from mainstay.runner.upkeep import Upkeep
+from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import Candidate
 
 
@@ -130,3 +132,18 @@ def _look(
 def workable(forecasts: Mapping[str, HostForecast]) -> list[Candidate]:
     """The hosts that have something to do and may do it."""
     return [one.candidate for one in forecasts.values() if one.forecast and one.forecast.count and not one.refused]
+
+
+def survey_part(one: HostForecast, verdict: Verdict, reason: str, now: str) -> HostPart:
+    """Of a host that was only asked. now: RFC 3339 UTC."""
+    facts = one.facts
+    state = {"boot_id": facts.boot_id, "kernel": facts.kernel} if facts else {}
+    return HostPart(
+        host=one.host.name,
+        verdict=verdict,
+        reason=reason,
+        cohort=facts.cohort if facts else "",
+        steps=(survey_step(verdict, reason, now, one.seconds),),
+        before=state,
+        after=state,
+    )

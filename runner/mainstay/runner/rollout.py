@@ -16,15 +16,14 @@ from mainstay.inventory.value import Json
 from mainstay.runner import asking
 from mainstay.runner.budget import room, stop_reason
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed, Unkept, WorkflowFailed
-from mainstay.runner.forecasting import HostForecast, forecast, workable
+from mainstay.runner.forecasting import HostForecast, forecast, survey_part, workable
 from mainstay.runner.housekeeping import tidy
 from mainstay.runner.operation import not_taken_back
 from mainstay.runner.places import spread_over, width
 from mainstay.runner.reconciling import Lost, came_back, taken_up
-from mainstay.runner.record import HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.sealing import seal, write_first
-from mainstay.runner.steps import rfc3339, survey_step
+from mainstay.runner.steps import rfc3339
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import Candidate, PlannedWave, arrange
@@ -93,16 +92,8 @@ class Rollout:
     def _soak(self, wave: PlannedWave) -> None:
         """Wait between waves. A step and not the engine's sleep, so that a run that is cancelled meanwhile ends at once;
         the moment it lasts until is checkpointed, and is the same after a restart."""
-        tools, until = self.tools, self.context.now() + timedelta(seconds=self.request.careful.soak)
-
-        def wait() -> None:
-            while tools.clock.now() < until:
-                row = tools.state.standing(self.request.id)
-                if row is not None and row.wish == "cancel":
-                    return
-                tools.doze(1.0)
-
-        self.context.step(f"wave-{wave.number}.soak", wait)
+        until = self.context.now() + timedelta(seconds=self.request.careful.soak)
+        self.context.step(f"wave-{wave.number}.soak", lambda: asking.wait(self.tools, self.request.id, until))
 
     def _permit(self) -> Json:
         ours, theirs = self.tools.site_name, self.request.site_name
@@ -155,34 +146,21 @@ class Rollout:
             if name in written:
                 continue
             if one.refused:
-                part = self._part(one, Verdict.REFUSED, one.refused, now)
+                part = survey_part(one, Verdict.REFUSED, one.refused, now)
             elif reason:
-                part = self._part(one, Verdict.REFUSED, f"not started: {reason}", now)
+                part = survey_part(one, Verdict.REFUSED, f"not started: {reason}", now)
             elif one.forecast is not None and not one.forecast.count:
                 stays = not_taken_back(one.forecast.left_out) if self.request.links.undoes else ""
                 # What is wrong is said also where nothing is done, and nothing is repaired.
                 sick = one.facts.dpkg_broken if one.facts and one.facts.dpkg_broken else ()
                 stays = stays or (f"nothing to do, but the package manager is not well: {sick[0]}" if sick else "")
-                part = self._part(one, Verdict.DEGRADED if stays else Verdict.SUCCEEDED, stays or "nothing to do", now)
+                part = survey_part(one, Verdict.DEGRADED if stays else Verdict.SUCCEEDED, stays or "nothing to do", now)
             else:
                 continue
             self.tools.state.note_outcome(self.request.id, name, part.verdict)
             write_first(self.tools.state, self.request.id, part)
             self.tools.listener.host_finished(self.request.id, part)
         return {"refused": reason}
-
-    def _part(self, one: HostForecast, verdict: Verdict, reason: str, now: str) -> HostPart:
-        facts = one.facts
-        state = {"boot_id": facts.boot_id, "kernel": facts.kernel} if facts else {}
-        return HostPart(
-            host=one.host.name,
-            verdict=verdict,
-            reason=reason,
-            cohort=facts.cohort if facts else "",
-            steps=(survey_step(verdict, reason, now, one.seconds),),
-            before=state,
-            after=state,
-        )
 
     def _refuse_all(self, reason: str, verdict: Verdict = Verdict.REFUSED, *, each: bool = False) -> None:
         """Refuse every host whose turn has not come. each: the gate is asked why, host by host."""
@@ -194,7 +172,7 @@ class Rollout:
             for host in request.hosts:
                 if host.name not in written and host.name not in self.results:
                     why = asking.of_host(tools, request, host.name) if each else ""
-                    write_first(tools.state, request.id, self._part(HostForecast(host), verdict, why or reason, now))
+                    write_first(tools.state, request.id, survey_part(HostForecast(host), verdict, why or reason, now))
 
         self.context.step("refuse", write)
 
