@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dbos import DBOS
+
 from mainstay.inventory.postgres import PostgresAddress, postgres_address
 from mainstay.inventory.secrets import Secret
 from mainstay.runner.ledger.adapters import guards
@@ -12,7 +14,7 @@ from mainstay.runner.state.adapters.migrating import ready
 from mainstay.runner.state.adapters.postgres import PostgresDatabase
 from tests.servers.postgres import Postgres
 
-_templates: dict[int, str] = {}
+_templates: dict[tuple[int, bool], str] = {}
 _free: dict[int, list[str]] = {}
 """Databases that can be used again, by the server's port: each is three hundred files to make and to remove."""
 
@@ -48,14 +50,24 @@ def lent(server: Postgres) -> Iterator[str]:
     free.append(name)
 
 
-def with_tables(server: Postgres) -> str:
-    """A new database with the tables of a state, which is not one yet. Returns its name."""
-    if server.port not in _templates:
-        template = server.database()
-        database = opened(server, template)
-        ready(database)
-        database.close()
-        _templates[server.port] = template
-    name = f"{_templates[server.port]}_{server.made()}"
-    server.execute(f"CREATE DATABASE {name} OWNER mainstay TEMPLATE {_templates[server.port]}")
+def with_tables(server: Postgres, *, engine: bool = False) -> str:
+    """A new database with the tables of a state, which is not one yet. engine: with the engine's too, whose making takes a
+    second. Returns its name."""
+    if (server.port, engine) not in _templates:
+        _templates[server.port, engine] = _template(server, engine)
+    template = _templates[server.port, engine]
+    name = f"{template}_{server.made()}"
+    server.execute(f"CREATE DATABASE {name} OWNER mainstay TEMPLATE {template}")
+    return name
+
+
+def _template(server: Postgres, engine: bool) -> str:
+    if engine:
+        name = with_tables(server)
+        DBOS.migrate(server.url(name).replace("mainstay@", f"mainstay:{server.PASSWORD}@"))
+        return name
+    name = server.database()
+    database = opened(server, name)
+    ready(database)
+    database.close()
     return name

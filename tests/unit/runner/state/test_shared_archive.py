@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from dbos import DBOS
 from tests.servers.postgres import Postgres
 from tests.servers.state import address, opened, with_tables
 
@@ -35,7 +34,7 @@ WORKFLOW = "INSERT INTO dbos.workflow_status (workflow_uuid, status, name, prior
 
 @pytest.fixture
 def stores(postgres: Postgres, tmp_path: Path) -> Iterator[Stores]:
-    name = with_tables(postgres)
+    name = with_tables(postgres, engine=True)
     one = open_state(postgres.url(name), tmp_path, directory=tmp_path / "old", password=Secret(postgres.PASSWORD))
     for id, state in (("r1", "ended"), ("r2", "running")):
         data = {"id": id, "kind": "patch", "plan": "p", "state": state, "request": {"ü\t\\n": 1}, "started_at": "s"}
@@ -48,7 +47,6 @@ def stores(postgres: Postgres, tmp_path: Path) -> Iterator[Stores]:
     one.artifacts.put(b"output", kind="output")
     one.artifacts.put(PACKAGE, kind="package")
     one.state.raise_fence(41)
-    DBOS.migrate(one.engine_url)
     postgres.execute(WORKFLOW, database=name)
     postgres.execute("INSERT INTO dbos.notifications (destination_uuid, message) VALUES ('r2', 'm')", database=name)
     yield one
