@@ -426,7 +426,7 @@ def test_no_change_begins_outside_the_window_or_past_its_cutoff_and_no_overrun_g
 
 
 @pytest.mark.long
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(CASES)
 def test_no_change_ever_begins_outside_the_window(case: dict[str, Any]) -> None:
     _play(case)
