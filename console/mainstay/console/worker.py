@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from mainstay.console import bootstrap, fitness
 from mainstay.inventory.amounts import seconds
-from mainstay.inventory.errors import MainstayError, UsageError
+from mainstay.inventory.errors import UsageError
 from mainstay.runner.engine.contract import EngineUnusable
 from mainstay.runner.hands import Hands
 from mainstay.runner.log.events import tell
@@ -56,6 +56,8 @@ class Worker:
         self._threads = threads
         self._grace = grace
         self._stop = threading.Event()
+        self._told_to_stop = False
+        """By a signal. Its handler can take no lock: it may run while the main thread holds that in a wait for `_stop`."""
 
     def serve(self) -> Literal["stopped", "lost"]:
         """Until SIGTERM or SIGINT (takes nothing new then, and lets steps in hand end), or until the hold on the store is
@@ -80,10 +82,12 @@ class Worker:
             )
             threading.Thread(target=self._keep_house, args=(runs,), name="housekeeping", daemon=True).start()
             with self._beside(runs) as look:
-                while not self._stop.wait(TICK):
+                while not self._told_to_stop:
+                    time.sleep(TICK)
                     if engine.lost.is_set():
                         return "lost"
                     look()
+                self._stop.set()
                 tell(INFO, f"{self.word} stops", grace=self._grace, reason="takes nothing new; steps in hand may end")
             app.engine.close(self._grace)
         tell(INFO, f"{self.word} stopped", reason="what has not ended is left to others")
@@ -109,7 +113,7 @@ class Worker:
                 if time.monotonic() - forgotten > FORGET_EVERY:
                     runs.forget()
                     forgotten = time.monotonic()
-            except MainstayError as error:
+            except Exception as error:  # whatever it is (the engine's own store speaks for itself), the next look comes
                 tell(WARNING, "housekeeping failed", fault=error)
             self._stop.wait(TEND_EVERY)
 
@@ -123,10 +127,10 @@ class Worker:
                 signal.signal(number, handler)
 
     def _told(self, number: int, frame: FrameType | None) -> None:
-        if self._stop.is_set() and number == signal.SIGINT:
+        if self._told_to_stop and number == signal.SIGINT:
             # A second Ctrl-C: at once. Hosts go on with what they do; whoever serves takes it up from there.
             os._exit(130)
-        self._stop.set()
+        self._told_to_stop = True
 
 
 def keep_up(site: Path | None, make: Callable[[Application], Worker], *, when_lost: str) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from logging import WARNING
 
 from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.runner import asking
-from mainstay.runner.engine.contract import Engine, EngineStopped, Handle, WorkflowFailed
+from mainstay.runner.engine.contract import Engine, EngineStopped, Handle, Unkept, WorkflowFailed
 from mainstay.runner.host_run import host_workflow, reconcile_workflow, undo_workflow
 from mainstay.runner.housekeeping import forget
 from mainstay.runner.log.events import tell
@@ -20,6 +21,7 @@ from mainstay.runner.request import RunRequest
 from mainstay.runner.rollout import HOST_WORKFLOW, ROLLOUT_WORKFLOW, UNDO_WORKFLOW, rollout_workflow
 from mainstay.runner.sealing import seal
 from mainstay.runner.state.contract import RunRow, State
+from mainstay.runner.steps import rfc3339
 from mainstay.runner.toolbox import Toolbox
 
 
@@ -115,8 +117,11 @@ class Runs:
         this moment. One that was written down and not begun (it waited, or its process died in between) begins, unless it
         only waits; one whose workflow could not end in a record gets it. Returns the ids of those that begin."""
         known, begun = self.engine.unfinished(), list[str]()
+        now = self.tools.clock.now()
+        # One from further ahead was written by a wall clock that was wrong: its time is not waited for.
+        ahead = rfc3339(now + (now - datetime.fromisoformat(before)))
         for row in self.tools.state.runs(in_flight=True):
-            if row.id in known or row.started_at >= before or self._waits(row.id):
+            if row.id in known or before <= row.started_at <= ahead or self._waits(row.id):
                 continue
             handle = self.hand_over(row.id)
             if not handle.done():
@@ -134,7 +139,9 @@ class Runs:
         """A fault with one (its calendar can't be read) keeps no other from its turn."""
         try:
             return self.waits(run)
-        except MainstayError as error:
+        except Unkept:
+            raise
+        except Exception as error:  # whatever the gate ran into
             tell(WARNING, "gate could not be asked", run=run, fault=error)
             return True
 

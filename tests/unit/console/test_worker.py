@@ -48,6 +48,8 @@ class Served(FakeApplication):
         super().__init__(root)
         self.fake_engine = Engine()
         self.tended = threading.Event()
+        self.faults: list[Exception] = []
+        """What tending runs into, before it goes well."""
         self.kit = SimpleNamespace(hands=None, rest=None, able=None)
 
     @property
@@ -63,6 +65,8 @@ class Served(FakeApplication):
         threading.Timer(0.01, self.when_serving).start()
 
         def tend(before: str) -> list[str]:
+            if self.faults:
+                raise self.faults.pop()
             self.tended.set()
             return []
 
@@ -99,6 +103,36 @@ def test_whoever_only_waits_leaves_at_once_when_it_stops(served: Served) -> None
     Worker(served).serve()
     with pytest.raises(Leaving):
         served.kit.rest(3600.0)
+
+
+def test_whatever_it_runs_into_it_looks_again_for_runs_that_nobody_stands_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "TEND_EVERY", 0.01)
+    served.faults = [StateUnusable("away"), OSError("the engine's store"), KeyError("nobody thought of this")]
+    found: list[bool] = []
+
+    def once_it_has_tended() -> None:
+        found.append(served.tended.wait(60))
+        tell(signal.SIGTERM)()
+
+    served.when_serving = once_it_has_tended
+    Worker(served).serve()
+    assert found == [True]
+
+
+def test_a_signal_is_heard_whatever_the_main_thread_is_just_doing(served: Served) -> None:
+    """A handler runs between any two of its instructions, also while it holds the lock of what it waits for."""
+    made = Worker(served)
+    done = threading.Event()
+
+    def handler() -> None:
+        made._told(signal.SIGTERM, None)
+        done.set()
+
+    with made._stop._cond:  # type: ignore[attr-defined]  # as in the middle of a wait
+        threading.Thread(target=handler, daemon=True).start()
+        assert done.wait(60)
 
 
 def test_when_its_hold_is_lost_it_ends_without_waiting_for_anything(served: Served) -> None:

@@ -15,6 +15,7 @@ from tests.unit.runner.test_rollout import part, reason
 from tests.unit.runner.world import World, steps, verdicts
 from tests.unit.schedules.gates import NIGHT, Around, utc
 
+from mainstay.inventory.errors import UsageError
 from mainstay.runner import asking
 from mainstay.runner.engine.memory import Crash
 from mainstay.runner.phases import prepare
@@ -339,7 +340,8 @@ def test_one_that_is_cancelled_before_its_time_is_handed_over_to_be_sealed() -> 
     assert runs.tend(rfc3339(world.clock.now())) == [request.id]
 
 
-def test_a_gate_that_can_not_be_asked_keeps_no_other_run_from_its_turn() -> None:
+@pytest.mark.parametrize("fault", [UsageError("its calendar is away"), ValueError("nobody thought of this")])
+def test_a_gate_that_can_not_be_asked_keeps_no_other_run_from_its_turn(fault: Exception) -> None:
     world = Timely("w1", "11 01:00", NIGHT)
     runs, (broken, well) = world.runs(), (world.asked(id=f"01R{n}") for n in "12")
     for request in (broken, well):
@@ -348,14 +350,20 @@ def test_a_gate_that_can_not_be_asked_keeps_no_other_run_from_its_turn() -> None
 
     def permit(run: str, *more: Any) -> Permission:
         if run == broken.id:
-            from mainstay.inventory.errors import UsageError
-
-            raise UsageError("its calendar is away")
+            raise fault
         return whole(run, *more)
 
     world.permit = permit  # type: ignore[method-assign,assignment]  # of one run alone
     world.clock.advance(120)
     assert runs.tend(rfc3339(world.clock.now())) == [well.id]
+
+
+def test_a_run_that_a_clock_in_the_future_wrote_down_is_not_left_alone_until_then() -> None:
+    world = Timely("w1", "11 01:30", NIGHT)
+    runs, now = world.runs(), world.clock.now()
+    for id, at in {"01AHEAD": now + timedelta(hours=2), "01NOW": now}.items():
+        runs.submit(world.asked(id=id).model_copy(update={"asked_at": rfc3339(at)}))
+    assert runs.tend(rfc3339(now - timedelta(minutes=1))) == ["01AHEAD"]
 
 
 PAST_ITS_CUTOFF = {
