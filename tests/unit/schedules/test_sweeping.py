@@ -305,6 +305,26 @@ def test_what_the_record_of_the_rest_does_not_stand_for_is_put_down_beside_it(tm
     assert not any(one.through for one in found[MOST + 1 :])
 
 
+def test_what_the_record_of_the_rest_stands_for_does_not_run_late_as_well(tmp_path: Path) -> None:
+    """Put down by a daemon that died before it moved the watermark; another window of the plan has opened since."""
+
+    noon = "{on: daily, start: '12:40', duration: 1h, cutoff: 10m}"
+    plan = "{targets: all, window: [hourly, noon], missed: 'run-if-late: 6h'}"
+    world = ClockWorld(tmp_path, "2026-11-22T01:00:00Z", {"hourly": HOURLY, "noon": noon}, {"patch": plan})
+    world.daemon().round()
+    world.wall.pass_(days=20, hours=11, minutes=35)
+    daemon = world.daemon()
+    real = world.store.advance
+    world.store.advance = lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        daemon.sweeper.sweep("patch/hourly")
+    world.store.advance = real  # type: ignore[method-assign]
+    assert world.occurrences()[MOST].through == "2026-12-12T12:00:00.000Z"
+    world.wall.pass_(minutes=10)
+    world.daemon().round()
+    assert [line for line in world.lines("patch/hourly") if "missed" not in line] == []
+
+
 def test_run_if_late_runs_in_another_window_that_is_open(tmp_path: Path) -> None:
     windows = {"night": NIGHT, "noon": '{on: daily, start: "11:00", duration: 2h}'}
     plan = "{targets: all, window: [night, noon], missed: 'run-if-late: 10h'}"

@@ -153,8 +153,9 @@ class Sweeper:
                 first=() if fate.missed else first_in_line(self._store, schedule.plan.name),
             )
             count += self._hand_over(request, fate)
-            if fate.through is not None and (stands := self._through(request.id)) < rfc3339(fate.through):
-                # Another daemon, or this one before it died, has put the same record down for fewer of them.
+            if fate.through is not None and (stands := self._through(request.id)) != rfc3339(fate.through):
+                # Another daemon, or this one before it died, has put the same record down for fewer of them, or for more:
+                # the newest too, which was to run now.
                 return count, datetime.fromisoformat(stands)
         return count, due[-1].starts_at
 
