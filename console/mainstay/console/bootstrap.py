@@ -19,11 +19,10 @@ import click
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.secrets import Secret, Secrets
-from mainstay.inventory.selectors import parse, pick
+from mainstay.inventory.selectors import pick
 from mainstay.inventory.site import MAIN, Site, find_site
 from mainstay.inventory.stamp import stamp
 from mainstay.inventory.validation import did_you_mean
-from mainstay.inventory.value import Json
 from mainstay.runner.plan import PatchPlan
 from mainstay.runner.plans import unavailable
 from mainstay.runner.ports import Clock, SystemClock
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from mainstay.runner.ledger.anchored import AnchoredLedger
     from mainstay.runner.ledger.anchors import RemoteAnchor
     from mainstay.runner.patching.contract import PackageManager
-    from mainstay.runner.patching.operation import PatchOperation
     from mainstay.runner.runs import Runs
     from mainstay.runner.shell.adapters.fabric import FabricShells
     from mainstay.runner.shell.contract import Shells
@@ -274,22 +272,9 @@ class Application:
 
     def known(self, hosts: Sequence[Host]) -> list[Known]:
         """What the controller knows of these hosts without asking them."""
-        from mainstay.console.render.hosts import Known
+        from mainstay.console.history import known
 
-        newest = {host.name: self.state.last_part(host.name) or ("", None) for host in hosts}
-        worked = self.history.worked({name: part for name, (_, part) in newest.items()})
-        ended = {run: row.ended_at for run in {run for run, _ in newest.values()} if (row := self.state.run(run))}
-        return [
-            Known(
-                host=host,
-                pins=tuple(key.fingerprint for key in self.pins.keys(host)),
-                run=newest[host.name][0],
-                part=newest[host.name][1],
-                run_ended=ended.get(newest[host.name][0]),
-                worked=worked.get(host.name),
-            )
-            for host in hosts
-        ]
+        return known(self, hosts)
 
     # The hosts
 
@@ -333,12 +318,9 @@ class Application:
 
     @cached_property
     def operations(self) -> Mapping[str, OperationFactory]:
-        from mainstay.runner.patching.reversal import ReversalOperation
+        from mainstay.console.operating import operations
 
-        return {
-            "patch": lambda request: self._patch(request.operation),
-            "rollback": lambda request: ReversalOperation.of(request.operation, self._patch),
-        }
+        return operations(self)
 
     @cached_property
     def packages(self) -> PackageManager:
@@ -347,53 +329,11 @@ class Application:
 
         return Apt()
 
-    def _patch(self, plan: Json) -> PatchOperation:
-        from mainstay.runner.patching.operation import PatchOperation
-
-        found = PatchPlan.from_json(plan)
-        return PatchOperation(found, self.packages, never=self.site.never_automatic, captured=self._captured)
-
-    def _captured(self, name: str, version: str, arch: str) -> str | None:
-        return self._captures.get((name, version, arch))
-
-    @cached_property
-    def _captures(self) -> Mapping[tuple[str, str, str], str]:
-        """(package, version, architecture) → SHA-256 of the file that an earlier run kept for its way back."""
-        from mainstay.runner.patching.change import Undo
-
-        found: dict[tuple[str, str, str], str] = {}
-        for row in self.state.undos():
-            if row.operation not in ("patch", "rollback"):
-                continue
-            for item in Undo.from_json(row.undo).items:
-                if item.sha256 and item.to and self.artifacts.has(item.sha256):
-                    found[item.name, item.to, item.arch] = item.sha256
-        return found
-
     @cached_property
     def tools(self) -> Toolbox:
-        from mainstay.console.gating import Gates
-        from mainstay.runner.runs import Told
-        from mainstay.runner.toolbox import Toolbox
-        from mainstay.schedules.approvals import said
-        from mainstay.schedules.turns import Turns
+        from mainstay.console.operating import toolbox
 
-        return Toolbox(
-            state=self.state,
-            ledger=self.ledger,
-            artifacts=self.artifacts,
-            shells=self.shells,
-            upkeep=self.upkeep,
-            operations=self.operations,
-            matches=lambda selector, host: parse(selector).matches(host),
-            clock=self.clock,
-            captures_max_size=self.site.captures_max_size,
-            keep_engine=self.site.keep_engine,
-            site_name=self.site.name,
-            gate=Gates(self),
-            said=lambda request: said(self.schedule_store, request),
-            listener=Told([Turns(self.schedule_store, self.state), self.notices.listener]),
-        )
+        return toolbox(self)
 
     @cached_property
     def engine(self) -> DbosEngine:
@@ -420,18 +360,9 @@ class Application:
     def freezes(self) -> Freezes:
         """When nothing may start: the site's freezes and calendars, as they are now. Opens the state only where a calendar
         is fetched."""
-        from mainstay.schedules.calendars.adapters.fetch import WebFetcher
-        from mainstay.schedules.calendars.adapters.files import FileShelf
-        from mainstay.schedules.calendars.keeping import Calendars
-        from mainstay.schedules.calendars.memory import MemoryShelf
-        from mainstay.schedules.freezes import Freezes
+        from mainstay.console.gating import freezes
 
-        specs = self._loaded.freezes
-        fetched = any(source.remote for source in specs.sources)
-        shelf = FileShelf(self.stores.directory / "calendars") if fetched else MemoryShelf()
-        fetcher = WebFetcher(self.secrets.resolve)
-        calendars = Calendars(self.site.root, self.zone, shelf, fetcher, self.clock.now)
-        return Freezes(specs, self.site, self.plans, calendars)
+        return freezes(self)
 
     @cached_property
     def notices(self) -> Notices:
@@ -444,19 +375,10 @@ class Application:
 
     @cached_property
     def chores(self) -> tuple[Chore, ...]:
-        """What a process that serves does again and again, beside its runs. One line each, made lazily."""
-        from mainstay.console.approving import refresh
-        from mainstay.console.chores import Chore
-        from mainstay.console.feeding import EVERY, feed
-        from mainstay.console.service.observing import observing
+        """What a process that serves does again and again, beside its runs."""
+        from mainstay.console.chores import chores
 
-        return (
-            Chore("calendars", 900.0, lambda: self.freezes.refresh()),
-            Chore("feed", EVERY, lambda: feed(self)),
-            Chore("approvals", 60.0, lambda: refresh(self)),
-            Chore("notices", 30.0, lambda: self.notices.round()),
-            observing(self),
-        )
+        return chores(self)
 
     def hand_over(self, run: str) -> None:
         """Put the run down for whoever serves. This process's engine is not needed any more after that."""

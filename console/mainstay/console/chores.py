@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +18,18 @@ class Chore:
     name: str
     every: float
     work: Callable[[], None]
+
+
+def chores(app: Application) -> tuple[Chore, ...]:
+    """All of them, one line each. What one works with is made when it is first its turn."""
+    from mainstay.console.approving import refresh
+    from mainstay.console.feeding import EVERY, feed
+    from mainstay.console.service.observing import observing
+
+    return (
+        Chore("calendars", 900.0, lambda: app.freezes.refresh()),
+        Chore("feed", EVERY, lambda: feed(app)),
+        Chore("approvals", 60.0, lambda: refresh(app)),
+        Chore("notices", 30.0, lambda: app.notices.round()),
+        observing(app),
+    )

@@ -1,4 +1,4 @@
-"""The gates of a site's runs, put together."""
+"""The gates of a site's runs, and the freezes that they ask, put together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from mainstay.runner.ports import AlwaysOpen, Gate
 from mainstay.runner.request import RunRequest
 from mainstay.schedules import approvals
 from mainstay.schedules.approvals import Standing
+from mainstay.schedules.calendars.adapters.fetch import WebFetcher
+from mainstay.schedules.calendars.adapters.files import FileShelf
+from mainstay.schedules.calendars.keeping import Calendars
+from mainstay.schedules.calendars.memory import MemoryShelf
 from mainstay.schedules.estimates import Estimates
+from mainstay.schedules.freezes import Freezes
 from mainstay.schedules.gate import SiteGate
 from mainstay.schedules.openings import Opening
 
@@ -58,3 +63,13 @@ class Gates:
         if standing.answer == "waiting":
             self._app.notices.nudge()  # also where no process serves, whoever is to answer is told
         return standing
+
+
+def freezes(app: Application) -> Freezes:
+    """As the site says now. Opens the state only where a calendar is fetched."""
+    specs = app.loaded.freezes
+    fetched = any(source.remote for source in specs.sources)
+    shelf = FileShelf(app.stores.directory / "calendars") if fetched else MemoryShelf()
+    fetcher = WebFetcher(app.secrets.resolve)
+    calendars = Calendars(app.site.root, app.zone, shelf, fetcher, app.clock.now)
+    return Freezes(specs, app.site, app.plans, calendars)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
+from mainstay.console.render.hosts import Known
 from mainstay.console.render.record import elapsed, touched
 from mainstay.inventory.errors import UsageError
+from mainstay.inventory.host import Host
 from mainstay.runner.ledger.contract import Entry, Ledger
 from mainstay.runner.record import HostPart, MaintenanceRecord, Summary
 from mainstay.runner.state.contract import RunRow, State
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import PlannedWave
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
 
 SHORTEST = 4
 """Characters of a run's id that are enough to name it, if no other has them."""
@@ -141,3 +147,21 @@ def one_named(text: str, ids: Collection[str]) -> str | None:
     if len(found) > 1:
         raise UsageError(f'"{text}" names {len(found)} runs: {", ".join(found[:5])}', hint="Write more of it.")
     return found[0] if found else None
+
+
+def known(app: Application, hosts: Sequence[Host]) -> list[Known]:
+    """What the controller knows of these hosts without asking them."""
+    newest = {host.name: app.state.last_part(host.name) or ("", None) for host in hosts}
+    worked = app.history.worked({name: part for name, (_, part) in newest.items()})
+    ended = {run: row.ended_at for run in {run for run, _ in newest.values()} if (row := app.state.run(run))}
+    return [
+        Known(
+            host=host,
+            pins=tuple(key.fingerprint for key in app.pins.keys(host)),
+            run=newest[host.name][0],
+            part=newest[host.name][1],
+            run_ended=ended.get(newest[host.name][0]),
+            worked=worked.get(host.name),
+        )
+        for host in hosts
+    ]

@@ -1,0 +1,75 @@
+"""What runs work with, and what they can do to a host: put together for one site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mainstay.console.gating import Gates
+from mainstay.inventory.selectors import parse
+from mainstay.inventory.value import Json
+from mainstay.runner.patching.change import Undo
+from mainstay.runner.patching.operation import PatchOperation
+from mainstay.runner.patching.reversal import ReversalOperation
+from mainstay.runner.plan import PatchPlan
+from mainstay.runner.runs import Told
+from mainstay.runner.toolbox import OperationFactory, Toolbox
+from mainstay.schedules.approvals import said
+from mainstay.schedules.turns import Turns
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+
+
+def toolbox(app: Application) -> Toolbox:
+    return Toolbox(
+        state=app.state,
+        ledger=app.ledger,
+        artifacts=app.artifacts,
+        shells=app.shells,
+        upkeep=app.upkeep,
+        operations=app.operations,
+        matches=lambda selector, host: parse(selector).matches(host),
+        clock=app.clock,
+        captures_max_size=app.site.captures_max_size,
+        keep_engine=app.site.keep_engine,
+        site_name=app.site.name,
+        gate=Gates(app),
+        said=lambda request: said(app.schedule_store, request),
+        listener=Told([Turns(app.schedule_store, app.state), app.notices.listener]),
+    )
+
+
+def operations(app: Application) -> Mapping[str, OperationFactory]:
+    patching = Patching(app)
+    return {
+        "patch": lambda request: patching.operation(request.operation),
+        "rollback": lambda request: ReversalOperation.of(request.operation, patching.operation),
+    }
+
+
+class Patching:
+    """The operation of a plan that changes packages. What earlier runs kept for their way back is read once."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    def operation(self, plan: Json) -> PatchOperation:
+        never = self._app.site.never_automatic
+        return PatchOperation(PatchPlan.from_json(plan), self._app.packages, never=never, captured=self._captured)
+
+    def _captured(self, name: str, version: str, arch: str) -> str | None:
+        return self._captures.get((name, version, arch))
+
+    @cached_property
+    def _captures(self) -> Mapping[tuple[str, str, str], str]:
+        """(package, version, architecture) → SHA-256 of the file that an earlier run kept for its way back."""
+        found: dict[tuple[str, str, str], str] = {}
+        for row in self._app.state.undos():
+            if row.operation not in ("patch", "rollback"):
+                continue
+            for item in Undo.from_json(row.undo).items:
+                if item.sha256 and item.to and self._app.artifacts.has(item.sha256):
+                    found[item.name, item.to, item.arch] = item.sha256
+        return found
