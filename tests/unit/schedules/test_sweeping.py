@@ -13,6 +13,7 @@ import pytest
 from tests.unit.schedules.clock_world import NIGHT, ClockWorld
 
 from mainstay.inventory.errors import MainstayError
+from mainstay.runner.state.adapters.database import StateUnusable
 from mainstay.schedules.clock.policy import MOST
 from mainstay.schedules.clock.sweeping import KNOWN
 from mainstay.schedules.occurrences import run_id
@@ -455,6 +456,23 @@ def test_a_schedule_that_fails_keeps_no_other_from_its_turn(tmp_path: Path) -> N
     world.store.begin = real  # type: ignore[method-assign]
     daemon.round()
     assert len(world.occurrences()) == 3
+
+
+def test_a_state_that_cannot_be_written_is_not_asked_for_each_schedule(tmp_path: Path) -> None:
+    """Each question waits for the database for half a minute: a clock that is silent for so long is killed."""
+    world = ClockWorld(tmp_path, "2026-11-22T01:00:00Z", {"night": NIGHT}, {"a": PLAN, "b": PLAN, "c": PLAN})
+    daemon = world.daemon()
+    asked: list[str] = []
+
+    def begin(schedule: str, at: str) -> str:
+        asked.append(schedule)
+        raise StateUnusable("away")
+
+    world.store.begin = begin  # type: ignore[method-assign]
+    world.wall.pass_(hours=1)
+    with pytest.raises(StateUnusable):
+        daemon.sweeper.sweep_all()
+    assert asked == ["a/night"]
 
 
 def test_what_the_clock_is_kept_for_is_written_down_only_where_it_changed(world: ClockWorld) -> None:

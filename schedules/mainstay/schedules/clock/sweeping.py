@@ -11,6 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from logging import INFO, WARNING
 
@@ -36,6 +37,16 @@ KNOWN = "serve.schedules"
 """Mark: the schedules that the clock was kept for last, each with its rule's digest."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the clock is kept for: read as one, so that nobody sees the plans of one site with the windows of another.
+    due: when each schedule opens next after its watermark."""
+
+    loaded: LoadedSite
+    schedules: dict[str, Schedule]
+    due: dict[str, datetime | None]
+
+
 class Sweeper:
     """Of one site, until another takes its place (`adopt`). Safe to use from several threads. asking: how the clock asks
     for a run now."""
@@ -45,15 +56,13 @@ class Sweeper:
         self._runs = runs
         self._clock = clock
         self._asking = asking
-        self._loaded: LoadedSite | None = None
-        self._schedules: dict[str, Schedule] = {}
-        self._due: dict[str, datetime | None] = {}
+        self._kept: _Kept | None = None
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._down: tuple[datetime, datetime] | None = None
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
-        return self._schedules
+        return self._kept.schedules if self._kept else {}
 
     def was_down(self, gap: tuple[datetime, datetime]) -> None:
         """Nobody kept the clock from then to then: what was missed in it was missed for that."""
@@ -67,7 +76,7 @@ class Sweeper:
         goes by the new rule from when somebody last did.
         """
         now = self._clock.now()
-        if self._loaded is not None:
+        if self._kept is not None:
             with suppress(Exception):  # told already; one schedule that fails does not keep the new site from its turn
                 self.sweep_all()  # by the rules that held until now
         known, marks = self._known(), self._store.watermarks()
@@ -81,7 +90,7 @@ class Sweeper:
         self._store.begin_all(found.keys() - marks.keys(), rfc3339(now))
         marks = self._store.watermarks()
         due = {id: self._next(schedule, datetime.fromisoformat(marks[id])) for id, schedule in found.items()}
-        self._loaded, self._schedules, self._due = loaded, found, due
+        self._kept = _Kept(loaded, found, due)
 
     def _known(self) -> dict[str, str]:
         found: dict[str, str] = json.loads(self._store.mark(KNOWN) or "{}")
@@ -97,13 +106,16 @@ class Sweeper:
 
     def sweep_all(self) -> int:
         """Every schedule that something has become due of. Costs nothing where there is none. One that fails keeps no
-        other from its turn; the first failure is raised at the end. Returns how many runs were put down."""
+        other from its turn, and the first failure is raised at the end; a state that can't be written now fails them all,
+        and is raised at once. Returns how many runs were put down."""
         now, count, fault = self._clock.now(), 0, None
-        for id, due in list(self._due.items()):
+        for id, due in list(self._kept.due.items()) if self._kept else ():
             if due is None or due > now:
                 continue
             try:
                 count += self.sweep(id)
+            except Unkept:
+                raise  # each that follows would wait for the database as long
             except Exception as error:  # raised below; the others have their turn first
                 tell(WARNING, "schedule could not be looked at", schedule=id, fault=error)
                 fault = fault or error
@@ -114,17 +126,18 @@ class Sweeper:
     def sweep(self, id: str) -> int:
         """Put down what fell due of a schedule since its watermark, then move that. Returns how many runs were put down."""
         with self._locks[id]:
-            schedule, loaded, expected = self._schedules.get(id), self._loaded, self._due
-            if schedule is None or loaded is None:
+            kept = self._kept
+            schedule = kept.schedules.get(id) if kept else None
+            if kept is None or schedule is None:
                 return 0  # it has left the site since its timer was set
             now = self._clock.now()
             mark = datetime.fromisoformat(self._store.begin(id, rfc3339(now)))
             count = 0
             while mark < now and (due := list(openings(schedule.window, schedule.zone, mark, until=now))):
-                more, mark = self._put_down(schedule, loaded, due, now)
+                more, mark = self._put_down(schedule, kept.loaded, due, now)
                 self._store.advance(id, rfc3339(mark))
                 count += more
-            expected[id] = self._next(schedule, mark)
+            kept.due[id] = self._next(schedule, mark)
             return count
 
     def _next(self, schedule: Schedule, after: datetime) -> datetime | None:
@@ -217,21 +230,23 @@ class Sweeper:
 
     def upcoming(self) -> tuple[str, datetime] | None:
         """The plan whose window opens next, and when. Asks nothing of the store."""
-        due = min(((moment, id) for id, moment in list(self._due.items()) if moment is not None), default=None)
-        schedule = self._schedules.get(due[1]) if due else None
-        return (schedule.plan.name, due[0]) if due and schedule else None
+        kept = self._kept
+        if kept is None:
+            return None
+        due = min(((moment, id) for id, moment in list(kept.due.items()) if moment is not None), default=None)
+        return (kept.schedules[due[1]].plan.name, due[0]) if due else None
 
     def due_within(self, since: datetime, until: datetime) -> list[str]:
         """Ids of the schedules that a window opened for in that time (since < opening <= until)."""
         return [
             schedule.id
-            for schedule in self._schedules.values()
+            for schedule in self.schedules.values()
             if next(openings(schedule.window, schedule.zone, since, until=until), None) is not None
         ]
 
     def ahead(self, id: str, now: datetime, within: timedelta) -> datetime | None:
         """When the schedule opens next, if that is within this time."""
-        schedule = self._schedules.get(id)
+        schedule = self.schedules.get(id)
         if schedule is None:
             return None
         found = next(openings(schedule.window, schedule.zone, now, until=now + within), None)
