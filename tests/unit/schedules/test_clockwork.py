@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.unit.schedules.clock_world import NIGHT, ClockWorld
 
+from mainstay.runner.state.adapters.database import StateUnusable
 from mainstay.schedules.clock.adapters.apscheduler import HORIZON, Clockwork
 
 PLAN = "{targets: all, window: night}"
@@ -197,6 +198,26 @@ def test_what_keeps_the_clock_from_being_kept_is_raised_at_its_start(world: Cloc
     with pytest.raises(OSError, match="away"):
         clock.start(world.loaded)
     clock.stop()
+
+
+@pytest.mark.parametrize("fault", [OSError("of one schedule"), StateUnusable("away")])
+def test_a_schedule_that_fails_keeps_no_clock_from_starting_a_state_that_is_away_does(
+    world: ClockWorld, fault: Exception
+) -> None:
+    world.daemon().round()
+    world.wall.pass_(hours=1)
+    told: list[str] = []
+    clock = clockwork(world, told=told.append)
+    world.store.begin = lambda schedule, at: (_ for _ in ()).throw(fault)  # type: ignore[method-assign]
+    try:
+        if isinstance(fault, StateUnusable):
+            with pytest.raises(StateUnusable):
+                clock.start(world.loaded)
+        else:
+            clock.start(world.loaded)
+            assert told[0] == "of one schedule" and clock.scheduler.get_job("round")
+    finally:
+        clock.stop()
 
 
 def test_when_the_wall_clock_is_moved_every_timer_is_set_anew(world: ClockWorld) -> None:

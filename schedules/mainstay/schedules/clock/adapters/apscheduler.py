@@ -20,6 +20,7 @@ from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from mainstay.runner.engine.contract import EngineUnusable, Unkept
 from mainstay.runner.log.events import tell
 from mainstay.schedules.check import LoadedSite
 from mainstay.schedules.clock.contract import Duty
@@ -95,9 +96,15 @@ class Clockwork:
         )
 
     def start(self, loaded: LoadedSite) -> None:
-        """What is due is put down before this returns. Raises what keeps the clock from being kept."""
+        """What is due is put down before this returns. Raises what keeps the clock from being kept; that one schedule
+        can't be looked at does not, at its start as later."""
         self.sweeper.adopt(loaded)
-        self._round()
+        try:
+            self._round()
+        except (Unkept, EngineUnusable):
+            raise
+        except Exception as error:
+            self._failed(error)
         self._add("round", Every(self._every), self._watched_round, executor="round", first=self._every)
         for chore in self._chores:
             self._add(f"chore:{chore.name}", Every(chore.every), _guarded(chore), executor="chores")
@@ -126,10 +133,13 @@ class Clockwork:
         try:
             self._round()
         except Exception as error:  # the next round looks again
-            tell(ERROR, "round of the clock failed", fault=error)
-            self._told(str(error) or type(error).__name__)
+            self._failed(error)
         else:
             self._told("")
+
+    def _failed(self, error: Exception) -> None:
+        tell(ERROR, "round of the clock failed", fault=error)
+        self._told(str(error) or type(error).__name__)
 
     def _set_timers(self) -> None:
         wanted = {f"schedule:{id}": id for id in self.sweeper.schedules}
