@@ -208,6 +208,7 @@ def test_a_gzip_bomb_counts_as_what_is_in_it(server: Server) -> None:
         (ICS, "br", "not asked for"),
         (ICS, "gzip, gzip", "not asked for"),
     ],
+    ids=["no-gzip", "broken-off", "other", "twice"],
 )
 def test_a_coding_that_is_none(server: Server, content: bytes, coding: str, why: str) -> None:
     server.answers["/c.ics"] = gives(content, Content_Encoding=coding)
