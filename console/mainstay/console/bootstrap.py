@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from mainstay.schedules.store.contract import ScheduleStore
 
 SITE_VARIABLE = "MAINSTAY_SITE"
-OF_THE_SITE = ("zone", "freezes")
-"""What Application keeps that is made of the site alone: made again when another one is taken."""
 
 
 def site_folder(given: Path | None) -> Path:
@@ -95,6 +93,8 @@ class Application:
         self._loaded = loaded
         self._former: dict[str, Host] = {}
         """By name, of sites that were served before this one: runs in flight may still go through them."""
+        self._freezes: tuple[LoadedSite, Freezes] | None = None
+        """With the site that they are of."""
         self._closing = ExitStack()
         self.serves = False
         """Set before `runs` is asked for: the engine takes work that others put down too."""
@@ -120,8 +120,6 @@ class Application:
         asked for with, and the hosts that they know."""
         self._former |= {host.name: host for host in self.site.hosts}
         self._loaded = loaded
-        for name in OF_THE_SITE:
-            self.__dict__.pop(name, None)
         if "tools" in self.__dict__:
             self.tools.captures_max_size = self.site.captures_max_size
             self.tools.keep_engine = self.site.keep_engine
@@ -138,7 +136,7 @@ class Application:
     def warnings(self) -> tuple[Problem, ...]:
         return self._loaded.warnings
 
-    @cached_property
+    @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.site.timezone)
 
@@ -356,13 +354,16 @@ class Application:
         self._closing.callback(self.engine.close)
         return runs
 
-    @cached_property
+    @property
     def freezes(self) -> Freezes:
         """When nothing may start: the site's freezes and calendars, as they are now. Opens the state only where a calendar
         is fetched."""
         from mainstay.console.gating import freezes
 
-        return freezes(self)
+        loaded, made = self._loaded, self._freezes
+        if made is None or made[0] is not loaded:  # also those that were being made while another site was taken
+            made = self._freezes = loaded, freezes(self, loaded)
+        return made[1]
 
     @cached_property
     def notices(self) -> Notices:

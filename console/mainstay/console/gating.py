@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from mainstay.runner.ports import AlwaysOpen, Gate
 from mainstay.runner.request import RunRequest
@@ -22,6 +23,7 @@ from mainstay.schedules.openings import Opening
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
+    from mainstay.schedules.check import LoadedSite
 
 KEPT = 200
 """Gates of the runs that were asked about last: each has read what its plan's hosts took."""
@@ -65,11 +67,11 @@ class Gates:
         return standing
 
 
-def freezes(app: Application) -> Freezes:
-    """As the site says now. Opens the state only where a calendar is fetched."""
-    specs = app.loaded.freezes
+def freezes(app: Application, loaded: LoadedSite) -> Freezes:
+    """As this site says. Opens the state only where a calendar is fetched."""
+    site, specs = loaded.site, loaded.freezes
     fetched = any(source.remote for source in specs.sources)
     shelf = FileShelf(app.stores.directory / "calendars") if fetched else MemoryShelf()
     fetcher = WebFetcher(app.secrets.resolve)
-    calendars = Calendars(app.site.root, app.zone, shelf, fetcher, app.clock.now)
-    return Freezes(specs, app.site, app.plans, calendars)
+    calendars = Calendars(site.root, ZoneInfo(site.timezone), shelf, fetcher, app.clock.now)
+    return Freezes(specs, site, loaded.plans, calendars)

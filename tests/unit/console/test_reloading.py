@@ -11,12 +11,14 @@ import pytest
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import NOW, SITE, FakeApplication, write_site
 
-from mainstay.console import reloading
+from mainstay.console import gating, reloading
+from mainstay.console.bootstrap import Application
 from mainstay.console.reloading import SiteWatch, fingerprint, trouble
 from mainstay.inventory.errors import UsageError
 from mainstay.runner.steps import rfc3339
 from mainstay.schedules.check import LoadedSite, check_site
 from mainstay.schedules.clock.sweeping import HEARTBEAT
+from mainstay.schedules.freezes import Freezes
 
 PLANS = "schedules/web.yml"
 RIGHT = (
@@ -209,6 +211,23 @@ def test_runs_in_flight_find_hosts_that_have_left_the_site(app: FakeApplication,
     assert app._host("web2").address == "10.9.0.12"
     with pytest.raises(UsageError):
         app._host("web9")
+
+
+def test_freezes_that_were_being_made_while_another_site_was_taken_are_not_kept(
+    app: FakeApplication, root: Path, watch: SiteWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = gating.freezes
+
+    def slowly(app: Application, loaded: LoadedSite) -> Freezes:
+        monkeypatch.setattr(gating, "freezes", real)
+        made = real(app, loaded)
+        edit(root, **{PLANS: RIGHT + "freezes: [2026-12-01/2027-01-07]\n"})
+        assert watch.look()
+        return made
+
+    monkeypatch.setattr(gating, "freezes", slowly)
+    assert app.freezes.at("patch-night", None, NOW) is None, "of the site as it was"
+    assert app.freezes.at("patch-night", None, NOW) is not None
 
 
 def test_that_nobody_keeps_the_clock_is_said_by_status_and_doctor(app: FakeApplication, mainstay: Mainstay) -> None:
