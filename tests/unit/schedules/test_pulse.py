@@ -134,6 +134,19 @@ def test_a_wall_clock_that_is_moved_forward_is_no_downtime(world: ClockWorld) ->
     assert world.store.mark(HEARTBEAT) == "2026-11-22T09:02:30.000Z"
 
 
+def test_rounds_that_fail_are_no_step_of_the_wall_clock(world: ClockWorld, caplog: pytest.LogCaptureFixture) -> None:
+    daemon = world.daemon()
+    daemon.round()
+    for _ in range(6):
+        world.wall.pass_(seconds=30)
+        daemon.pulse.look()  # what comes after it fails
+    assert "moved forward" not in caplog.text
+    world.wall.step(hours=8)
+    rounds(world, daemon, 1, seconds=30)
+    assert caplog.text.count("the wall clock was moved forward") == 1
+    assert downtimes(world) == []
+
+
 def test_a_heartbeat_that_lies_in_the_future_is_brought_back(world: ClockWorld) -> None:
     daemon = world.daemon()
     world.wall.step(days=400)

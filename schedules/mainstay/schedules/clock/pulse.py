@@ -60,25 +60,24 @@ class Pulse:
         self._due = due
         self._down = down
         self._awake = awake
-        self._last: float | None = None
+        self._last: tuple[float, datetime] | None = None
+        """When it was looked at last: by the machine's own time, and by the wall clock."""
         self._gap: tuple[datetime, datetime] | None = None
 
     def look(self) -> None:
         """Before the schedules are looked at: was the clock kept until now?"""
         now, said = self._clock.now(), self._store.mark(HEARTBEAT)
-        last, self._last = self._last, self._awake()
+        last, self._last = self._last, (self._awake(), now)
         if said is None:
             return
         before = datetime.fromisoformat(said)
         if now - before <= timedelta(seconds=SILENT):
             return
-        if last is not None and self._last - last <= SILENT:
-            tell(
-                WARNING,
-                "the wall clock was moved forward",
-                by=round((now - before).total_seconds()),
-                reason="no downtime",
-            )
+        if last is not None and (awake := self._last[0] - last[0]) <= SILENT:
+            # This process was there. Without a step of the clock it is rounds that fail, and they say so themselves.
+            by = (now - last[1]).total_seconds() - awake
+            if by > SILENT:
+                tell(WARNING, "the wall clock was moved forward", by=round(by), reason="no downtime")
             return
         self._gap = self._gap or (before, now)
         self._down(self._gap)
