@@ -23,6 +23,8 @@ LIBRARY = Path("/var/lib")
 CREDENTIALS = Path("/etc/credstore")
 ENVIRONMENT = Path("/etc/mainstay/environment")
 GRACE = 30
+PARTING = 60
+"""Seconds beside the grace that an end may take: notices and seals on their way are given 40 and 10."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@,+=-]+", re.ASCII)
 
 
@@ -72,7 +74,7 @@ def unit(site: Site, *, user: str, command: Sequence[str], grace: int = GRACE) -
         user=user,
         command=" ".join(word(one) for one in argv),
         grace=grace,
-        stop=grace + 30,
+        stop=grace + PARTING,
         more="\n".join(_places(site)),
         home=_home(site, command[0]),
     )
@@ -85,14 +87,19 @@ def _places(site: Site) -> Iterator[str]:
         yield f"StateDirectory={word(state.name)}"
         yield "StateDirectoryMode=0700"
     written = [] if state.parent == LIBRARY else [state]
-    written += [(site.root / Path(place.file).expanduser()).parent for place in site.anchors if place.file]
-    written += [site.feed.parent] if site.feed else []
-    for folder in dict.fromkeys(written):
+    for folder in dict.fromkeys([*written, *_beside(site)]):
         yield f"ReadWritePaths={word(str(folder))}"
     for name in _named(site, "systemd"):
         yield f"LoadCredential={name}:{rest(str(CREDENTIALS / name))}"
     if any(_named(site, "env")):
         yield f"EnvironmentFile={word(str(ENVIRONMENT))}"
+
+
+def _beside(site: Site) -> Iterator[Path]:
+    """Folders that it writes to beside its state."""
+    yield from ((site.root / Path(place.file).expanduser()).parent for place in site.anchors if place.file)
+    if site.feed:
+        yield site.feed.parent
 
 
 def preparations(site: Site, user: str) -> list[str]:
@@ -106,6 +113,10 @@ def preparations(site: Site, user: str) -> list[str]:
     if state.parent != LIBRARY and (account is None or _owner(state) != account.pw_uid):
         quoted = shlex.quote(str(state))
         found.append(f"install -d -m 0700 {quoted} && chown -R {owned}: {quoted}")
+    for folder in dict.fromkeys(_beside(site)):
+        if not folder.is_dir():  # systemd starts nothing whose writable folders are not there
+            quoted = shlex.quote(str(folder))
+            found.append(f"install -d {quoted} && chown {owned}: {quoted}")
     for path in _files(site):
         if account is None or _owner(path) != account.pw_uid:
             found.append(f"chown {owned} {shlex.quote(str(path))} && chmod 0600 {shlex.quote(str(path))}")
