@@ -219,15 +219,17 @@ Checks = Annotated[tuple[Check, ...], BeforeValidator(_listed, json_schema_input
 
 def _missed(value: Any) -> Any:
     """`skip`, `next-window`, or `run-if-late: 6h` (a text, or a mapping with that one key)."""
-    if isinstance(value, dict) and list(value) == ["run-if-late"]:
-        value = f"run-if-late: {value['run-if-late']}"
     if value in ("skip", "next-window"):
         return value
-    word, colon, limit = str(value).partition(":")
-    if word.strip() != "run-if-late" or not colon:
+    if isinstance(value, dict) and list(value) == ["run-if-late"]:
+        word, limit = "run-if-late", value["run-if-late"]
+    else:
+        word, _, limit = map(str.strip, str(value).partition(":"))
+    if word != "run-if-late" or (isinstance(value, str) and ":" not in value):
         raise ValueError(f"{shown(value)} is none of skip, next-window or run-if-late: 6h")
-    seconds(limit)
-    return f"run-if-late: {limit.strip()}"
+    if limit == "0" or not seconds(limit):
+        raise ValueError("run-if-late: 0 is no time to be late in; write skip where nothing may run late")
+    return f"run-if-late: {limit}"
 
 
 def _before(value: Any) -> Any:
