@@ -45,7 +45,7 @@ class SiteWatch:
         self._every = every
         self._reloading = reloading
         self._seen = fingerprint(app.site.root)
-        self._told = ""
+        self._told, self._mark = "", ""
         self._wanted, self._stopped = threading.Event(), threading.Event()
 
     def start(self) -> None:
@@ -75,6 +75,7 @@ class SiteWatch:
         """Whether another site was taken."""
         found = fingerprint(self._app.site.root)
         if found == self._seen and not asked:
+            self._say_again()
             return False
         with self._reloading():
             loaded, problems, _ = check_site(self._app.site.root)
@@ -84,8 +85,8 @@ class SiteWatch:
             if loaded is not None and not trouble:
                 self._take(loaded)
                 tell(INFO, "site taken", site=loaded.site.name, plans=len(loaded.plans), hosts=len(loaded.site.hosts))
-            self._seen = found
             self._say(trouble)
+            self._seen = found
         return not trouble
 
     def _say(self, trouble: str) -> None:
@@ -98,7 +99,13 @@ class SiteWatch:
             return
         tell(WARNING, "site not taken", reason=trouble, served="the last one that was right")
         body = {"since": rfc3339(self._app.clock.now()), "message": trouble, "on": os.uname().nodename}
-        self._app.schedule_store.set_mark(TROUBLE, json.dumps(body))
+        self._mark = json.dumps(body)
+        self._app.schedule_store.set_mark(TROUBLE, self._mark)
+
+    def _say_again(self) -> None:
+        """The mark is one for all that serve: another, whose site is well, may have taken it away."""
+        if self._told and not self._app.schedule_store.mark(TROUBLE):
+            self._app.schedule_store.set_mark(TROUBLE, self._mark)
 
 
 def trouble(app: Application) -> str:

@@ -81,14 +81,20 @@ class Worker:
                 state=app.state.id,
             )
             threading.Thread(target=self._keep_house, args=(runs,), name="housekeeping", daemon=True).start()
-            with self._beside(runs) as look:
-                while not self._told_to_stop:
-                    time.sleep(TICK)
-                    if engine.lost.is_set():
-                        return "lost"
-                    look()
-                self._stop.set()
-                tell(INFO, f"{self.word} stops", grace=self._grace, reason="takes nothing new; steps in hand may end")
+            try:
+                with self._beside(runs) as look:
+                    while not self._told_to_stop:
+                        time.sleep(TICK)
+                        if engine.lost.is_set():
+                            return "lost"
+                        look()
+                    self._stop.set()
+                    tell(
+                        INFO, f"{self.word} stops", grace=self._grace, reason="takes nothing new; steps in hand may end"
+                    )
+            except BaseException:
+                self._stop.set()  # the next try has a housekeeping of its own
+                raise
             app.engine.close(self._grace)
         tell(INFO, f"{self.word} stopped", reason="what has not ended is left to others")
         return "stopped"

@@ -97,6 +97,19 @@ def test_what_does_not_pass_the_check_is_not_taken_and_that_is_said(
     assert serve_finding(mainstay)["health"] == "well"
 
 
+def test_another_that_is_well_hides_no_trouble(
+    watch: SiteWatch, root: Path, app: FakeApplication, taken: list[LoadedSite]
+) -> None:
+    edit(root, **{PLANS: WRONG})
+    watch.look()
+    said = trouble(app)
+    assert said
+    SiteWatch(app, taken.append)._say("")  # as one does that starts on another machine
+    assert not watch.look() and trouble(app) == said
+    edit(root, **{PLANS: EDITED})
+    assert watch.look() and trouble(app) == ""
+
+
 def test_what_is_written_just_now_is_looked_at_when_it_is_whole(
     watch: SiteWatch, root: Path, taken: list[LoadedSite], monkeypatch: pytest.MonkeyPatch
 ) -> None:

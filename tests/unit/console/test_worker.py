@@ -7,7 +7,8 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +120,21 @@ def test_whatever_it_runs_into_it_looks_again_for_runs_that_nobody_stands_for(
     served.when_serving = once_it_has_tended
     Worker(served).serve()
     assert found == [True]
+
+
+def test_what_keeps_it_from_starting_leaves_no_housekeeping_behind(served: Served) -> None:
+    class Broken(Worker):
+        @contextmanager
+        def _beside(self, runs: Any) -> Iterator[Callable[[], None]]:
+            raise StateUnusable("away")
+            yield
+
+    before = set(threading.enumerate())
+    with pytest.raises(StateUnusable):
+        Broken(served).serve()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive(), thread.name
 
 
 def test_a_signal_is_heard_whatever_the_main_thread_is_just_doing(served: Served) -> None:
