@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.rows import TupleRow
 from tests.contract.engine_suite import QUICK, WAIT, MakesDbos, database, until
 from tests.servers.postgres import Postgres
 
 from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient
-from mainstay.runner.engine.adapters.postgres_liveness import PostgresLiveness, answer, connect
+from mainstay.runner.engine.adapters.postgres_liveness import HELD, PostgresLiveness, answer, connect, lock_of
 from mainstay.runner.engine.adapters.postgres_place import PostgresPlace, for_libpq
 from mainstay.runner.engine.contract import Context, EngineStopped, EngineUnusable, JsonValue, Unkept, WorkflowFailed
 from mainstay.runner.engine.liveness import Timing
@@ -163,27 +164,38 @@ def test_a_database_that_may_not_be_changed_is_refused_in_words(tmp_path: Path, 
 
 
 def test_a_frozen_session_is_ended_and_its_executor_gone_only_when_that_is_proved(
-    tmp_path: Path, postgres: Postgres
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = database(postgres)
-    timing = Timing(lease=1.0, grace=0.5, fresh=0.3, beat=60.0)  # it shows no sign of life by itself
     place = PostgresPlace(url)
     told = threading.Event()
+    timing = Timing(lease=600.0, grace=0.5, fresh=0.3, beat=600.0)  # it shows no sign of life by itself
     frozen, living = place.liveness(timing), place.liveness(QUICK)
     assert isinstance(frozen, PostgresLiveness)
     frozen.hold("frozen", "1", True, told.set)
     living.hold("living", "1", True, lambda: None)
     assert frozen.alive("frozen")
     assert living.serving() == {"frozen": "1", "living": "1"}
-    until(lambda: not frozen.alive("frozen"))
+    hasty = place.liveness(Timing(lease=0.2))
+    until(lambda: not hasty.alive("frozen"))
+    until(lambda: hasty.alive("living"))
+    # From here on an hour has passed since its last word. However busy the machine is, that of the other is fresh.
+    ask = frozen._ask
+
+    def aged(query: str) -> list[TupleRow]:
+        if query != HELD:
+            return ask(query)
+        return [(*row[:3], row[3] + (3600.0 if row[0] == lock_of("frozen") else 0.0)) for row in ask(query)]
+
+    monkeypatch.setattr(frozen, "_ask", aged)
     assert frozen.gone({"frozen", "living"}, patient=False) == set()  # not at first sight
     assert frozen.gone({"frozen", "living"}, patient=True) == {"frozen"}
     assert frozen.serving() == {"living": "1"}
     with pytest.raises(psycopg.OperationalError):
-        answer(frozen._session.pgconn, 5.0)  # type: ignore[union-attr]  # held above
+        answer(frozen._session.pgconn, 60.0)  # type: ignore[union-attr]  # held above
     assert living.sure()
     living.release()
-    assert living.gone({"living"}, patient=True) == {"living"}
+    until(lambda: living.gone({"living"}, patient=True) == {"living"})  # its server takes a moment to notice
     place.close()
 
 
