@@ -91,7 +91,7 @@ def _lacking(have: int, need: int) -> str:
 
 
 def bound_to(plan_hash: str, hosts: Iterable[str], starts_at: str) -> str:
-    """What an approval is given to. starts_at: of the opening; empty for a run that was asked for by hand."""
+    """What an approval is given to. starts_at: of the opening; empty where there is none."""
     return digest({"plan": plan_hash, "hosts": sorted(hosts), "starts_at": starts_at})
 
 
@@ -140,7 +140,8 @@ def ask(store: ScheduleStore, request: RunRequest, now: datetime, *, opening: Op
     if not need:
         raise ValueError(f"plan {request.plan} needs no approval")
     names, at = [host.name for host in request.hosts], timing.occurrence
-    hash = bound_to(request.site.plan_hash, names, at.at if at else "")
+    starts_at = at.at if at else rfc3339(opening.starts_at) if opening else ""
+    hash = bound_to(request.site.plan_hash, names, starts_at)
     there = store.approval(request.id)
     if there is not None and there.hash == hash:
         return there
@@ -164,9 +165,15 @@ def ask(store: ScheduleStore, request: RunRequest, now: datetime, *, opening: Op
 
 def of_run(store: ScheduleStore, request: RunRequest, now: datetime, opening: Opening | None = None) -> Standing:
     """What the gate asks: how the approval of this very run stands now. Asks for it where nobody has; opening: see `ask`."""
-    need = NEED[timing_of(request).rules.approval]
+    timing = timing_of(request)
+    need = NEED[timing.rules.approval]
     if not need:
         return Standing("granted")
+    if timing.occurrence is None:
+        before = store.approval(request.id)
+        said = standing(before, store.votes(request.id), now, need=need)
+        if said.answer == "refused":  # for good: the next opening is not asked about
+            return said
     approval = ask(store, request, now, opening=opening)
     return standing(approval, store.votes(request.id), now, need=need, requested_by=approval.requested_by)
 

@@ -209,15 +209,33 @@ def test_by_hand_the_request_names_who_asked_and_waits_for_the_opening() -> None
     with pytest.raises(Refused, match="nobody approves their own"):
         say(store, asked, by="anna@ops2", says="yes", reason="", now=NOW)
     say(store, asked, by="bob@ops1", says="yes", reason="", now=NOW)
-    assert of_run(store, run, STARTS).answer == "waiting"
+    assert of_run(store, run, STARTS, OPENING).answer == "waiting"
     say(store, asked, by="eve@ops1", says="yes", reason="", now=NOW)
-    assert of_run(store, run, STARTS).answer == "granted"
+    assert of_run(store, run, STARTS, OPENING).answer == "granted"
 
 
 def test_by_hand_without_a_window_it_is_open_for_a_day() -> None:
     store = MemorySchedules()
     asked = approvals.ask(store, request(plan(), occurrence=False), NOW)
     assert asked.expires_at == stamp(NOW + timedelta(hours=24))
+
+
+def test_by_hand_a_yes_to_one_opening_is_none_to_a_later_one() -> None:
+    store, run = MemorySchedules(), request(plan(), occurrence=False)
+    week = timedelta(days=7)
+    later = Opening("night", STARTS + week, CUTOFF + week, CUTOFF + week, "Europe/Berlin")
+    say(store, approvals.ask(store, run, NOW, opening=OPENING), by="bob@ops1", says="yes", reason="", now=NOW)
+    assert of_run(store, run, STARTS, OPENING).answer == "granted"
+    anew = of_run(store, run, STARTS + week, later)
+    assert (anew.answer, anew.until) == ("waiting", stamp(CUTOFF + week))
+
+
+def test_by_hand_what_nobody_approved_by_the_cutoff_is_not_asked_for_the_next_opening() -> None:
+    store, run = MemorySchedules(), request(plan(), occurrence=False)
+    week = timedelta(days=7)
+    later = Opening("night", STARTS + week, CUTOFF + week, CUTOFF + week, "Europe/Berlin")
+    assert of_run(store, run, STARTS, OPENING).answer == "waiting"
+    assert of_run(store, run, CUTOFF, later).answer == "refused"
 
 
 def test_nobody_is_asked_for_what_needs_no_approval() -> None:
