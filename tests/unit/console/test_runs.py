@@ -136,6 +136,18 @@ def test_where_nobody_serves_it_waits_in_this_process_and_says_so(app: FakeAppli
     assert wrong.code == 2 and "no window to wait for" in wrong.json["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    "passed", [("--break-glass", "nobody is here to approve it"), ("--skip-gate", "window", "--reason", "CVE")]
+)
+def test_what_waits_for_its_window_does_not_pass_it(
+    app: FakeApplication, mainstay: Mainstay, passed: tuple[str, ...]
+) -> None:
+    result = mainstay("run", "patch-night", "--at-next-window", *passed, "--json")
+    assert result.code == 2 and "one of the two" in result.json["error"]["hint"]
+    assert app.runs.requests == [] and app.state.runs() == []
+    assert mainstay("run", "patch-night", "--at-next-window", "--skip-gate", "approval", "--reason", "CVE").code == 0
+
+
 def test_what_a_run_as_a_whole_waits_for_is_shown(app: FakeApplication, mainstay: Mainstay) -> None:
     row = in_flight(app)
     app.state.note_step(row.id, "", "permit", "waiting until 03:00: nobody has approved it")

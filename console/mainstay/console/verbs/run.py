@@ -62,6 +62,12 @@ def command(
             raise UsageError(
                 f"The plan {plan} has no window to wait for.", hint=f"It starts at any time: mainstay run {plan}"
             )
+        if queued and (break_glass.strip() or "window" in skip):
+            passing = "--skip-gate window" if "window" in skip else "--break-glass"
+            hint = (
+                "Give one of the two. What else is in its way, --skip-gate passes by name: freeze, calendar, approval."
+            )
+            raise UsageError(f"--at-next-window waits for the window, and {passing} starts now, outside it.", hint=hint)
         from mainstay.console.verbs._following import run_and_follow, run_when_open
         from mainstay.runner.request import patch_request
         from mainstay.schedules.occurrences import timing
