@@ -208,3 +208,9 @@ def test_a_duty_is_held_by_one(store: ScheduleStore) -> None:
     assert store.lease("duty", "b", now=at(3), until=at(5))
     assert not store.lease("duty", "a", now=at(3), until=at(6))
     assert store.lease("other", "a", now=at(3), until=at(6))
+
+
+def test_a_duty_that_a_wrong_clock_took_for_a_year_is_free(store: ScheduleStore) -> None:
+    assert store.lease("duty", "a", now="2031-11-22T01:00:00.000Z", until="2031-11-22T01:15:00.000Z")
+    assert store.lease("duty", "b", now=at(0), until=at(2))
+    assert not store.lease("duty", "a", now=at(1), until=at(3)), "the one of now counts"

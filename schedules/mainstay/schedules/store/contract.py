@@ -5,9 +5,11 @@ content is success, so that two daemons may do the same at once."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from mainstay.inventory.value import Json, Value
+from mainstay.runner.steps import rfc3339
 
 
 class Carried(Value):
@@ -61,6 +63,11 @@ class Notice(Value):
     delivered_at: str | None = None
     error: str = ""
     """Of the last try; redacted."""
+
+
+def incredible(until: str) -> str:
+    """A lease that ends later than that, where one that is taken now ends at `until`, is none."""
+    return rfc3339(datetime.fromisoformat(until) + timedelta(days=1))
 
 
 class ScheduleStore(Protocol):
@@ -124,6 +131,7 @@ class ScheduleStore(Protocol):
 
     def lease(self, name: str, holder: str, *, now: str, until: str) -> bool:
         """Hold a duty that only one process has at a time. Free, expired by `now` or held by the same holder: taken until
-        `until`. Whether it is this holder's now."""
+        `until`. One that ends later than `incredible` was written by a clock that was wrong: it counts as expired. Whether
+        it is this holder's now."""
 
     def close(self) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 
-from mainstay.schedules.store.contract import Approval, Carried, Notice, Vote
+from mainstay.schedules.store.contract import Approval, Carried, Notice, Vote, incredible
 
 
 class MemorySchedules:
@@ -133,7 +133,7 @@ class MemorySchedules:
     def lease(self, name: str, holder: str, *, now: str, until: str) -> bool:
         with self._lock:
             there = self._leases.get(name)
-            if there is not None and there[0] != holder and there[1] > now:
+            if there is not None and there[0] != holder and now < there[1] <= incredible(until):
                 return False
             self._leases[name] = (holder, until)
             return True

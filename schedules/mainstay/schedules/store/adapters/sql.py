@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from mainstay.inventory.value import Value, canonical
 from mainstay.runner.state.adapters import tables
 from mainstay.runner.state.adapters.database import Database, persistent, storable
-from mainstay.schedules.store.contract import Approval, Carried, Notice, Vote
+from mainstay.schedules.store.contract import Approval, Carried, Notice, Vote, incredible
 
 V = TypeVar("V", bound=Value)
 
@@ -200,7 +200,7 @@ class SqlSchedules:
     def lease(self, name: str, holder: str, *, now: str, until: str) -> bool:
         table = tables.lease
         row = self._database.insert(table).values(name=name, holder=holder, until=until)
-        mine = sa.or_(table.c.holder == holder, table.c.until <= now)
+        mine = sa.or_(table.c.holder == holder, table.c.until <= now, table.c.until > incredible(until))
         taken = {"holder": row.excluded.holder, "until": row.excluded.until}
         row = row.on_conflict_do_update(index_elements=["name"], set_=taken, where=mine)
         with self._database.write() as to:
