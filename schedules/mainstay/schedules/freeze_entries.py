@@ -34,6 +34,9 @@ _RULES = ("on", "rrule", "cron")
 
 def _check_ics(text: str) -> str:
     """A path of the site, an http(s) URL, or a secret's reference to one. Raises ValueError."""
+    if text.startswith("file://"):
+        hint = "Write the path of a calendar as it is; file:PATH is for one that holds a URL which is a secret."
+        raise WrongValue("is no URL to fetch a calendar from.", hint=hint)
     if is_reference(text):
         return check_reference(text)
     if "://" not in text:
@@ -79,6 +82,8 @@ def days(text: str) -> tuple[date, date]:
         found = [date.fromisoformat(part) for part in text.split("/")]
     except ValueError:
         raise ValueError(f"{shown(text)}: there is no such day") from None
+    if not all(1900 <= day.year <= 2199 for day in found):  # the years of calendars, too
+        raise WrongValue(f"{shown(text)} is not between the years 1900 and 2199.", hint="For good: on: daily.")
     if found[-1] < found[0]:
         raise ValueError(f"{shown(text)} ends before it begins")
     return found[0], found[-1]

@@ -353,6 +353,11 @@ def test_every_key_is_described(model: type[Value]) -> None:
         ("{on: daily, start: 10:00, duration: 36h}", "overlaps itself"),
         ("{cron: '61 * * * *', duration: 1h}", "is not between"),
         ("{on: frobday}", "no word for days"),
+        ("9999-12-31", "not between the years 1900 and 2199"),
+        ("0001-01-01", "not between the years 1900 and 2199"),
+        ("{dates: 2026-12-20/9999-12-31}", "not between the years 1900 and 2199"),
+        ("{on: fri, except: 9999-12-31}", "not between the years 1900 and 2199"),
+        ("file:///srv/freezes.ics", "is no URL to fetch a calendar from"),
         ("{on: daily, rrule: 'FREQ=DAILY'}", "exactly one of ics, dates, on, rrule and cron"),
     ],
 )

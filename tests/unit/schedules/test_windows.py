@@ -76,6 +76,9 @@ def test_a_window_may_cross_midnight(site: ReadSite) -> None:
         ('cron: "*/15 * * * *", duration: 1h', None, "it opens again after 15 min, and is open for 1 h"),
         ('cron: "0 23,1 * * *", duration: 3h', None, "it opens again after 2 h"),
         ("on: 1st and last day, start: 0:00, duration: 25h", None, "it opens again after 1 d, and is open for 1 d 1 h"),
+        # only across the end of a leap year, and only in the years that begin on a Sunday
+        ('rrule: "FREQ=YEARLY;BYYEARDAY=1,366", start: 0:00, duration: 2d', None, "it opens again after 1 d"),
+        ('rrule: "FREQ=YEARLY;BYDAY=1SU,-1SA", start: 0:00, duration: 2d', None, "it opens again after 1 d"),
         (f"{WEEKLY}, on: daily, start: 22:30, duration: 1h", None, "exactly one of on, rrule and cron"),
         ('cron: "0 2 * * 2", on: daily, start: 22:30, duration: 1h', None, "exactly one of on, rrule and cron"),
         ("on: secnd tuesday, start: 22:30, duration: 1h", "on", 'Did you mean "second"?'),

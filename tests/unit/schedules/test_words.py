@@ -71,6 +71,7 @@ def test_what_a_phrase_means(phrase: str, rule: str, offset: int) -> None:
         ("6th tuesday", "no month has the same weekday 6 times"),
         ("31st of february", "never fires"),
         ("every second monday", "of a month, or every other week?"),
+        ("every other tuesday", 'For every other week write rrule: "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU".'),
         ("second every monday", "no meaning behind a number"),
         ("first monday of janury", '"janury" is no month. Did you mean "january"?'),
         ("first monday of", '"of" is no word for days'),

@@ -13,8 +13,8 @@ EPOCH = date(2001, 1, 1)
 HORIZON = 100
 """Years that a search looks ahead. The calendar repeats itself after 28 years, or 40 where a century is in between, so that
 only an INTERVAL can go past it."""
-
-OVERLAP_YEARS = 4
+OVERLAP_YEARS = 29
+"""All sorts of years, and all that may follow them."""
 _LAST_YEAR = 9900  # so that nobody has to mind the end of datetime
 _MINUTE = timedelta(minutes=1)
 

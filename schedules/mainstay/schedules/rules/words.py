@@ -45,6 +45,7 @@ _KNOWN = sorted({*_NTH, *_DAYS, *_GROUPS, "daily", "day", "days", "every"})
 _EXAMPLES = (
     "For example: daily, weekdays, mon and wed, second tuesday +3 days, last friday, 15th, first sunday of january."
 )
+_EVERY_OTHER = 'For every other week write rrule: "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU".'
 _FURTHEST = 366
 
 
@@ -102,8 +103,7 @@ def _items(text: str) -> list[_Item]:
         item = items[-1]
         if word in ("every", "each", "the", "on"):
             if item.nths:
-                hint = 'For every other week write rrule: "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU".'
-                raise WrongValue(f"{shown(word)} has no meaning behind a number.", hint=hint)
+                raise WrongValue(f"{shown(word)} has no meaning behind a number.", hint=_EVERY_OTHER)
             every = word in ("every", "each")
             item.noun = "every" if every and not item.days else item.noun
             continue
@@ -147,6 +147,8 @@ def _noun(item: _Item, word: str) -> None:
         item.days += [(_DAYS[first] + more) % 7 for more in range((_DAYS[last] - _DAYS[first]) % 7 + 1)]
     elif word in _MONTHS:
         raise WrongValue(f"{shown(word)} without the day in it.", hint=f"Write for example first sunday of {word}.")
+    elif word == "other":
+        raise WrongValue(f"{shown(word)} is no word for days.", hint=_EVERY_OTHER)
     elif word.isdigit():
         raise WrongValue(f"{shown(word)} is no day.", hint="The day of the month is written 15th.")
     else:
