@@ -174,6 +174,7 @@ def _written(value: object) -> Iterator[str]:
 def _home(site: Site, program: str) -> str:
     """Homes are hidden where nothing in them is needed, and otherwise only read."""
     needed = [site.root, state_folder(site), Path(program), Path(program).resolve(), site.known_hosts, *_files(site)]
+    needed += _beside(site)  # of a home that is hidden nothing can be written either
     in_homes = any(path.is_relative_to(home) for path in needed for home in HOMES)
     return "read-only" if in_homes else "yes"
 

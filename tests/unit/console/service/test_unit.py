@@ -145,6 +145,8 @@ def test_homes_are_hidden_unless_something_in_them_is_needed(tmp_path: Path) -> 
     assert settings(text, "ProtectHome") == ["yes"] and settings(text, "StateDirectory") == ["mainstay"]
     assert settings(text, "ReadWritePaths") == []
     assert settings(units.unit(site, user="m", command=("/home/anna/bin/mainstay",)), "ProtectHome") == ["read-only"]
+    fed = site_at(tmp_path / "fed", "state: sqlite:////var/lib/mainstay/mainstay.db\nfeed: /home/anna/www/all.ics\n")
+    assert settings(units.unit(fed, user="mainstay", command=COMMAND), "ProtectHome") == ["read-only"]
 
 
 @SYSTEMD
