@@ -272,6 +272,23 @@ def test_past_the_overrun_a_host_in_hand_is_not_rebooted_and_is_degraded(over: i
         assert part(record, "w1").measures["reboot_pending"] == ["libc6"]
 
 
+def test_services_left_alone_past_the_overrun_are_named_also_where_contact_is_lost_after_that() -> None:
+    world = Timely("w1", "11 02:59", NIGHT)
+    machine, whole = world["w1"], world.upkeep.reboot_need
+    machine.wrong = {"stale"}
+    machine.meanwhile = lambda: world.clock.advance(92 * 60)
+
+    def away(work: Any) -> Any:
+        if not world.back_at:
+            world.leave(machine, 300)
+        return whole(work)
+
+    world.upkeep.reboot_need = away  # type: ignore[method-assign]  # the line breaks there
+    record = world.go(world.asked())
+    assert "reconcile" in steps(record, "w1") and "no restart: night ended" in reason(record, "w1")
+    assert part(record, "w1").after["stale"] == ["cron.service"]
+
+
 def test_a_soak_spans_openings_and_the_next_wave_waits_for_the_next_one() -> None:
     world = Timely("w1 w2", "11 02:50", NIGHT, waves=[1, 1], soak="15m")
     record = world.go(world.asked())

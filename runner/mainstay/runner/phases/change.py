@@ -60,10 +60,10 @@ def make(track: Track, change: Value, prefix: str = "", start: str = "") -> None
     if due("verify"):
         track.step(f"{prefix}verify", lambda io: _verify(track, io, change))
     left_alone = plan.restart == "none"
-    if due("restart") and plan.restart == "affected":
-        left_alone = not _in_time(track, prefix, "restart")
-        if not left_alone:
+    if plan.restart == "affected":
+        if due("restart") and _in_time(track, prefix, "restart"):
             track.measures["stale"] = track.step(f"{prefix}restart", lambda io: _restart(track, io))["stale"]
+        left_alone = "stale" not in track.measures  # also where that was before contact was lost
     if due("reboot.need"):
         track.need = track.step(f"{prefix}reboot.need", lambda io: _reboot_need(track, io))
         track.booted(track.need["boot_id"])
