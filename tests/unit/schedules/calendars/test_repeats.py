@@ -158,6 +158,14 @@ def test_a_calendar_that_is_too_much(content: bytes, why: str) -> None:
         timetable(content, BERLIN, NOW)
 
 
+def test_the_dates_of_all_events_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainstay.schedules.calendars.lines.MOST_DATES_OF_ALL", 40)
+    dated = ("DTSTART:20260101T000000Z", "DURATION:PT1H", "RDATE:20260102T000000Z", "EXDATE:20260103T000000Z")
+    timetable(events(*dated, times=20), BERLIN, NOW)
+    with pytest.raises(CalendarFault, match="more than 40 dates"):
+        timetable(events(*dated, times=21), BERLIN, NOW)
+
+
 @pytest.mark.parametrize(
     ("limit", "fault"), [("repeats.MOST_STARTS", "give more than"), ("events.MOST_SPANS", "in 1 days")]
 )
