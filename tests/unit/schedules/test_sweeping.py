@@ -14,11 +14,15 @@ from tests.unit.schedules.clock_world import NIGHT, ClockWorld
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.runner.state.adapters.database import StateUnusable
+from mainstay.schedules.clock import sweeping
+from mainstay.schedules.clock.adapters.apscheduler import HORIZON, Openings
 from mainstay.schedules.clock.policy import MOST
 from mainstay.schedules.clock.sweeping import KNOWN
 from mainstay.schedules.occurrences import run_id
+from mainstay.schedules.openings import openings
 from mainstay.schedules.store.contract import Carried
 from mainstay.schedules.store.memory import MemorySchedules
+from mainstay.schedules.windows import Window
 
 PLAN = "{targets: all, window: night}"
 HOURLY = "{cron: '0 * * * *', duration: 30m}"
@@ -456,6 +460,31 @@ def test_a_schedule_that_fails_keeps_no_other_from_its_turn(tmp_path: Path) -> N
     world.store.begin = real  # type: ignore[method-assign]
     daemon.round()
     assert len(world.occurrences()) == 3
+
+
+def test_a_schedule_that_cannot_be_worked_out_keeps_no_site_from_being_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = ClockWorld(tmp_path, "2026-11-22T01:00:00Z", {"night": NIGHT}, {"a": PLAN, "b": PLAN})
+    world.daemon().round()
+    odd = {"night": NIGHT, "odd": NIGHT}
+    world.edit(odd, {"a": PLAN, "b": PLAN, "c": "{targets: all, window: odd}"})
+    real = openings
+
+    def broken(window: Window, *args: Any, **other: Any) -> Any:
+        if window.name == "odd":
+            raise OverflowError("date value out of range")
+        return real(window, *args, **other)
+
+    monkeypatch.setattr(sweeping, "openings", broken)
+    monkeypatch.setattr(sweeping, "next_opening", lambda *args: next(broken(*args), None))
+    daemon = world.daemon()
+    world.wall.pass_(hours=1)
+    with pytest.raises(OverflowError):
+        daemon.round()
+    assert [one.schedule for one in world.occurrences()] == ["a/night", "b/night"]
+    trigger = Openings(daemon.sweeper, "c/odd")
+    assert trigger.get_next_fire_time(None, world.wall.now()) == world.wall.now() + HORIZON
 
 
 def test_a_state_that_cannot_be_written_is_not_asked_for_each_schedule(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Sweeper:
             self._store.set_mark(KNOWN, json.dumps(written, sort_keys=True))
         self._store.begin_all(found.keys() - marks.keys(), rfc3339(now))
         marks = self._store.watermarks()
-        due = {id: self._next(schedule, datetime.fromisoformat(marks[id])) for id, schedule in found.items()}
+        due = {id: self._expected(schedule, datetime.fromisoformat(marks[id]), now) for id, schedule in found.items()}
         self._kept = _Kept(loaded, found, due)
 
     def _known(self) -> dict[str, str]:
@@ -139,6 +139,13 @@ class Sweeper:
                 count += more
             kept.due[id] = self._next(schedule, mark)
             return count
+
+    def _expected(self, schedule: Schedule, after: datetime, now: datetime) -> datetime | None:
+        """Now, where that can't be worked out: every round looks at it, and says so."""
+        try:
+            return self._next(schedule, after)
+        except Exception:  # told when it is looked at; it keeps no other schedule of its site from being taken
+            return now
 
     def _next(self, schedule: Schedule, after: datetime) -> datetime | None:
         return _start(next_opening(schedule.window, schedule.zone, after))

@@ -47,7 +47,12 @@ class Openings(BaseTrigger):  # type: ignore[misc]  # the library has no types
         self._id = id
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        return self._sweeper.ahead(self._id, now, HORIZON) or now + HORIZON
+        try:
+            found = self._sweeper.ahead(self._id, now, HORIZON)
+        except Exception as error:  # the thread that sets all timers would end of it
+            tell(WARNING, "no timer could be set", schedule=self._id, fault=error, reason="every round looks at it")
+            found = None
+        return found or now + HORIZON
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # the library has no types
