@@ -9,7 +9,7 @@ from logging import WARNING
 
 from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.runner import asking
-from mainstay.runner.engine.contract import Engine, EngineStopped, Handle, Unkept, WorkflowFailed
+from mainstay.runner.engine.contract import Engine, EngineStopped, EngineUnusable, Handle, Unkept, WorkflowFailed
 from mainstay.runner.host_run import host_workflow, reconcile_workflow, undo_workflow
 from mainstay.runner.housekeeping import forget
 from mainstay.runner.log.events import tell
@@ -123,17 +123,27 @@ class Runs:
         for row in self.tools.state.runs(in_flight=True):
             if row.id in known or before <= row.started_at <= ahead or self._waits(row.id):
                 continue
-            handle = self.hand_over(row.id)
-            if not handle.done():
-                begun.append(row.id)
-                continue
             try:
-                handle.result()
-            except EngineStopped:
+                if self._begins(row.id):
+                    begun.append(row.id)
+            except (Unkept, EngineStopped, EngineUnusable):
                 raise
-            except WorkflowFailed as error:
-                self._seal(row.id, error)
+            except Exception as error:  # of this run alone: those after it have their turn
+                tell(WARNING, "run could not be taken up", run=row.id, fault=error)
         return begun
+
+    def _begins(self, run: str) -> bool:
+        """Hand it over; one whose workflow is over is sealed."""
+        handle = self.hand_over(run)
+        if not handle.done():
+            return True
+        try:
+            handle.result()
+        except EngineStopped:
+            raise
+        except WorkflowFailed as error:
+            self._seal(run, error)
+        return False
 
     def _waits(self, run: str) -> bool:
         """A fault with one (its calendar can't be read) keeps no other from its turn."""
@@ -141,9 +151,10 @@ class Runs:
             return self.waits(run)
         except Unkept:
             raise
-        except Exception as error:  # whatever the gate ran into
+        except Exception as error:
             tell(WARNING, "gate could not be asked", run=run, fault=error)
-            return True
+            # What nobody foresaw does not pass: the run begins, fails of it, and has a record that says so.
+            return isinstance(error, MainstayError)
 
     def resume(self) -> list[str]:
         """Take over the runs that a dead process left. Returns their ids; they go on in this process."""

@@ -372,6 +372,30 @@ def test_a_gate_that_can_not_be_asked_keeps_no_other_run_from_its_turn(fault: Ex
 
     world.permit = permit  # type: ignore[method-assign,assignment]  # of one run alone
     world.clock.advance(120)
+    passes = isinstance(fault, UsageError)
+    later = rfc3339(world.clock.now())
+    assert runs.tend(later) == ([well.id] if passes else [broken.id, well.id])
+    runs.engine.recover()
+    runs.tend(later)
+    sealed = {entry.id: entry.body["reason"] for entry in world.ledger.entries()}
+    assert sealed.keys() == ({well.id} if passes else {broken.id, well.id})
+    assert passes or "nobody thought of this" in sealed[broken.id]
+
+
+def test_a_run_that_can_not_be_sealed_keeps_no_other_from_its_turn() -> None:
+    world = Timely("w1", "11 01:00", NIGHT)
+    runs, (broken, well) = world.runs(), (world.asked(id=f"01R{n}") for n in "12")
+    for request in (broken, well):
+        runs.submit(request)
+    whole = runs.hand_over
+
+    def hand_over(run: str) -> Any:
+        if run == broken.id:
+            raise KeyError("of a newer version")
+        return whole(run)
+
+    runs.hand_over = hand_over  # type: ignore[method-assign]  # of one run alone
+    world.clock.advance(120)
     assert runs.tend(rfc3339(world.clock.now())) == [well.id]
 
 

@@ -96,10 +96,11 @@ def test_a_crash_between_putting_down_and_the_watermark_loses_and_doubles_nothin
     assert world.store.watermarks() == {"patch/night": "2026-11-22T02:00:00.000Z"}
 
 
-def test_a_gate_that_cannot_be_asked_now_holds_nothing_up(world: ClockWorld) -> None:
+@pytest.mark.parametrize("fault", [MainstayError("the calendar can't be read"), ValueError("nobody thought of this")])
+def test_a_gate_that_cannot_be_asked_now_holds_nothing_up(world: ClockWorld, fault: Exception) -> None:
     daemon = world.daemon()
     world.wall.pass_(hours=1)
-    daemon.runs.waits = lambda run: (_ for _ in ()).throw(MainstayError("the calendar can't be read"))  # type: ignore[method-assign]
+    daemon.runs.waits = lambda run: (_ for _ in ()).throw(fault)  # type: ignore[method-assign]
     daemon.round()
     assert world.lines() == ["11-22 02:00 runs"]
     assert world.store.watermarks() == {"patch/night": "2026-11-22T02:00:00.000Z"}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from logging import INFO, WARNING
 
-from mainstay.inventory.errors import MainstayError
 from mainstay.runner.engine.contract import Unkept
 from mainstay.runner.log.events import tell
 from mainstay.runner.ports import Clock
@@ -205,7 +204,7 @@ class Sweeper:
             self._runs.offer(run)
         except Unkept:
             raise
-        except MainstayError as error:
+        except Exception as error:
             # It is written down: whoever serves offers it again when its gate can be asked.
             tell(WARNING, "gate could not be asked", run=run, fault=error)
 
