@@ -46,6 +46,7 @@ class Zones:
         self._resolved: dict[str, str] = {}
         self._budget = Budget()
         self._definitions: dict[str, list[str]] = {}
+        self._made: dict[str, tzinfo] = {}
 
     def name(self, tzid: str, line: int) -> str:
         """An IANA name, or one that `lines` define. Raises CalendarFault."""
@@ -62,11 +63,13 @@ class Zones:
         """Of a name that `name` gave."""
         if name not in self._definitions:
             return zoneinfo.ZoneInfo(name)
-        from dateutil.tz import tzical
+        if name not in self._made:
+            from dateutil.tz import tzical
 
-        found: tzinfo | None = tzical(StringIO("\r\n".join(self._definitions[name]))).get(name)
-        assert found is not None
-        return found
+            found: tzinfo | None = tzical(StringIO("\r\n".join(self._definitions[name]))).get(name)
+            assert found is not None
+            self._made[name] = found  # it remembers the changes that it has gone through
+        return self._made[name]
 
     def _find(self, tzid: str, line: int) -> str:
         own = self._own.get(tzid)
@@ -112,9 +115,17 @@ def _definition(zone: Component, budget: Budget) -> Iterator[str]:
             if found is None or not form.fullmatch(found.value):
                 said = shown(found.value) if found else "missing"
                 raise CalendarFault(f"a VTIMEZONE's {needed} is {said}", line=found.line if found else part.line)
-            yield f"{needed}:{found.value}"
+            yield f"{needed}:{_begun(part, found.value) if needed == 'DTSTART' else found.value}"
         yield from _rules(part, budget)
         yield f"END:{part.name}"
+
+
+def _begun(part: Component, start: str) -> str:
+    """The start of a yearly rule without an end, not before 1972 (a leap year: every day is in it). dateutil goes through all
+    changes since then for each moment that it is asked about, and Windows' rules begin in 1601."""
+    rules = part.all("RRULE")
+    endless = bool(rules) and not any("UNTIL" in rule.value.upper() for rule in rules)
+    return f"1972{start[4:]}" if endless and start < "1972" else start
 
 
 def _comes_about(rule: str, budget: Budget) -> bool:

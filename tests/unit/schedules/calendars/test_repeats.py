@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from mainstay.schedules.calendars.contract import CalendarFault
 from mainstay.schedules.calendars.events import timetable
 from mainstay.schedules.calendars.repeats import MARGIN, Budget, Walk, check_makes_sense, check_repeat
+from mainstay.schedules.calendars.scan import scan
+from mainstay.schedules.calendars.zones import Zones
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -205,3 +207,32 @@ def test_zones_are_limited_over_all_of_a_calendar(monkeypatch: pytest.MonkeyPatc
     uses = [f"BEGIN:VEVENT\r\nDTSTART;TZID=Z{n}:20261201T100000\r\nEND:VEVENT" for n in range(8)]
     with pytest.raises(CalendarFault, match="give more than"):
         timetable("\r\n".join(["BEGIN:VCALENDAR", *zones, *uses, "END:VCALENDAR", ""]).encode(), BERLIN, NOW)
+
+
+OUTLOOK = (
+    "BEGIN:VTIMEZONE\r\nTZID:Customized Time Zone\r\n"
+    "BEGIN:STANDARD\r\nDTSTART:16011028T030000\r\nTZOFFSETFROM:+0200\r\nTZOFFSETTO:+0100\r\n"
+    "RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\r\nEND:STANDARD\r\n"
+    "BEGIN:DAYLIGHT\r\nDTSTART:16010325T020000\r\nTZOFFSETFROM:+0100\r\nTZOFFSETTO:+0200\r\n"
+    "RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3\r\nEND:DAYLIGHT\r\nEND:VTIMEZONE\r\n"
+)
+
+
+def test_a_zone_of_outlook_is_that_of_the_place_and_not_gone_through_since_1601() -> None:
+    lines = ("DURATION:PT1H", "RRULE:FREQ=WEEKLY", "SUMMARY:x")
+    own = events("DTSTART;TZID=Customized Time Zone:20200101T100000", *lines)
+    own = own.replace(b"BEGIN:VEVENT", OUTLOOK.encode() + b"BEGIN:VEVENT")
+    table = timetable(own, ZoneInfo("Asia/Tokyo"), NOW)
+    place = timetable(events("DTSTART;TZID=Europe/Berlin:20200101T100000", *lines), BERLIN, NOW)
+    for year in (2020, 2026, 2032):
+        start = datetime(year, 1, 1, tzinfo=UTC)
+        spans = table.between(start, start + timedelta(days=366))
+        assert len(spans) >= 52
+        assert spans == place.between(start, start + timedelta(days=366))
+    zones = Zones(scan(own).zones)
+    name = zones.name("Customized Time Zone", 1)
+    assert [line for line in zones.lines() if "DTSTART" in line] == [
+        "DTSTART:19721028T030000",
+        "DTSTART:19720325T020000",
+    ]
+    assert zones.tzinfo(name) is zones.tzinfo(name)
