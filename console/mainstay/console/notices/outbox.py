@@ -76,7 +76,12 @@ class Outbox:
         now = self.clock.now()
         waiting = Counter(notice.channel for notice in self.store.undelivered())
         room = {channel.label: FULL - waiting[channel.label] for channel in self.channels}
-        self._approvals(now, room)
+        try:
+            self._approvals(now, room)
+        finally:  # what can't be asked about keeps no record from being told
+            self._records(now, room)
+
+    def _records(self, now: datetime, room: dict[str, int]) -> None:
         after = {name: int(self.store.mark(mark_of(name)) or 0) for name in self._marked()}
         after = {name: seq for name, seq in after.items() if room.get(name, 1) > 0}
         if not after or self.ledger.head()[0] <= min(after.values()):

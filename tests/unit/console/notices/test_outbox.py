@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.unit.console.notices.world import NOW, World, tell
 
 from mainstay.console.notices import outbox as module
 from mainstay.console.notices.outbox import mark_of
+from mainstay.inventory.errors import UsageError
 from mainstay.inventory.redaction import MASK, remember
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
@@ -134,6 +136,19 @@ def test_a_crash_beside_a_notice_puts_down_nothing_twice_and_loses_nothing(befor
     found = sorted(notice.id for notice in world.waiting())
     assert found == sorted(f"{name}:record:{run}" for name in "ab" for run in runs)
     assert world.store.mark(mark_of("a")) == world.store.mark(mark_of("b")) == "000000000004"
+
+
+def test_approvals_that_can_not_be_asked_about_keep_no_record_from_being_told() -> None:
+    def waiting() -> list[Approval]:
+        raise UsageError("its calendar is away")
+
+    world = World()
+    outbox = replace(world.outbox(tell()), waiting=waiting)
+    outbox.begin()
+    world.ended()
+    with pytest.raises(UsageError, match="away"):
+        outbox.fill()
+    assert [notice.id for notice in world.waiting()] == ["tell:record:run1"]
 
 
 def test_a_full_channel_waits_and_loses_nothing_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
