@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import WARNING
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ ROUND = 600.0
 """Seconds after which a round begins nothing more: what is left is the next one's."""
 PARTING = 40.0
 """Seconds that the end of a process waits for what is on its way."""
+LAST = 10.0
+"""Seconds for breaking off what is on its way even then."""
 
 
 class Notices:
@@ -120,6 +122,12 @@ class Notices:
     def close(self) -> None:
         """What this process has made is tried once more, within limits. What is left is delivered by the next one."""
         self._courier.end(PARTING)
+        if self._alone.acquire(blocking=False):
+            self._alone.release()
+            return
+        self.over = True  # a command in hand is killed, whichever thread is at it, and not left over
+        if self._alone.acquire(timeout=LAST):
+            self._alone.release()
 
     # Its parts
 
@@ -166,7 +174,8 @@ class Notices:
 
     def _channels(self) -> Sequence[Channel]:
         commands = [
-            Channel(channel.label, _Command(self._app, channel), channel.timeout) for channel in self._app.site.notify
+            Channel(channel.label, _Command(self._app, channel, lambda: self.over), channel.timeout)
+            for channel in self._app.site.notify
         ]
         switches = [
             Channel(ping_channel(name), _Switch(self._app, plan), _ping_seconds(), newest_only=True)
@@ -184,9 +193,10 @@ def _ping_seconds() -> float:
 class _Command:
     """Hands a notice to the command of a channel."""
 
-    def __init__(self, app: Application, channel: Notify) -> None:
+    def __init__(self, app: Application, channel: Notify, ending: Callable[[], bool]) -> None:
         self._app = app
         self._channel = channel
+        self._ending = ending
 
     def __call__(self, notice: Notice) -> None:
         from mainstay.console.notices.adapters.command import run
@@ -212,6 +222,7 @@ class _Command:
             folder=self._app.site.root,
             variables={**variables, **secret},
             seconds=self._channel.timeout,
+            ending=self._ending,
         )
 
 
@@ -275,10 +286,8 @@ class _Courier:
         with self._condition:
             self._ending = True
             self._condition.notify()
-        if self._thread is None:
-            return
-        self._thread.join(within)
-        self._notices.over = True
+        if self._thread is not None:
+            self._thread.join(within)
 
     def _go(self) -> None:
         left = False

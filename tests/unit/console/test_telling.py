@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import FakeApplication, part, seal, untouched, write_site
 
-from mainstay.console import approving, bootstrap
+from mainstay.console import approving, bootstrap, telling
 from mainstay.console.gating import Gates
 from mainstay.inventory.redaction import MASK, redact
 from mainstay.inventory.value import Json
@@ -276,6 +278,28 @@ def test_a_process_that_ends_has_told_what_it_made(app: FakeApplication, switch:
     assert [one["notice"] for one in told(app)] == ["ops:record:R1"]
     assert [path.removeprefix(f"/{CANARY}") for path, _ in switch.heard][-1] == "/fail"
     assert app.schedule_store.undelivered() == []
+
+
+def test_a_command_that_another_thread_has_in_hand_is_not_left_over(
+    app: FakeApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mainstay serve` does it: a chore delivers, and the process is told to stop."""
+    monkeypatch.setattr(telling, "LAST", 60.0)
+    shell = app.site.root / "shell"
+    (app.site.root / "bin/tell").write_text("#!/bin/sh\necho $$ >shell.new; mv shell.new shell; exec sleep 1000\n")
+    ended(app, "R1")
+    chore = threading.Thread(target=app.notices.round)
+    chore.start()
+    deadline = time.monotonic() + 60
+    while not shell.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    app.notices.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(shell.read_text()), 0)
+    chore.join(60)
+    (left,) = [notice for notice in app.schedule_store.undelivered() if notice.channel == "ops"]
+    assert "had to end with the process that called it" in left.error
 
 
 def test_a_site_that_tells_nobody_does_nothing(tmp_path: Path) -> None:

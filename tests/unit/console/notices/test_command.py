@@ -129,6 +129,18 @@ def test_one_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> No
     assert [pid for pid in pids if alive(pid)] == []
 
 
+def test_one_in_hand_when_the_process_is_to_end_is_killed(tmp_path: Path) -> None:
+    script(tmp_path, "echo $$ >shell; exec sleep 1000")
+    began = tmp_path / "shell"
+    with pytest.raises(Undelivered, match="had to end"):
+        run(["./tell"], b"{}", folder=tmp_path, variables={}, seconds=GENEROUS, ending=lambda: bool(_read(began)))
+    assert not alive(int(_read(began)))
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
+
+
 def test_what_it_leaves_behind_on_purpose_is_not_waited_for(tmp_path: Path) -> None:
     script(tmp_path, "sleep 30 & echo $! >left")
     tell(["./tell"], tmp_path, seconds=GENEROUS)

@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mainstay.console import clean
@@ -21,11 +21,22 @@ KEPT = 2000
 TOLD = 300
 """Characters of these that are told."""
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME")
+LOOK = 0.5
+"""Seconds between two looks at whether this process is to end."""
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(argv: Sequence[str], text: bytes, *, folder: Path, variables: Mapping[str, str], seconds: float) -> None:
-    """folder: its working directory; a program with a `/` in its name is looked for from there. Raises Undelivered."""
+def run(
+    argv: Sequence[str],
+    text: bytes,
+    *,
+    folder: Path,
+    variables: Mapping[str, str],
+    seconds: float,
+    ending: Callable[[], bool] = lambda: False,
+) -> None:
+    """folder: its working directory; a program with a `/` in its name is looked for from there. ending: whether this process
+    is to end, and nobody would be left to end the command. Raises Undelivered."""
     program = argv[0]
     executable = str(folder / Path(program).expanduser()) if "/" in program else program
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -43,18 +54,21 @@ def run(argv: Sequence[str], text: bytes, *, folder: Path, variables: Mapping[st
         why = getattr(error, "strerror", None) or type(error).__name__
         raise Undelivered(f"{program} can't be started: {why}") from None
     try:
-        printed, ended = _converse(process, text, time.monotonic() + seconds)
+        printed, ended = _converse(process, text, time.monotonic() + seconds, ending)
     finally:
         _end(process)
     if not ended:
-        raise Undelivered(f"{program} did not end within {seconds:g} s, and was killed{_said(printed)}")
+        why = "had to end with the process that called it" if ending() else f"did not end within {seconds:g} s"
+        raise Undelivered(f"{program} {why}, and was killed{_said(printed)}")
     if process.returncode:
         code = process.returncode
         how = f"exit {code}" if code > 0 else f"signal {-code}"
         raise Undelivered(f"{program} ended with {how}{_said(printed)}")
 
 
-def _converse(process: subprocess.Popen[bytes], text: bytes, deadline: float) -> tuple[bytes, bool]:
+def _converse(
+    process: subprocess.Popen[bytes], text: bytes, deadline: float, ending: Callable[[], bool]
+) -> tuple[bytes, bool]:
     """Hand it the text and read what it says until it ends. (the last of what it printed, whether it ended by itself).
 
     What its children still hold open is not waited for: it may have left one behind on purpose."""
@@ -68,8 +82,8 @@ def _converse(process: subprocess.Popen[bytes], text: bytes, deadline: float) ->
             for pipe, event in ((process.stdin, selectors.EVENT_WRITE), (process.stdout, selectors.EVENT_READ)):
                 os.set_blocking(pipe.fileno(), False)
                 waiting.register(pipe, event)
-            while (rest := deadline - time.monotonic()) > 0:
-                ready = {key.fileobj for key, _ in waiting.select(rest)}
+            while (rest := deadline - time.monotonic()) > 0 and not ending():
+                ready = {key.fileobj for key, _ in waiting.select(min(rest, LOOK))}
                 if process.stdin in ready:
                     left = _write(process, left)
                     if not left:
