@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -78,10 +78,10 @@ def load(given: Path | None) -> Application:
 
 
 def who() -> str:
-    """Who asks: `anna@ops1`; behind sudo the one who typed it."""
+    """Who asks: `anna@ops1`; behind sudo the one who typed it. By the number of the user: $LOGNAME may say anything."""
     try:
-        name = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
+        name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         name = f"uid {os.getuid()}"
     return f"{name}@{socket.gethostname()}"
 
