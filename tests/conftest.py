@@ -7,6 +7,7 @@ import signal
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fleet import Fleet, Host
 from tests.fleet.fleet import reap, temporary
@@ -16,6 +17,10 @@ WATCHING = "COVERAGE_PROCESS_CONFIG"
 """With this in its environment a process is watched by coverage."""
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+# How long an example takes says more of the machine than of what is tested, and what lands is judged by the same examples.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=CI)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
