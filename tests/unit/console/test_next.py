@@ -88,6 +88,13 @@ def test_local_time_and_utc_side_by_side_with_what_holds_it(app: Site, mainstay:
     )
 
 
+def test_what_may_run_late_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mainstay: Mainstay) -> None:
+    late = SCHEDULES.replace("missed: next-window", "missed: {run-if-late: 6h}")
+    assert late != SCHEDULES
+    site(tmp_path, monkeypatch, late)
+    assert "; what is missed may run up to 6h late\n" in mainstay("next", "patch-web", "--days", "40").out
+
+
 def test_a_night_on_which_the_clocks_change_is_marked_with_its_true_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mainstay: Mainstay
 ) -> None:

@@ -129,8 +129,8 @@ def _rules(plan: PatchPlan) -> list[str]:
         rules.append("needs two approvals" if plan.approval == "two-person" else "needs an approval")
     if plan.missed != "skip":
         word, _, limit = plan.missed.partition(": ")
-        late = f"up to {limit} late" if word == "run-if-late" else "in the next window"
-        rules.append(f"what is missed is made up {late}")
+        late = f"may run up to {limit} late" if word == "run-if-late" else "is made up in the next window"
+        rules.append(f"what is missed {late}")
     return rules
 
 
