@@ -53,6 +53,8 @@ def check_url(text: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError("is no URL") from None
+    if "://" not in text:  # a password perhaps, and what stands before its colon would be told
+        raise ValueError("is no URL: https://HOST/PATH")
     if parts.scheme not in ("https", "http"):
         raise WrongValue(f"{shown(parts.scheme)} is no way to fetch a calendar.", hint="Write https://…")
     if parts.username is not None or parts.password is not None:

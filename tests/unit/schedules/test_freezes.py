@@ -19,7 +19,7 @@ from mainstay.schedules.calendars.contract import CalendarFault
 from mainstay.schedules.calendars.keeping import Calendars
 from mainstay.schedules.calendars.memory import MemoryShelf, ToldFetcher
 from mainstay.schedules.check import check_site, load_checked
-from mainstay.schedules.freeze_entries import FreezeEntry, IcsCalendar
+from mainstay.schedules.freeze_entries import FreezeEntry, IcsCalendar, check_url
 from mainstay.schedules.freezes import Freeze, Freezes
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -328,6 +328,12 @@ def test_at_and_over_say_the_same(many: Site, moment: datetime, plan: str, name:
     halfway = moment + length / 2
     both = {*many.freezes.over(plan, host, moment, halfway), *many.freezes.over(plan, host, halfway, moment + length)}
     assert both == set(longer)
+
+
+def test_of_a_secret_that_is_no_url_nothing_is_told() -> None:
+    with pytest.raises(ValueError, match="is no URL") as told:
+        check_url("hunter2:swordfish")
+    assert "hunter2" not in str(told.value)
 
 
 def test_asking_for_each_host_is_cheap(many: Site) -> None:
