@@ -245,4 +245,5 @@ def test_what_speaks_no_http_is_an_error() -> None:
 
 
 def test_names_are_looked_up_for_real() -> None:
-    assert ("127.0.0.1", 80) in [address for _, address in resolve("localhost", 80)]
+    # An old way to write 127.0.0.1, which the system's resolver alone reads as such; a small machine may know no localhost.
+    assert ("127.0.0.1", 80) in [address for _, address in resolve("127.1", 80)]
