@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from mainstay.inventory.value import Json
@@ -17,6 +18,8 @@ WHOLE = ""
 
 SOON, LATE = 0.5, 2.0
 """Seconds between two looks at what is waited for: at first, and after a while."""
+SHORTEST = 0.05
+"""Seconds to the next look where it should have opened already: clocks differ."""
 
 
 def permitted(tools: Toolbox, request: RunRequest, step: str) -> Json:
@@ -26,12 +29,12 @@ def permitted(tools: Toolbox, request: RunRequest, step: str) -> Json:
     try:
         while True:
             answer = _answer(tools, request, step)
-            if not isinstance(answer, str):
+            if not isinstance(answer, Held):
                 return answer
-            if answer != told:
-                note(tools, request.id, answer)
-                told = answer
-            tools.doze(pause)
+            if answer.why != told:
+                note(tools, request.id, answer.why)
+                told = answer.why
+            tools.doze(min(pause, answer.left(tools.clock.now())))
             pause = min(LATE, pause * 1.5)
     finally:
         if told:
@@ -47,15 +50,27 @@ def wait(tools: Toolbox, run: str, until: datetime) -> None:
         tools.doze(1.0)
 
 
-def _answer(tools: Toolbox, request: RunRequest, step: str) -> Json | str:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why it waits, in words. until: when the gate will have another answer, as far as it knows."""
+
+    why: str
+    until: datetime | None = None
+
+    def left(self, now: datetime) -> float:
+        """Seconds to the moment at which to look again at the latest: what opens for a short time only is not slept over."""
+        return max(SHORTEST, (self.until - now).total_seconds()) if self.until is not None else LATE
+
+
+def _answer(tools: Toolbox, request: RunRequest, step: str) -> Json | Held:
     row = tools.state.standing(request.id)
     if row is not None and row.wish == "cancel":
         return {"refused": f"cancelled by {row.wish_by}: {row.wish_reason}", "verdict": Verdict.CANCELLED}
     if row is not None and row.wish == "pause":
-        return f"paused by {row.wish_by}"
+        return Held(f"paused by {row.wish_by}")
     permission = tools.gate(request).permit(request.id, None, step, None)
     if permission.answer == "wait":
-        return in_words(permission)
+        return Held(in_words(permission), datetime.fromisoformat(permission.until) if permission.until else None)
     return {"refused": refused(permission), "verdict": permission.verdict}
 
 

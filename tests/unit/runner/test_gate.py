@@ -106,6 +106,14 @@ def test_a_run_that_waits_for_its_window_starts_when_it_opens() -> None:
     assert waits_for(world, request.id) == ""
 
 
+def test_who_waits_does_not_sleep_past_the_opening() -> None:
+    short = Window.model_validate({**NIGHT.model_dump(), "duration": 600.0, "cutoff": 595.0})
+    world = Timely("w1", "10 23:00", short)
+    with patch.object(asking, "LATE", 300.0):
+        world.go(world.asked(queued=True))
+    assert utc("11 01:00") <= world.began["w1"] < utc("11 01:00") + timedelta(seconds=5)
+
+
 def test_a_run_that_is_cancelled_while_it_waits_ends_as_cancelled_at_once() -> None:
     world = Timely("w1 w2", "10 20:00", NIGHT)
     request = world.asked(queued=True)
@@ -441,8 +449,7 @@ def _play(case: dict[str, Any]) -> None:
     """A plan in two nights; what its hosts took in the first is known to the gate in the second. slow: minutes that
     draining takes, 0: there are no hooks. cutoff: percent of the window."""
     rule = {"name": "w", "rrule": "FREQ=DAILY", "start": f"{case['start']:02}:00", "timezone": "UTC"}
-    # Who looks once a minute would pass over a shorter time to start in, night after night.
-    cutoff = min(case["length"] * case["cutoff"] // 100, case["length"] - 2)
+    cutoff = case["length"] * case["cutoff"] // 100
     window = Window.model_validate({**rule, "duration": f"{case['length']}m", "cutoff": f"{cutoff}m"})
     names = " ".join(f"w{n}" for n in range(len(case["takes"])))
     plan = {"waves": [1, "100%"], "parallel": case["parallel"], "overrun": f"{case['overrun']}m", "budget": 9}
@@ -461,7 +468,7 @@ def _play(case: dict[str, Any]) -> None:
     world.clock.advance(case["minute"] * 60)
     for name, spent in zip(names.split(), case["takes"], strict=True):
         world.spends(name, spent * 60.0)
-    with patch.object(asking, "LATE", 60.0), patch.object(prepare, "LATE", 60.0):
+    with patch.object(asking, "LATE", 300.0), patch.object(prepare, "LATE", 300.0):
         _two_nights(world, window, timedelta(minutes=case["overrun"]), queued=case["queued"])
 
 
