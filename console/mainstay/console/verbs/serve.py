@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import click
-
 from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
+from mainstay.console.verbs._serving import serving
 
 
 @verb(
@@ -16,19 +15,7 @@ from mainstay.console.verb import verb
         "which is otherwise done when its files change. Several may serve one state."
     ),
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 500),
-    metavar="N",
-    help="At most so many hosts in hand at once (PostgreSQL); 50.",
-)
-@click.option("--grace", default="30s", metavar="DURATION", help="How long steps in hand may take to end; 30s.")
-@click.option(
-    "--when-lost",
-    type=click.Choice(["restart", "exit"]),
-    default="restart",
-    help="When the hold on the database is lost: begin anew, or exit with 1 for a supervisor to start it again.",
-)
+@serving
 def command(screen: Screen, threads: int | None, grace: str, when_lost: str) -> int:
     from mainstay.console.serve import Serve
     from mainstay.console.worker import keep_up, within
