@@ -141,3 +141,12 @@ class ClockWorld:
         """Let the runs that wait be worked on. Returns every record by the id of its run."""
         daemon.runs.engine.recover()
         return {entry.id: Summary.from_json(entry.body) for entry in self.world.ledger.entries()}
+
+
+PLAN = "{targets: all, window: night}"
+HOURLY = "{cron: '0 * * * *', duration: 30m}"
+
+
+def frequent(root: Path, missed: str = "skip") -> ClockWorld:
+    plan = f"{{targets: all, window: hourly, missed: '{missed}'}}"
+    return ClockWorld(root, "2026-11-22T01:10:00Z", {"hourly": HOURLY}, {"patch": plan})
