@@ -49,7 +49,12 @@ class SimClock:
         self._schedule = schedule
 
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=round(self._schedule.now, 6))
+        return moment(self._schedule.now)
+
+
+def moment(seconds: float) -> datetime:
+    """What the clock on the wall shows that long after the world began."""
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=round(seconds, 6))
 
 
 class Watched:

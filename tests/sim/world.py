@@ -20,12 +20,13 @@ from mainstay.runner.ledger.memory import MemoryLedger
 from mainstay.runner.ports import Permission
 from mainstay.runner.request import Asking, RunRequest, patch_request
 from mainstay.runner.state.memory import MemoryState
+from mainstay.runner.steps import rfc3339
 from tests.sim import invariants
 from tests.sim.books import Books, Event
 from tests.sim.cases import Case, HostCase, RunCase, Wish, case
 from tests.sim.engine import Store
 from tests.sim.hosts import Cut, Machine
-from tests.sim.process import Process, SimClock
+from tests.sim.process import Process, SimClock, moment
 from tests.sim.schedule import Killed, Schedule
 
 LEASE = 10.0
@@ -255,7 +256,8 @@ class _Window:
     def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
         now, (opens, shuts) = self._schedule.now, self._window or (0.0, float("inf"))
         if now < opens:
-            return Permission(answer="wait", until="later", reason="the window is not open yet")
+            until = rfc3339(moment(opens))
+            return Permission(answer="wait", until=until, reason="the window is not open yet")
         if now > shuts:
             return Permission(answer="refuse", reason="the window is over")
         return Permission(answer="start")

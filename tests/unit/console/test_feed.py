@@ -67,9 +67,6 @@ def test_a_text_in_a_calendar_can_not_become_a_property(
     assert all(len(row.encode()) <= 75 for row in out.split("\r\n"))
 
 
-# The feed
-
-
 def events(path: Path) -> int:
     return len(icalendar.Calendar.from_ical(path.read_bytes()).walk("VEVENT"))
 
@@ -155,6 +152,3 @@ def test_a_folder_that_is_not_there_leaves_no_draft(fed: Site) -> None:
 
 def test_a_site_without_a_feed_writes_none(app: Site) -> None:
     feed(app)
-
-
-# The preview
