@@ -1,0 +1,112 @@
+"""What backups leave behind, kept in the state: points, proofs, what was done with each repository, who looked at what.
+
+All moments are RFC 3339 UTC. Every write may be done again with the same content; nothing is ever deleted but by `tidy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from mainstay.recovery.point import Proof, RecoveryPoint
+
+Tending = Literal["retention", "prune", "check", "copy", "prove", "lock"]
+"""What is done with a repository or its points beside backups; each is due at its own time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """One repository of one host (host is empty where it is shared by declaration), as mainstay knows it."""
+
+    repository: str
+    host: str
+    id: str = ""
+    """restic's id of it; another one than before means that it was exchanged. Empty: not yet seen."""
+    made_at: str = ""
+    made_by: str = ""
+    """The run that made it; empty where it was there before."""
+    escrow_at: str = ""
+    """When somebody confirmed that its password is kept elsewhere; empty: not yet, and that is an alarm."""
+    escrow_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """The newest time that something was done (or tried) there. subject: a plan for retention, prove and copy, otherwise empty;
+    part: `3/28` of a check, name of the repository that a copy went to."""
+
+    repository: str
+    host: str
+    what: Tending
+    subject: str
+    part: str
+    run: str
+    at: str
+    verdict: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Somebody has looked. item: id of a run or of a point; host, source: empty for all of them."""
+
+    item: str
+    host: str
+    source: str
+    by: str
+    at: str
+    reason: str
+
+
+class PointStore(Protocol):
+    """Raises Unkept where the state can't be written."""
+
+    def add_point(self, point: RecoveryPoint) -> None:
+        """Again with the same id and repository is success, and changes nothing."""
+
+    def points(
+        self,
+        *,
+        hosts: Collection[str] | None = None,
+        plan: str | None = None,
+        source: str | None = None,
+        repository: str | None = None,
+        run: str | None = None,
+        removed: bool = False,
+    ) -> list[RecoveryPoint]:
+        """Oldest first by `at`, then id. removed: also those that retention took away."""
+
+    def find(self, prefix: str) -> list[RecoveryPoint]:
+        """Whose id begins so, in whichever repository."""
+
+    def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None: ...
+
+    def add_proof(self, proof: Proof) -> None:
+        """One for each point, repository and run; the first one stands."""
+
+    def proofs(
+        self, *, hosts: Collection[str] | None = None, source: str | None = None, points: Collection[str] | None = None
+    ) -> list[Proof]:
+        """Oldest first by `at`. Also those that failed."""
+
+    def vault(self, repository: str, host: str) -> Vault | None: ...
+
+    def vaults(self) -> list[Vault]: ...
+
+    def note_vault(self, vault: Vault) -> None:
+        """Written over as a whole."""
+
+    def tended(self, *, repository: str | None = None, host: str | None = None) -> list[Tended]:
+        """The newest of each (repository, host, what, subject, part)."""
+
+    def note_tended(self, tended: Tended) -> None:
+        """An older one than is there is not taken."""
+
+    def acknowledge(self, ack: Ack) -> None: ...
+
+    def acks(self) -> list[Ack]:
+        """Oldest first."""
+
+    def tidy(self, before: str) -> int:
+        """Delete points removed before that moment with their proofs. Returns how many."""
