@@ -46,18 +46,29 @@ EOF
   cp pyproject.toml $venv/pyproject.toml
 }
 
-# hosts_environment [COMMAND…]: all that booting hosts takes. Building their base takes a minute where there is none yet;
-# meanwhile the Python packages are installed and COMMAND runs.
+# A restic that mainstay takes, and rclone, on PATH: fetched once from the machine's own mirror, not installed.
+backup_tools() {
+  local folder
+  folder=$(python3 -m tests.servers.restic) || { say "no restic"; return 1; }
+  export PATH=$folder:$PATH
+}
+
+# hosts_environment [COMMAND…]: all that booting hosts and backing them up takes. Building their base takes a minute where
+# there is none yet; meanwhile restic is fetched, the Python packages are installed and COMMAND runs.
 hosts_environment() {
   [ "$(id -u)" = 0 ] || { say "needs root: it boots real hosts"; exit 2; }
   debian_packages
   python3 -m tests.fleet base &
   local base=$!
-  trap "kill $base 2>/dev/null || true" EXIT
+  python3 -m tests.servers.restic >/dev/null &
+  local restic=$!
+  trap "kill $base $restic 2>/dev/null || true" EXIT
   python_packages
   "$@"
   wait $base
+  wait $restic
   trap - EXIT
+  backup_tools
 }
 
 lint() {

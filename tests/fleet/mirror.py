@@ -45,13 +45,15 @@ def machine_suites() -> list[Suite]:
 class Mirror:
     """apt with these suites alone, and with `status` (a dpkg status file) as what is installed; kept in `folder`."""
 
-    def __init__(self, folder: Path, suites: Sequence[Suite], status: Path) -> None:
+    def __init__(
+        self, folder: Path, suites: Sequence[Suite], status: Path, components: Sequence[str] = ("main",)
+    ) -> None:
         self.folder = folder
         for name in ("lists/partial", "cache/archives/partial", "none"):
             (folder / name).mkdir(parents=True)
         sources = folder / "sources.list"
         signed = {s.name: f"[signed-by={s.signed_by}] " if s.signed_by.startswith("/") else "" for s in suites}
-        sources.write_text("".join(f"deb {signed[s.name]}{s.site} {s.name} main\n" for s in suites))
+        sources.write_text("".join(f"deb {signed[s.name]}{s.site} {s.name} {' '.join(components)}\n" for s in suites))
         options = {
             "Dir::State::status": status,
             "Dir::State::lists": folder / "lists",
@@ -60,6 +62,7 @@ class Mirror:
             "Dir::Etc::SourceParts": folder / "none",
             "Dir::Etc::Preferences": folder / "none/preferences",
             "Dir::Etc::PreferencesParts": folder / "none",
+            "Acquire::Languages": "none",
             "APT::Sandbox::User": "root",
             "APT::Update::Error-Mode": "any",
             "Debug::NoLocking": "1",
