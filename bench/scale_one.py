@@ -92,7 +92,7 @@ def rollout(options: argparse.Namespace, measured: Callable[[Callable[[], int]],
 
     from mainstay.runner.engine.adapters.dbos import DbosEngine
     from mainstay.runner.plan import PatchPlan
-    from mainstay.runner.request import Asking, patch_request
+    from mainstay.runner.request import Asking, plan_request
     from mainstay.runner.runs import Runs
     from mainstay.runner.shell.fake import FakeShells
     from mainstay.runner.state.adapters.stores import open_state
@@ -119,7 +119,7 @@ def rollout(options: argparse.Namespace, measured: Callable[[Callable[[], int]],
         {"name": "bench", "targets": "all", "waves": [1, "10%", "100%"], "parallel": options.parallel}
     )
     asking = Asking(requested_by="bench", asked_at="2026-01-01T00:00:00.000Z", site_name="bench")
-    request = patch_request(plan, [fakes[name].host() for name in names], asking)
+    request = plan_request(plan, [fakes[name].host() for name in names], asking)
 
     def work() -> int:
         runs.submit(request)

@@ -14,7 +14,7 @@ from mainstay.console import bootstrap
 from mainstay.console.bootstrap import Application
 from mainstay.runner.engine.memory import MemoryEngine
 from mainstay.runner.record import MaintenanceRecord
-from mainstay.runner.request import patch_request
+from mainstay.runner.request import plan_request
 from mainstay.runner.runs import Runs
 from mainstay.schedules.occurrences import timing
 from mainstay.schedules.turns import first_in_line
@@ -256,7 +256,7 @@ def _run(app: Application) -> MaintenanceRecord:
         "timing": timing(plan, app.loaded).to_json(),
         "first": first_in_line(app.schedule_store, plan.name),
     }
-    request = patch_request(plan, app.targets(plan), app.asking()).model_copy(update=bound)
+    request = plan_request(plan, app.targets(plan), app.asking()).model_copy(update=bound)
     runs = Runs(app.tools, MemoryEngine())
     runs.engine.launch()
     runs.submit(request)

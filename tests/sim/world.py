@@ -18,7 +18,7 @@ from mainstay.runner import forecasting, reconciling
 from mainstay.runner.artifacts.memory import MemoryArtifacts
 from mainstay.runner.ledger.memory import MemoryLedger
 from mainstay.runner.ports import Permission
-from mainstay.runner.request import Asking, RunRequest, patch_request
+from mainstay.runner.request import Asking, RunRequest, plan_request
 from mainstay.runner.state.memory import MemoryState
 from mainstay.runner.steps import rfc3339
 from tests.sim import invariants
@@ -156,7 +156,7 @@ class World:
         )
         racks = {one.name: {"rack": one.rack} if one.rack else {} for one in self.case.hosts}
         hosts = [Host(name=name, address=f"{name}.test", tags=racks[name]) for name in run.hosts]
-        return patch_request(run.plan, hosts, asking).model_copy(update={"id": run.id})
+        return plan_request(run.plan, hosts, asking).model_copy(update={"id": run.id})
 
     def _ask(self, run: RunCase) -> None:
         """Somebody wants a run, and asks again where the process died before it had written it down."""

@@ -23,7 +23,7 @@ from mainstay.inventory.selectors import pick
 from mainstay.inventory.site import MAIN, Site, find_site
 from mainstay.inventory.stamp import stamp
 from mainstay.inventory.validation import did_you_mean
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.runner.plans import unavailable
 from mainstay.runner.ports import Clock, SystemClock
 from mainstay.runner.record import MaintenanceRecord, SiteStamp
@@ -129,7 +129,7 @@ class Application:
         return self._loaded.site
 
     @property
-    def plans(self) -> Mapping[str, PatchPlan]:
+    def plans(self) -> Mapping[str, Plan]:
         return self._loaded.plans
 
     @property
@@ -155,14 +155,14 @@ class Application:
             hosts = pick(selector, hosts, self.site.groups)
         return tuple(sorted(hosts, key=lambda host: natural(host.name)))
 
-    def plan(self, name: str) -> PatchPlan:
+    def plan(self, name: str) -> Plan:
         """Raises UsageError where the site has no such plan."""
         if name not in self.plans:
             told = f"The site's plans: {', '.join(sorted(self.plans))}." if self.plans else "The site has no plan."
             raise UsageError(f'There is no plan "{name}".', hint=did_you_mean(name, self.plans) or told)
         return self.plans[name]
 
-    def runnable(self, name: str) -> PatchPlan:
+    def runnable(self, name: str) -> Plan:
         """Raises ConfigError for a plan that asks for what can't be done yet: it is never ignored."""
         plan = self.plan(name)
         problems = unavailable(plan, self.site)
@@ -170,7 +170,7 @@ class Application:
             raise ConfigError(problems)
         return plan
 
-    def targets(self, plan: PatchPlan, selector: str | None = None) -> tuple[Host, ...]:
+    def targets(self, plan: Plan, selector: str | None = None) -> tuple[Host, ...]:
         """The plan's hosts, or those of them that the selector picks."""
         hosts = self.select(plan.targets)
         return self.select(selector, hosts) if selector else hosts

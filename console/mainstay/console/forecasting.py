@@ -14,8 +14,8 @@ from mainstay.inventory.selectors import parse
 from mainstay.runner.budget import worst_case
 from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.places import limits_in_words, spread_over
-from mainstay.runner.plan import Carefulness, PatchPlan
-from mainstay.runner.request import RunRequest, patch_request
+from mainstay.runner.plan import Carefulness, Plan
+from mainstay.runner.request import RunRequest, plan_request
 from mainstay.runner.waves import arrange, natural
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def ask(app: Application, request: RunRequest) -> dict[str, HostForecast]:
     return interruptible(work)
 
 
-def preview_plan(app: Application, plan: PatchPlan, hosts: Sequence[Host]) -> Preview:
-    request = patch_request(plan, hosts, app.asking())
-    return arranged(app, request, ask(app, request), title_of(plan), when_of(app, plan))
+def preview_plan(app: Application, plan: Plan, hosts: Sequence[Host]) -> Preview:
+    request = plan_request(plan, hosts, app.asking())
+    return arranged(app, request, ask(app, request), plan.title, when_of(app, plan))
 
 
-def when_of(app: Application, plan: PatchPlan) -> When | None:
+def when_of(app: Application, plan: Plan) -> When | None:
     """When it may start next; None for a plan that starts by hand, at any time."""
     if not plan.window:
         return None
@@ -53,10 +53,6 @@ def when_of(app: Application, plan: PatchPlan) -> When | None:
 
     coming, held = next_of(app, plan)
     return When(", ".join(plan.window), app.clock.now(), coming, held)
-
-
-def title_of(plan: PatchPlan) -> str:
-    return {"security": "security updates", "all": "all updates"}[plan.updates.select]
 
 
 def arranged(

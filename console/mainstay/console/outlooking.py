@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mainstay.inventory.errors import Problem, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import Selector, parse
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.runner.plans import unavailable
 from mainstay.runner.steps import rfc3339
 from mainstay.schedules.check import LoadedSite
@@ -73,7 +73,7 @@ def conflicts_of(app: Application) -> list[Problem]:
     )
 
 
-def next_of(app: Application, plan: PatchPlan) -> tuple[Coming | None, list[Coming]]:
+def next_of(app: Application, plan: Plan) -> tuple[Coming | None, list[Coming]]:
     """The plan's next opening in which something may start and that nothing holds, whatever the clock did or does in it;
     and those before it that are held."""
     now = app.clock.now()

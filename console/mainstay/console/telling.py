@@ -21,7 +21,7 @@ from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.notify import Notify
 from mainstay.inventory.value import canonical
 from mainstay.runner.log.events import tell
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.runner.ports import Quiet
 from mainstay.runner.record import MaintenanceRecord
 from mainstay.schedules import approvals
@@ -59,7 +59,7 @@ class Notices:
         return bool(self._app.site.notify) or bool(self._pinged)
 
     @property
-    def _pinged(self) -> Mapping[str, PatchPlan]:
+    def _pinged(self) -> Mapping[str, Plan]:
         return {name: plan for name, plan in self._app.plans.items() if plan.ping is not None}
 
     def begin(self) -> None:
@@ -229,7 +229,7 @@ class _Command:
 class _Switch:
     """Tells a dead man's switch."""
 
-    def __init__(self, app: Application, plan: PatchPlan) -> None:
+    def __init__(self, app: Application, plan: Plan) -> None:
         self._app = app
         self._ping = plan.ping or ""
 

@@ -253,6 +253,9 @@ class Carefulness(Value):
     parallel: int = Field(default=10, ge=1, le=500)
     spread: Spread = {}
     """tag → how many hosts with the same value of it may be in flight together, over all runs of the plan."""
+    prove_first: bool = True
+    """The first wave has to be wholly green, and what it did is the measure of the later ones. Not written in a site: each kind
+    of plan says it of itself."""
     budget: Amount = Share(count=0)
     strict_budget: bool = False
     strict: bool = False
@@ -278,8 +281,29 @@ class Carefulness(Value):
     """Seconds, at the end of the run, in which hosts that are unknown are asked again. They are asked once in any case."""
 
 
+class BackupRequired(Value):
+    """What must be there of each of a host's sources before it is changed."""
+
+    newer_than: Duration | None = None
+    """Seconds that the newest point that succeeded is old at the most."""
+    proved_within: Duration | None = None
+    """Seconds since a point of the source was last proved, at the most."""
+    accept_degraded: bool = False
+    """Points that are degraded count as well."""
+    plan: str | None = None
+    """The plan whose points count; None: every plan that backs the host up."""
+
+    @model_validator(mode="after")
+    def _something(self) -> BackupRequired:
+        if self.newer_than is None and self.proved_within is None:
+            raise ValueError("requires nothing: say newer_than: 24h, proved_within: 30d, or both")
+        return self
+
+
 class Requires(Value):
-    backup: dict[str, Any] | None = None
+    """What must hold of a host before it is changed; asked host by host, right before."""
+
+    backup: BackupRequired | None = None
 
 
 class Timed(Value):
@@ -295,27 +319,27 @@ class Timed(Value):
     approval: Literal["none", "required", "two-person"] = "none"
 
 
-class PatchPlan(Carefulness, Timed):
-    """kind: patch."""
+class Plan(Carefulness, Timed):
+    """What every kind of plan has. What a kind does on a host is its operation's."""
 
-    kind: Literal["patch"] = "patch"
+    kind: str
     name: str = ""
     """Filled in from its key in the site."""
     maintenance_type: MaintenanceType = "preventive"
     targets: str
     window: Annotated[tuple[str, ...], _Listed] = ()
     """Names of windows; in any of them it may run."""
-    updates: Updates = Updates()
-    untested: Literal["take", "refuse"] = "take"
     on_failure: Literal["halt", "rollback-host", "rollback-all"] = "halt"
-    undo_required: bool = True
-    """A host where some package could not go back is refused."""
     undo_for: Duration = 30 * 86400.0
-    requires: Requires | None = None
     ping: Ping | None = None
     """A dead man's switch that hears when a run begins and how it ends."""
     source: str = ""
     """Where it was declared: `schedules/web.yml:7`."""
+
+    @property
+    def title(self) -> str:
+        """What it does, in two or three words."""
+        return self.kind
 
     def hash(self) -> str:
         """What the record and an approval are bound to: the plan without the place it was written at, and without who hears
@@ -324,3 +348,18 @@ class PatchPlan(Carefulness, Timed):
         data.pop("source")
         data.pop("ping")
         return digest(data)
+
+
+class PatchPlan(Plan):
+    """kind: patch."""
+
+    kind: Literal["patch"] = "patch"
+    updates: Updates = Updates()
+    untested: Literal["take", "refuse"] = "take"
+    undo_required: bool = True
+    """A host where some package could not go back is refused."""
+    requires: Requires | None = None
+
+    @property
+    def title(self) -> str:
+        return {"security": "security updates", "all": "all updates"}[self.updates.select]

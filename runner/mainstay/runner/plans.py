@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mainstay.inventory.document import Spot
@@ -14,30 +15,55 @@ from mainstay.inventory.secrets import plaintext_secrets
 from mainstay.inventory.selectors import SelectorError, parse
 from mainstay.inventory.site import Site
 from mainstay.inventory.validation import did_you_mean, one_of, validate
-from mainstay.runner.plan import Carefulness, Hook, PatchPlan
+from mainstay.runner.plan import Carefulness, Hook, PatchPlan, Plan
 
 TOP = ("windows", "freezes", "calendars", "plans")
 """What a file of schedules/ may hold."""
-KINDS = ("patch",)
-LATER = ("backup", "restore", "drill", "playbook", "command")
-_FILLED_IN = frozenset({"name", "source"})
+LATER = ("restore", "drill", "playbook", "command")
+_FILLED_IN = frozenset({"name", "source", "prove_first"})
 
 
-def load_plans(site: Site) -> dict[str, PatchPlan]:
-    """name → plan, in the order of the files. Raises ConfigError with all problems.
+def _as_written(data: Any, spot: Spot) -> Any:
+    return data
+
+
+def _as_read(plan: Any, spot: Spot, site: Site, errors: list[Problem], warnings: list[Problem]) -> Any:
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanKind:
+    """What the loader has to know of a kind of plan.
+
+    written: what was written and where → what the model is made from. filled: keys of the model that no site writes.
+    complete: the plan that is right by itself, its place, the site, errors and warnings to add to → the plan as it is used.
+    """
+
+    model: type[Plan]
+    written: Callable[[Any, Spot], Any] = _as_written
+    complete: Callable[[Any, Spot, Site, list[Problem], list[Problem]], Any] = _as_read
+    filled: frozenset[str] = frozenset()
+
+
+Kinds = Mapping[str, PlanKind]
+
+
+def load_plans(site: Site, kinds: Kinds | None = None) -> dict[str, Plan]:
+    """name → plan, in the order of the files. kinds: all that may be there; patch alone where not given. Raises ConfigError
+    with all problems.
 
     What a plan asks for and mainstay can't do yet is not raised here: ask `unavailable`.
     """
-    plans, errors, _ = read_plans(site)
+    plans, errors, _ = read_plans(site, kinds or PATCH)
     if errors:
         raise ConfigError(errors)
     return plans
 
 
-def read_plans(site: Site, *, match: bool = True) -> tuple[dict[str, PatchPlan], list[Problem], list[Problem]]:
+def read_plans(site: Site, kinds: Kinds, *, match: bool = True) -> tuple[dict[str, Plan], list[Problem], list[Problem]]:
     """The plans that are right, errors and warnings. match: whether targets have to match hosts (not, where the
     inventory itself could not be read whole)."""
-    plans: dict[str, PatchPlan] = {}
+    plans: dict[str, Plan] = {}
     errors: list[Problem] = []
     warnings: list[Problem] = []
     places: dict[str, Spot] = {}
@@ -50,12 +76,12 @@ def read_plans(site: Site, *, match: bool = True) -> tuple[dict[str, PatchPlan],
                 found.append(spot.problem(message, on="key", hint="Keep one of the two."))
                 continue
             places[name] = spot
-            plan = _plan(name, spot, found)
-            if plan is not None:
-                plans[name] = plan
+            plan = _plan(name, spot, kinds, found)
             _check_selectors(spot, site, match, found, warnings)
             if plan is not None and match:
                 warnings += _check_limits(spot, plan, site)
+            if plan is not None:
+                plans[name] = kinds[plan.kind].complete(plan, spot, site, found, warnings)
         plain = plaintext_secrets(document.spot())
         flagged = {problem.key for problem in plain}
         errors += [*plain, *(problem for problem in found if problem.key not in flagged)]
@@ -77,14 +103,14 @@ def plan_spot(site: Site, name: str) -> Spot | None:
     return None
 
 
-def unavailable(plan: PatchPlan, site: Site | None = None) -> list[Problem]:
+def unavailable(plan: Plan, site: Site | None = None) -> list[Problem]:
     """What the plan asks for and mainstay can't do yet. Nobody may run it while there is something: it is never ignored.
 
     With the site, the problems name the line of the key, otherwise that of the plan.
     """
     spot = plan_spot(site, plan.name) if site else None
     wanted: list[tuple[tuple[str | int, ...], str]] = []
-    if plan.requires is not None:
+    if isinstance(plan, PatchPlan) and plan.requires is not None:
         words = [word for word in type(plan.requires).model_fields if getattr(plan.requires, word) is not None]
         wanted += [(("requires", word), f"a required {word}") for word in words] or [(("requires",), "requires")]
     if plan.stage is not None:
@@ -95,7 +121,7 @@ def unavailable(plan: PatchPlan, site: Site | None = None) -> list[Problem]:
     return [_not_yet(plan, spot, path, what) for path, what in wanted]
 
 
-def _not_yet(plan: PatchPlan, spot: Spot | None, path: tuple[str | int, ...], what: str) -> Problem:
+def _not_yet(plan: Plan, spot: Spot | None, path: tuple[str | int, ...], what: str) -> Problem:
     message = f"{what} is not available yet, and it is never ignored: the plan does not run."
     hint = "Use a command as hook." if "playbook" in what else f"Take {path[0]}: out of the plan to run it without."
     if spot is not None:
@@ -130,29 +156,29 @@ def _entries(spot: Spot, problems: list[Problem]) -> Iterator[tuple[str, Spot]]:
             yield name, spot.at(name)
 
 
-def _plan(name: str, spot: Spot, problems: list[Problem]) -> PatchPlan | None:
+def _plan(name: str, spot: Spot, kinds: Kinds, problems: list[Problem]) -> Plan | None:
     data = spot.value
-    kind = data.get("kind", "patch") if isinstance(data, dict) else "patch"
-    if kind not in KINDS:
-        problems.append(_wrong_kind(kind, spot.at("kind")))
+    word = data.get("kind", "patch") if isinstance(data, dict) else "patch"
+    kind = kinds.get(word) if isinstance(word, str) else None
+    if kind is None:
+        problems.append(_wrong_kind(word, spot.at("kind"), kinds))
         return None
-    plan = validate(PatchPlan, _with_versions(spot), spot, problems, own=_FILLED_IN)
+    plan: Plan | None = validate(kind.model, kind.written(data, spot), spot, problems, own=_FILLED_IN | kind.filled)
     return plan.model_copy(update={"name": name, "source": spot.source}) if plan else None
 
 
-def _wrong_kind(kind: Any, spot: Spot) -> Problem:
+def _wrong_kind(kind: Any, spot: Spot, kinds: Kinds) -> Problem:
     if kind in LATER:
         message = f"plans of the kind {kind} are not available yet, and none is ever ignored."
         return spot.problem(message, hint="Take the plan out, or keep it in a file outside schedules/ until then.")
     if kind == "rollback":
         return spot.problem("a rollback is no plan.", hint="It is asked for by hand: mainstay rollback RUN")
-    hint = did_you_mean(str(kind), (*KINDS, *LATER)) or f"Known here: {one_of((*KINDS, *LATER))}."
+    hint = did_you_mean(str(kind), (*kinds, *LATER)) or f"Known here: {one_of((*kinds, *LATER))}."
     return spot.problem(f"{shown(kind)} is no kind of plan.", hint=hint)
 
 
-def _with_versions(spot: Spot) -> Any:
+def _with_versions(data: Any, spot: Spot) -> Any:
     """The plan with versions as the text that was written: `1.10` is not 1.1."""
-    data = spot.value
     updates = data.get("updates") if isinstance(data, dict) else None
     packages = updates.get("packages") if isinstance(updates, dict) else None
     if not isinstance(data, dict) or not isinstance(updates, dict) or not isinstance(packages, dict):
@@ -161,7 +187,10 @@ def _with_versions(spot: Spot) -> Any:
     return {**data, "updates": {**updates, "packages": texts}}
 
 
-def _check_limits(spot: Spot, plan: PatchPlan, site: Site) -> Iterator[Problem]:
+PATCH: Kinds = {"patch": PlanKind(PatchPlan, written=_with_versions)}
+
+
+def _check_limits(spot: Spot, plan: Plan, site: Site) -> Iterator[Problem]:
     try:
         targets = parse(plan.targets)
     except SelectorError:

@@ -12,7 +12,7 @@ from ulid import ULID
 from mainstay.inventory.host import Host
 from mainstay.inventory.limits import Limits
 from mainstay.inventory.value import Json, Value
-from mainstay.runner.plan import Carefulness, PatchPlan
+from mainstay.runner.plan import Carefulness, Plan
 from mainstay.runner.record import Links, SiteStamp
 
 
@@ -47,7 +47,7 @@ class RunRequest(Value):
     version: int = 1
     id: str
     kind: str
-    """Of the operation: patch, rollback."""
+    """Of the operation or errand: patch, rollback, backup, restore, drill …"""
     plan: str
     maintenance_type: str
     operation: Json
@@ -89,8 +89,8 @@ class RunRequest(Value):
         return {host.name: host for host in self.hosts}
 
 
-def patch_request(plan: PatchPlan, hosts: Sequence[Host], asking: Asking) -> RunRequest:
-    """A run of a patch plan over those hosts."""
+def plan_request(plan: Plan, hosts: Sequence[Host], asking: Asking) -> RunRequest:
+    """A run of a plan over those hosts."""
     careful = Carefulness.model_validate({name: getattr(plan, name) for name in Carefulness.model_fields})
     return RunRequest(
         id=new_run_id(),

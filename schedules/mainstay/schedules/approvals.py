@@ -17,7 +17,7 @@ from typing import Literal
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json, digest
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.runner.record import Said
 from mainstay.runner.request import RunRequest
 from mainstay.runner.steps import rfc3339
@@ -100,7 +100,7 @@ class Due:
     """An occurrence that is known, and has no run yet. run: the id that it will have."""
 
     run: str
-    plan: PatchPlan
+    plan: Plan
     hosts: Sequence[str]
     opening: Opening
 

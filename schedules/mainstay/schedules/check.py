@@ -10,11 +10,12 @@ from pathlib import Path
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.notify import unknown_plans
 from mainstay.inventory.site import MAIN, Site, check_files, read_site, without_key
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.runner.plans import declared_plans, read_plans, unavailable
 from mainstay.schedules.doubts import window_doubts
 from mainstay.schedules.freeze_entries import FreezeSpecs, check_calendars, read_freezes
 from mainstay.schedules.freeze_files import check_freeze_files
+from mainstay.schedules.kinds import KINDS
 from mainstay.schedules.windows import Window, check_plans, read_windows
 
 
@@ -23,7 +24,7 @@ class LoadedSite:
     """plans and windows by name."""
 
     site: Site
-    plans: Mapping[str, PatchPlan]
+    plans: Mapping[str, Plan]
     windows: Mapping[str, Window]
     warnings: tuple[Problem, ...] = ()
     freezes: FreezeSpecs = field(default_factory=FreezeSpecs)
@@ -65,7 +66,7 @@ def _read(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Probl
     site, errors = read_site(directory)
     if site is None:
         return None, errors, []
-    plans, plan_errors, warnings = read_plans(site, match=not errors)
+    plans, plan_errors, warnings = read_plans(site, KINDS, match=not errors)
     windows, window_errors = read_windows(site)
     freezes, freeze_errors = read_freezes(site, match=not errors)
     errors = [*errors, *plan_errors, *window_errors, *check_plans(site, windows), *freeze_errors]

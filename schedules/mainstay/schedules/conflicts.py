@@ -16,7 +16,7 @@ from mainstay.inventory.amounts import seconds
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem
 from mainstay.inventory.site import Site
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.runner.plans import plan_spot
 from mainstay.schedules.fitting import Work
 from mainstay.schedules.openings import Opening
@@ -41,7 +41,7 @@ class Look:
     is told that it waits for an approval."""
 
     site: Site
-    plans: Mapping[str, PatchPlan]
+    plans: Mapping[str, Plan]
     windows: Mapping[str, Window]
     lines: Sequence[Line]
     openings: Openings

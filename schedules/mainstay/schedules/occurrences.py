@@ -13,9 +13,9 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import pick
 from mainstay.inventory.site import Site
 from mainstay.inventory.value import Json, digest
-from mainstay.runner.plan import PatchPlan, Timed
+from mainstay.runner.plan import Plan, Timed
 from mainstay.runner.plans import unavailable
-from mainstay.runner.request import Asking, RunRequest, patch_request
+from mainstay.runner.request import Asking, RunRequest, plan_request
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.waves import natural
 from mainstay.schedules.check import LoadedSite
@@ -33,7 +33,7 @@ class Schedule:
     opens by the hosts' own clocks."""
 
     id: str
-    plan: PatchPlan
+    plan: Plan
     window: Window
     zone: str
 
@@ -55,7 +55,7 @@ def schedules(loaded: LoadedSite) -> Iterator[Schedule]:
                 yield Schedule(f"{plan.name}/{name}/{zone}", plan, window, zone)
 
 
-def targets(plan: PatchPlan, site: Site) -> tuple[Host, ...]:
+def targets(plan: Plan, site: Site) -> tuple[Host, ...]:
     """web2 before web10. Raises SelectorError where its selector matches nothing."""
     return tuple(sorted(pick(plan.targets, site.hosts, site.groups), key=lambda host: natural(host.name)))
 
@@ -76,9 +76,7 @@ def run_id(schedule: str, at: datetime) -> str:
     return str(ULID.from_bytes(milliseconds.to_bytes(6, "big") + random))
 
 
-def timing(
-    plan: PatchPlan, loaded: LoadedSite, occurrence: Occurrence | None = None, *, queued: bool = False
-) -> Timing:
+def timing(plan: Plan, loaded: LoadedSite, occurrence: Occurrence | None = None, *, queued: bool = False) -> Timing:
     """What a run of this plan has to keep to, frozen as the site says it now: every window with its name and its zone."""
     windows = (loaded.windows[name] for name in plan.window)
     frozen = (window.model_copy(update={"timezone": window.timezone or loaded.site.timezone}) for window in windows)
@@ -114,7 +112,7 @@ def occurrence_request(
         refused="; ".join(problem.message for problem in problems),
         late=late,
     )
-    request = patch_request(schedule.plan, hosts(schedule, loaded.site), asking)
+    request = plan_request(schedule.plan, hosts(schedule, loaded.site), asking)
     new = {
         "id": run_id(schedule.id, opening.starts_at),
         "window": schedule.window.name,

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Literal
 
 from mainstay.inventory.host import Host
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.schedules.check import LoadedSite
 from mainstay.schedules.fitting import Work
 from mainstay.schedules.occurrences import schedules, targets
@@ -42,7 +42,7 @@ class Line:
     """A plan in one of its windows, by one zone's clock. id: of its schedule. hosts: names of those that it holds."""
 
     id: str
-    plan: PatchPlan
+    plan: Plan
     window: Window
     zone: str
     hosts: Sequence[str]

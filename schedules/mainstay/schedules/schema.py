@@ -34,8 +34,8 @@ def site_schema() -> Json:
     files = (SiteFile, InventoryFile, SchedulesFile)
     _, schema = models_json_schema([(model, "validation") for model in files], title="A site of mainstay")
     for model in ("PatchPlan", "Window"):
-        for filled_in in ("name", "source"):
-            del schema["$defs"][model]["properties"][filled_in]
+        for filled_in in ("name", "source", "prove_first"):
+            schema["$defs"][model]["properties"].pop(filled_in, None)
     _without_odd_defaults(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

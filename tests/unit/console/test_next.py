@@ -12,7 +12,7 @@ from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, part, seal
 
 from mainstay.console.approving import refresh
-from mainstay.runner.request import patch_request
+from mainstay.runner.request import plan_request
 from mainstay.runner.state.contract import RunRow
 from mainstay.schedules.occurrences import run_id, timing
 from mainstay.schedules.store.contract import Carried, Vote
@@ -186,7 +186,7 @@ def test_carried_hosts_are_told_with_the_next_occurrence(app: Site, mainstay: Ma
 
 def test_a_run_that_waits_for_the_next_window_is_told_with_its_own_id(app: Site, mainstay: Mainstay) -> None:
     plan = app.plans["patch-web"]
-    request = patch_request(plan, app.targets(plan), app.asking())
+    request = plan_request(plan, app.targets(plan), app.asking())
     queued = timing(plan, app.loaded, queued=True).to_json()
     add(app, request.id, request.model_copy(update={"timing": queued}).to_json())
     found = mainstay("next", "patch-web", "--json").json

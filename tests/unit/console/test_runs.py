@@ -17,7 +17,7 @@ from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.runner.forecasting import HostForecast
 from mainstay.runner.record import HostPart
-from mainstay.runner.request import RunRequest, patch_request
+from mainstay.runner.request import RunRequest, plan_request
 from mainstay.runner.state.contract import RunRow, UndoRow
 from mainstay.runner.verdict import EXIT_CODES, Verdict
 from mainstay.schedules.store.contract import Carried
@@ -200,7 +200,7 @@ def test_an_error_while_executing_comes_through_the_desk(app: FakeApplication, m
 
 
 def in_flight(app: FakeApplication, state: Any = "running") -> RunRow:
-    request = patch_request(app.plan("patch-web"), app.select("role=web"), app.asking())
+    request = plan_request(app.plan("patch-web"), app.select("role=web"), app.asking())
     row = RunRow(
         id=request.id,
         kind="patch",
@@ -280,7 +280,7 @@ def undo(app: FakeApplication, host: str) -> None:
 
 
 def run_to_undo(app: FakeApplication) -> None:
-    request = patch_request(app.plan("patch-web"), app.select("role=web"), app.asking())
+    request = plan_request(app.plan("patch-web"), app.select("role=web"), app.asking())
     row = RunRow(
         id=RUN,
         kind="patch",

@@ -19,7 +19,7 @@ from mainstay.console import approving, bootstrap, telling
 from mainstay.console.gating import Gates
 from mainstay.inventory.redaction import MASK, redact
 from mainstay.inventory.value import Json
-from mainstay.runner.request import patch_request
+from mainstay.runner.request import plan_request
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
 from mainstay.schedules.check import load_checked
@@ -108,7 +108,7 @@ def told(app: FakeApplication) -> list[Json]:
 
 def ended(app: FakeApplication, run: str, verdict: Verdict = Verdict.FAILED) -> None:
     app.runs.submit(
-        patch_request(app.plans["patch-web"], app.targets(app.plans["patch-web"]), app.asking()).model_copy(
+        plan_request(app.plans["patch-web"], app.targets(app.plans["patch-web"]), app.asking()).model_copy(
             update={"id": run}
         )
     )
@@ -118,7 +118,7 @@ def ended(app: FakeApplication, run: str, verdict: Verdict = Verdict.FAILED) -> 
 
 def test_a_command_gets_the_record_and_a_switch_hears_of_it(app: FakeApplication, switch: Switch) -> None:
     app.runs.submit(
-        patch_request(app.plans["patch-web"], app.targets(app.plans["patch-web"]), app.asking()).model_copy(
+        plan_request(app.plans["patch-web"], app.targets(app.plans["patch-web"]), app.asking()).model_copy(
             update={"id": "R1"}
         )
     )
@@ -267,7 +267,7 @@ def test_a_process_that_ends_has_told_what_it_made(app: FakeApplication, switch:
     """As `mainstay run` does it: the runner tells the listener, and the end of the process waits for what is on its way."""
     listener = app.notices.listener
     app.runs.submit(
-        patch_request(app.plans["patch-web"], app.targets(app.plans["patch-web"]), app.asking()).model_copy(
+        plan_request(app.plans["patch-web"], app.targets(app.plans["patch-web"]), app.asking()).model_copy(
             update={"id": "R1"}
         )
     )
@@ -349,7 +349,7 @@ def test_a_process_that_only_waits_tells_who_is_to_answer(
     monkeypatch.setattr(app.notices, "wake", lambda: wakes.append(None))
     plan = app.plans["patch-night"]
     bound = {"timing": timing(plan, app.loaded, queued=True).to_json()}
-    request = patch_request(plan, app.targets(plan), app.asking()).model_copy(update=bound)
+    request = plan_request(plan, app.targets(plan), app.asking()).model_copy(update=bound)
     app.runs.submit(request)
     gate = Gates(app)(request)
     for _ in range(3):

@@ -20,7 +20,7 @@ from tests.unit.console.fakes import FakeApplication, write_site
 from mainstay.console import fitness, worker
 from mainstay.console.worker import AGAIN, Worker, begin_anew, leave, pause_before
 from mainstay.inventory.errors import ConfigError, Problem, Refused
-from mainstay.runner.request import RunRequest, patch_request
+from mainstay.runner.request import RunRequest, plan_request
 from mainstay.runner.shell.pins import HostKey
 from mainstay.runner.state.adapters.database import StateUnusable
 from mainstay.runner.state.contract import RunRow
@@ -172,7 +172,7 @@ def test_it_does_not_start_where_a_secret_cannot_be_had(tmp_path: Path) -> None:
 
 def test_it_does_not_start_on_the_state_of_another_site(served: Served) -> None:
     asking = served.asking()
-    request = patch_request(served.plan("patch-web"), served.select("role=web"), asking)
+    request = plan_request(served.plan("patch-web"), served.select("role=web"), asking)
     other = request.model_copy(update={"site_name": "beta"})
     data = {"id": other.id, "kind": "patch", "plan": "p", "state": "running", "request": other.to_json()}
     served.state.add_run(RunRow.model_validate({**data, "started_at": "s"}))
@@ -182,7 +182,7 @@ def test_it_does_not_start_on_the_state_of_another_site(served: Served) -> None:
 
 
 def request_of(app: FakeApplication) -> RunRequest:
-    return patch_request(app.plan("patch-web"), app.select("role=web"), app.asking())
+    return plan_request(app.plan("patch-web"), app.select("role=web"), app.asking())
 
 
 def pin(app: FakeApplication, *names: str) -> None:

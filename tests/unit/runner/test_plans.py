@@ -6,7 +6,7 @@ import pytest
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.site import Site, load_site
 from mainstay.runner.plan import PatchPlan
-from mainstay.runner.plans import load_plans, read_plans, unavailable
+from mainstay.runner.plans import PATCH, load_plans, read_plans, unavailable
 
 HOSTS = """
 hosts:
@@ -32,8 +32,10 @@ def site(tmp_path: Path) -> WholeSite:
 def plan(site: WholeSite, *lines: str, targets: str = "all") -> tuple[PatchPlan | None, list[Problem]]:
     """A plan whose own lines begin in line 4."""
     text = "\n".join(["plans:", "  p:", f"    targets: {targets}", *(f"    {line}" for line in lines), ""])
-    plans, errors, _ = read_plans(site(text))
-    return plans.get("p"), errors
+    plans, errors, _ = read_plans(site(text), PATCH)
+    found = plans.get("p")
+    assert found is None or isinstance(found, PatchPlan)
+    return found, errors
 
 
 def test_the_plan_of_the_design_is_read(site: WholeSite) -> None:
@@ -59,6 +61,7 @@ plans:
     approval: none
 """
     read = load_plans(site(text))["patch-web"]
+    assert isinstance(read, PatchPlan)
     assert (read.name, read.source) == ("patch-web", f"{FILE}:3")
     assert read.updates.min_age == 3 * 86400
     assert read.updates.packages == {"nginx": "1.10"}
@@ -174,13 +177,13 @@ def test_targets_are_read_at_check_time_with_their_column(
 
 
 def test_a_plan_without_targets_is_refused(site: WholeSite) -> None:
-    _, errors, _ = read_plans(site("plans:\n  p: {}\n"))
+    _, errors, _ = read_plans(site("plans:\n  p: {}\n"), PATCH)
     assert [(p.line, p.key, p.message) for p in errors] == [(2, "plans.p.targets", "is missing")]
 
 
 def test_names_that_name_nobody_are_warned_about(site: WholeSite) -> None:
     text = "plans:\n  p:\n    targets: role=web or web9\n    waves:\n      - {select: canari}\n      - 100%\n"
-    plans, errors, warnings = read_plans(site(text))
+    plans, errors, warnings = read_plans(site(text), PATCH)
     assert list(plans) == ["p"]
     assert not errors
     assert [(w.line, w.column, w.key) for w in warnings] == [
@@ -190,7 +193,7 @@ def test_names_that_name_nobody_are_warned_about(site: WholeSite) -> None:
     assert warnings[1].hint == 'Did you mean "canary"?'
 
 
-@pytest.mark.parametrize("kind", ["backup", "restore", "drill", "playbook", "command"])
+@pytest.mark.parametrize("kind", ["restore", "drill", "playbook", "command"])
 def test_a_kind_that_is_not_there_yet_is_an_error_and_never_ignored(site: WholeSite, kind: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_plans(site(f"plans:\n  good: {{targets: all}}\n  nightly:\n    kind: {kind}\n"))
@@ -223,7 +226,7 @@ def test_what_a_plan_requires_and_is_not_there_yet_is_never_ignored(site: WholeS
 def test_a_plan_declared_twice_names_both_places(site: WholeSite, tmp_path: Path) -> None:
     (tmp_path / "schedules").mkdir()
     (tmp_path / "schedules/other.yml").write_text("plans:\n  p: {targets: all}\n")
-    _, errors, _ = read_plans(site("plans:\n  p: {targets: all}\n"))
+    _, errors, _ = read_plans(site("plans:\n  p: {targets: all}\n"), PATCH)
     (problem,) = errors
     assert (problem.file, problem.line, problem.key) == (FILE, 2, "plans.p")
     assert "first in schedules/other.yml:2" in problem.message
@@ -238,7 +241,7 @@ def test_faults_of_a_file_of_plans(site: WholeSite) -> None:
         ("plans: {p: patch}", "plans.p", "a mapping"),
         ("plans: {p: {targets: all, health: {http: 'http://u:pw@x/'}}}", "plans.p.health.http", "plain text"),
     ):
-        _, errors, _ = read_plans(site(text))
+        _, errors, _ = read_plans(site(text), PATCH)
         (problem,) = [e for e in errors if e.key != "plans.p.health"]
         assert (problem.file, problem.line, problem.key) == (FILE, 1, key), text
         assert words in str(problem)
@@ -260,7 +263,7 @@ def warned(tmp_path: Path, main: str, *lines: str) -> list[str]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     found = load_site(tmp_path)
-    _, errors, warnings = read_plans(found)
+    _, errors, warnings = read_plans(found, PATCH)
     assert errors == []
     return [str(problem) for problem in (*found.warnings, *warnings)]
 

@@ -20,7 +20,7 @@ from mainstay.runner.operation import Forecast, HostWork, LeftOut, Look, Outcome
 from mainstay.runner.plan import Carefulness, Check, Hook, PatchPlan
 from mainstay.runner.ports import AlwaysOpen, Gate, Quiet
 from mainstay.runner.record import HostPart, MaintenanceRecord
-from mainstay.runner.request import Asking, RunRequest, patch_request
+from mainstay.runner.request import Asking, RunRequest, plan_request
 from mainstay.runner.runs import Runs
 from mainstay.runner.shell.contract import ContactLost, Job, Shell, Shells, Unreachable
 from mainstay.runner.shell.fake import FakeHost, FakeShells
@@ -363,7 +363,7 @@ class World:
 
     def request(self, **more: Any) -> RunRequest:
         asking = Asking(requested_by="anna", asked_at="2026-01-01T00:00:00.000Z", site_name="acme")
-        return patch_request(self.plan, tuple(self.hosts.values()), asking).model_copy(update=more)
+        return plan_request(self.plan, tuple(self.hosts.values()), asking).model_copy(update=more)
 
     def run(self, **more: Any) -> MaintenanceRecord:
         request = self.request(**more)

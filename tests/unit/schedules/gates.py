@@ -12,7 +12,7 @@ from mainstay.runner.engine.memory import FakeClock
 from mainstay.runner.plan import PatchPlan, Timed
 from mainstay.runner.ports import Permission
 from mainstay.runner.record import HostPart, Step
-from mainstay.runner.request import Asking, RunRequest, patch_request
+from mainstay.runner.request import Asking, RunRequest, plan_request
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
 from mainstay.schedules.approvals import Standing
@@ -137,7 +137,7 @@ def request_of(
     ]
     timing = Timing(windows=windows, occurrence=occurrence, queued=queued, rules=Timed.model_validate(rules or {}))
     asking = Asking(requested_by="anna", asked_at="2026-12-10T12:00:00.000Z")
-    return patch_request(made, places, asking).model_copy(update={"timing": timing.to_json(), **more})
+    return plan_request(made, places, asking).model_copy(update={"timing": timing.to_json(), **more})
 
 
 def occurrence(start: str, end: str, cutoff: str, **more: Any) -> Occurrence:

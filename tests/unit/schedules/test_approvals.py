@@ -12,7 +12,7 @@ from mainstay.inventory.errors import Refused
 from mainstay.inventory.host import Host
 from mainstay.runner.plan import PatchPlan, Timed
 from mainstay.runner.record import SiteStamp
-from mainstay.runner.request import Asking, RunRequest, patch_request
+from mainstay.runner.request import Asking, RunRequest, plan_request
 from mainstay.schedules import approvals
 from mainstay.schedules.approvals import Due, of_run, refresh, say, standing
 from mainstay.schedules.openings import Opening
@@ -51,7 +51,7 @@ def request(
     plan: PatchPlan, *, occurrence: bool = True, hosts: tuple[str, ...] = HOSTS, by: str = "anna@ops1"
 ) -> RunRequest:
     asking = Asking(requested_by=by, asked_at=stamp(NOW), site=SiteStamp())
-    found = patch_request(plan, [Host(name=name, address="10.0.0.1") for name in hosts], asking)
+    found = plan_request(plan, [Host(name=name, address="10.0.0.1") for name in hosts], asking)
     at = Occurrence(
         schedule="patch-web/night",
         at=stamp(STARTS),

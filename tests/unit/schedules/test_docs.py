@@ -44,7 +44,7 @@ def test_every_key_is_described(model: type[SiteFile]) -> None:
 
 @pytest.mark.parametrize("model", [PatchPlan, Updates, Check, Hook, Window], ids=lambda model: model.__name__)
 def test_every_key_of_plans_is_described(model: type[Value]) -> None:
-    own = set() if model is Check else {"name", "source"}
+    own = set() if model is Check else {"name", "source", "prove_first"}
     assert [key for key in model.model_fields if key not in own and f"`{key}`" not in PLANS] == []
 
 

@@ -17,7 +17,7 @@ from mainstay.console.render.times import about, counted
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.notify import check_ping
 from mainstay.inventory.secrets import is_reference
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 
 LOOKED_AT = 400
 """Openings of a plan that are looked at for the longest time between two."""
@@ -53,7 +53,7 @@ def _startable(program: str, root: Path) -> str:
     return "" if os.access(path, os.X_OK) else "can't be executed"
 
 
-def _switch(app: Application, name: str, plan: PatchPlan) -> Finding:
+def _switch(app: Application, name: str, plan: Plan) -> Finding:
     """Says nothing of where it is: whoever knows that can keep it quiet."""
     assert plan.ping is not None
     try:
@@ -76,7 +76,7 @@ def _switch(app: Application, name: str, plan: PatchPlan) -> Finding:
     )
 
 
-def expected(app: Application, plan: PatchPlan) -> tuple[float, float] | None:
+def expected(app: Application, plan: Plan) -> tuple[float, float] | None:
     """(period, grace) in seconds that a switch is to be set to, so that it is quiet as long as every occurrence is done: the
     longest time between two openings, and how long one may take. None where none comes within a year or so."""
     from mainstay.schedules.outlook import lines_of, openings_between

@@ -16,7 +16,7 @@ from mainstay.console.notices import events
 from mainstay.inventory.notify import Notify
 from mainstay.inventory.value import Json
 from mainstay.runner.ledger.contract import Entry, Ledger
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.runner.ports import Clock
 from mainstay.runner.record import Summary
 from mainstay.runner.state.contract import State
@@ -55,8 +55,8 @@ class Outbox:
     clock: Clock
     site: str
     channels: Sequence[Notify]
-    pinged: Mapping[str, PatchPlan]
-    targets: Callable[[PatchPlan], frozenset[str]]
+    pinged: Mapping[str, Plan]
+    targets: Callable[[Plan], frozenset[str]]
     waiting: Callable[[], Iterable[Approval]]
     asked: set[str] = field(default_factory=set)
 
@@ -120,7 +120,7 @@ class Outbox:
             body = events.of_record(entry, self.state.each_part(summary.id), self.site)
             yield self._notice(f"record:{summary.id}", name, body, now)
 
-    def _whole(self, run: str, plan: PatchPlan, hosts: Iterable[str]) -> bool:
+    def _whole(self, run: str, plan: Plan, hosts: Iterable[str]) -> bool:
         """Whether the run stands for the plan: one of the clock does; one by hand where it takes all of the plan's hosts."""
         row = self.state.run(run)
         if row is None or row.kind != plan.kind:

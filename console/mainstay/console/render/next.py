@@ -10,7 +10,7 @@ from mainstay.console.render.spans import Line, Span, Style, line, span
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.render.times import about, counted, rfc3339, span_of
 from mainstay.inventory.value import Json
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import Plan
 from mainstay.schedules.outlook import HELD, Coming, State
 
 WORDS: dict[State, str] = {
@@ -119,7 +119,7 @@ def _foot(coming: Sequence[Coming], columns: int) -> list[Line]:
     return [line(), *told] if told else []
 
 
-def _rules(plan: PatchPlan) -> list[str]:
+def _rules(plan: Plan) -> list[str]:
     rules = []
     if plan.stage:
         rules.append(f"downloads begin {about(plan.stage)} before")

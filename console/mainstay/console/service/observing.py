@@ -11,7 +11,8 @@ from mainstay.inventory.host import Host
 from mainstay.runner.forecasting import HostForecast, forecast
 from mainstay.runner.log.events import tell
 from mainstay.runner.observing import ROUND, Observer, Watched
-from mainstay.runner.request import patch_request
+from mainstay.runner.plan import PatchPlan
+from mainstay.runner.request import plan_request
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -43,7 +44,8 @@ def observing(app: Application) -> Chore:
 def watched(app: Application) -> list[Watched]:
     """Every host of a plan, with the eyes of one: of the plan that asks for an age (its first-seen dates are what ages are
     counted from), otherwise of the first by name."""
-    plans = sorted(app.plans.values(), key=lambda plan: (not plan.updates.min_age, plan.name))
+    patching = [plan for plan in app.plans.values() if isinstance(plan, PatchPlan)]
+    plans = sorted(patching, key=lambda plan: (not plan.updates.min_age, plan.name))
     found: dict[str, Watched] = {}
     for plan in plans:
         for host in app.targets(plan):
@@ -52,7 +54,7 @@ def watched(app: Application) -> list[Watched]:
 
 
 def _look(app: Application, plan: str, hosts: Sequence[Host], parallel: int) -> Mapping[str, HostForecast]:
-    request = patch_request(app.plans[plan], hosts, app.asking())
+    request = plan_request(app.plans[plan], hosts, app.asking())
     operation = app.operations[request.kind](request)
     return forecast(
         request.hosts, request.careful, operation, app.shells, app.upkeep, app.state, app.clock, parallel=parallel

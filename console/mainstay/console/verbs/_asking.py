@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mainstay.inventory.amounts import seconds
 from mainstay.inventory.errors import Refused, UsageError
 from mainstay.inventory.validation import did_you_mean, one_of
-from mainstay.runner.plan import PatchPlan
+from mainstay.runner.plan import PatchPlan, Plan
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from mainstay.runner.request import RunRequest
 
 
-def aged(plan: PatchPlan, min_age: str | None, reason: str) -> PatchPlan:
+def aged(plan: Plan, min_age: str | None, reason: str) -> Plan:
     """The plan with another age that updates must have. Raises UsageError without a reason."""
     if min_age is None:
         return plan
+    if not isinstance(plan, PatchPlan):
+        raise UsageError(f"--min-age is for plans that patch; {plan.name} is of the kind {plan.kind}.")
     if not reason.strip():
         raise UsageError("--min-age passes over what the plan asks for; it needs --reason TEXT.")
     try:

@@ -69,7 +69,7 @@ def command(
             )
             raise UsageError(f"--at-next-window waits for the window, and {passing} starts now, outside it.", hint=hint)
         from mainstay.console.verbs._following import run_and_follow, run_when_open
-        from mainstay.runner.request import patch_request
+        from mainstay.runner.request import plan_request
         from mainstay.schedules.occurrences import timing
         from mainstay.schedules.turns import first_in_line
 
@@ -78,7 +78,7 @@ def command(
             "timing": timing(found, app.loaded, queued=queued).to_json(),
             "first": first_in_line(app.schedule_store, found.name),
         }
-        request = patch_request(found, hosts, asking).model_copy(update=bound)
+        request = plan_request(found, hosts, asking).model_copy(update=bound)
         permission = permitted(app, request)
         if permission.answer == "wait":
             return run_when_open(screen, app, request, permission, here=here, queued=queued)

@@ -22,16 +22,16 @@ def command(screen: Screen, host: str, package: str | None) -> int:
     from mainstay.inventory.selectors import parse
     from mainstay.inventory.validation import did_you_mean
     from mainstay.runner.observing import observation
-    from mainstay.runner.request import patch_request
+    from mainstay.runner.request import plan_request
 
     with bootstrap.load(screen.site_dir) as app:
         found = app.site.inventory.host(host)
         if found is None:
             names = [one.name for one in app.site.hosts]
             raise UsageError(f'There is no host "{host}".', hint=did_you_mean(host, names) or "See mainstay hosts.")
-        plans = [plan for plan in app.plans.values() if parse(plan.targets).matches(found)]
+        plans = [plan for plan in app.plans.values() if plan.kind == "patch" and parse(plan.targets).matches(found)]
         answers = [
-            render.Answer(plan.name, ask(app, patch_request(plan, [found], app.asking()))[found.name]) for plan in plans
+            render.Answer(plan.name, ask(app, plan_request(plan, [found], app.asking()))[found.name]) for plan in plans
         ]
         known, zone = app.known([found])[0], app.zone
         observed = observation(app.schedule_store, found.name)
