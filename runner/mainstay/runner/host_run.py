@@ -10,12 +10,13 @@ from mainstay.runner import places
 from mainstay.runner.asking import may
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
 from mainstay.runner.operation import Forecast, not_taken_back
+from mainstay.runner.phases.ahead import stage_alone
 from mainstay.runner.phases.change import health, hooks, make
 from mainstay.runner.phases.finish import into_service, release
 from mainstay.runner.phases.goback import go_back, may_go_back
 from mainstay.runner.phases.prepare import NotAdmitted, admit, admit_again, prepare
 from mainstay.runner.phases.reconcile import look
-from mainstay.runner.record import HostPart
+from mainstay.runner.record import STAGE, HostPart
 from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import Recorder, Stopped
 from mainstay.runner.toolbox import Toolbox
@@ -56,6 +57,8 @@ def work_through(track: Track, total: int) -> tuple[HostPart, str]:
         admit(track, total)
     except NotAdmitted as refusal:
         return track.part(refusal.verdict, refusal.reason), "not-admitted"
+    if track.request.kind == STAGE:
+        return stage_alone(track)
     try:
         something = prepare(track)
     except Stopped as stop:

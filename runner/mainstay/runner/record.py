@@ -8,6 +8,9 @@ from typing import Any, Literal
 from mainstay.inventory.value import Json, Value, digest
 from mainstay.runner.verdict import Verdict
 
+STAGE = "stage"
+"""Kind of a run that downloads ahead of a window what an occurrence will install, and changes nothing."""
+
 
 class Step(Value):
     """One checkpoint of the work on a host. Times are RFC 3339 UTC."""

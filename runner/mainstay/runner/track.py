@@ -14,7 +14,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.leftover import refuse_unknown
 from mainstay.runner.operation import Forecast, HostWork, Operation
-from mainstay.runner.record import HostPart
+from mainstay.runner.record import STAGE, HostPart
 from mainstay.runner.request import RunRequest
 from mainstay.runner.shell import hostlock
 from mainstay.runner.shell.contract import (
@@ -169,7 +169,8 @@ class Track:
         except FenceRefused:
             holding = hostlock.read(self.shell)
             other = self.tools.state.run(holding.lock_run) if holding.lock_run else None
-            free = not holding.lock_run or (other is not None and other.state == "ended")
+            # One that only stages has given this host's place to us: it has left it, or lost contact to it.
+            free = not holding.lock_run or (other is not None and (other.state == "ended" or other.kind == STAGE))
             if holding.state != fence.state or not free:
                 raise
             # Left behind by a run that has ended, or the host is ahead of a state that was restored from a backup.

@@ -11,6 +11,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner import asking, places
 from mainstay.runner.asking import LATE, SOON
 from mainstay.runner.budget import FAILURES, stop_reason
+from mainstay.runner.record import STAGE
 from mainstay.runner.state.contract import UndoRow
 from mainstay.runner.steps import StepIO, rfc3339
 from mainstay.runner.track import Track
@@ -147,6 +148,8 @@ def prepare(track: Track) -> bool:
         track.before = track.after = resolved["before"]
         return False
     track.change = operation.read_change(track.patient_step("stage", lambda io: _stage(track, io)))
+    if track.request.kind == STAGE:
+        return True
     captured = track.patient_step("capture", lambda io: _capture(track, io))
     track.undo = operation.read_undo(captured["undo"])
     track.before = captured["before"]
