@@ -12,7 +12,7 @@ from mainstay.console.render.record import elapsed, touched
 from mainstay.inventory.errors import UsageError
 from mainstay.inventory.host import Host
 from mainstay.runner.ledger.contract import Entry, Ledger
-from mainstay.runner.record import HostPart, MaintenanceRecord, Summary
+from mainstay.runner.record import STAGE, HostPart, MaintenanceRecord, Summary
 from mainstay.runner.state.contract import RunRow, State
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import PlannedWave
@@ -30,8 +30,8 @@ FARTHEST = 200
 DONE = (Verdict.SUCCEEDED, Verdict.DEGRADED)
 """How a run ends after which nobody has to ask for what was missed before."""
 
-OTHER_PACE = ("rollback", "reconcile")
-"""Kinds of runs that carry the name of the plan that they come back to, and take another time."""
+OTHER_PACE = ("rollback", "reconcile", STAGE)
+"""Kinds of runs that carry the name of the plan that they come back to or go ahead of, and take another time."""
 
 
 class History:
@@ -93,6 +93,8 @@ class History:
         for row in reversed(self.state.runs()[-FARTHEST:]):
             if not missing:
                 break
+            if row.kind == STAGE:
+                continue
             for part in self.state.parts(row.id):
                 if part.host in missing and touched(part):
                     found[part.host] = part

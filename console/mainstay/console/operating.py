@@ -13,6 +13,7 @@ from mainstay.runner.patching.change import Undo
 from mainstay.runner.patching.operation import PatchOperation
 from mainstay.runner.patching.reversal import ReversalOperation
 from mainstay.runner.plan import PatchPlan
+from mainstay.runner.record import STAGE
 from mainstay.runner.runs import Told
 from mainstay.runner.toolbox import OperationFactory, Toolbox
 from mainstay.schedules.approvals import said
@@ -45,6 +46,7 @@ def operations(app: Application) -> Mapping[str, OperationFactory]:
     patching = Patching(app)
     return {
         "patch": lambda request: patching.operation(request.operation),
+        STAGE: lambda request: patching.operation(request.operation, ahead=True),
         "rollback": lambda request: ReversalOperation.of(request.operation, patching.operation),
     }
 
@@ -55,9 +57,10 @@ class Patching:
     def __init__(self, app: Application) -> None:
         self._app = app
 
-    def operation(self, plan: Json) -> PatchOperation:
+    def operation(self, plan: Json, *, ahead: bool = False) -> PatchOperation:
         never = self._app.site.never_automatic
-        return PatchOperation(PatchPlan.from_json(plan), self._app.packages, never=never, captured=self._captured)
+        found = PatchPlan.from_json(plan)
+        return PatchOperation(found, self._app.packages, never=never, captured=self._captured, ahead=ahead)
 
     def _captured(self, name: str, version: str, arch: str) -> str | None:
         return self._captures.get((name, version, arch))

@@ -10,7 +10,7 @@ from mainstay.inventory.errors import Refused, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.plan import Carefulness
-from mainstay.runner.record import Links, Summary
+from mainstay.runner.record import STAGE, Links, Summary
 from mainstay.runner.request import Asking, RunRequest, later_request
 from mainstay.runner.state.contract import State, UndoRow
 from mainstay.runner.toolbox import Toolbox
@@ -36,6 +36,8 @@ def way_back(tools: Toolbox, run: str, now: datetime) -> WayBack:
     row = tools.state.run(run)
     if row is None:
         raise UsageError(f"there is no run {run}", hint="mainstay records list shows them")
+    if row.kind == STAGE:
+        raise Refused(f"run {run} only downloaded ahead of its window and changed nothing: there is nothing to take back")
     if row.state != "ended":
         raise Refused(f"run {run} is still in flight", hint=f"mainstay runs cancel {run}, then roll it back")
     entry = tools.ledger.get(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mainstay.runner.ports import Quiet
-from mainstay.runner.record import MaintenanceRecord
+from mainstay.runner.record import STAGE, MaintenanceRecord
 from mainstay.runner.state.contract import State
 from mainstay.runner.verdict import Verdict
 from mainstay.schedules.store.contract import ScheduleStore
@@ -18,7 +18,7 @@ def first_in_line(store: ScheduleStore, plan: str) -> tuple[str, ...]:
 
 class Turns(Quiet):
     """Told of a run's end, settles those of its hosts that were worked on, or had nothing to do. What takes a run back is
-    no turn."""
+    no turn, nor is what only downloads ahead of one."""
 
     def __init__(self, store: ScheduleStore, state: State) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class Turns(Quiet):
 
     def run_finished(self, record: MaintenanceRecord) -> None:
         summary = record.summary
-        if summary.links.undoes or summary.links.reconciles:
+        if summary.links.undoes or summary.links.reconciles or summary.kind == STAGE:
             return
         carried = self._store.carried(summary.plan)
         ended = self._state.outcomes(summary.id) if carried else {}

@@ -18,9 +18,10 @@ from mainstay.inventory.value import Json
 from mainstay.runner.ledger.contract import Entry, Ledger
 from mainstay.runner.plan import Plan
 from mainstay.runner.ports import Clock
-from mainstay.runner.record import Summary
+from mainstay.runner.record import STAGE, Summary
 from mainstay.runner.state.contract import State
 from mainstay.runner.steps import rfc3339
+from mainstay.runner.verdict import Verdict
 from mainstay.schedules.approvals import standing
 from mainstay.schedules.store.contract import Approval, Notice, ScheduleStore
 
@@ -33,6 +34,8 @@ STALE = timedelta(hours=24)
 PINGS = "pings"
 """The mark that all switches share."""
 WIDTH = 12
+ALARMING = frozenset({Verdict.FAILED, Verdict.DEGRADED, Verdict.UNKNOWN})
+"""How a staging ends that is told: nobody is to take one for the run that it goes ahead of."""
 
 
 def mark_of(channel: str) -> str:
@@ -114,6 +117,8 @@ class Outbox:
                 hosts = [host["name"] for host in row.request.get("hosts", ())] if row else []
                 if self._whole(summary.id, plan, hosts):
                     yield self._notice(f"{summary.id}:end", ping_channel(summary.plan), events.of_end(summary), now)
+            return
+        if summary.kind == STAGE and summary.verdict not in ALARMING:
             return
         channel = next(one for one in self.channels if one.label == name)
         if age <= OLDEST and channel.wants(str(summary.verdict), summary.plan):

@@ -33,7 +33,8 @@ def shipped_never_automatic() -> tuple[str, ...]:
 class PatchOperation:
     """Operation[Change, Undo]; see mainstay.runner.operation for what each method promises.
 
-    never: patterns beside the shipped ones. captured: package files that earlier runs have kept.
+    never: patterns beside the shipped ones. captured: package files that earlier runs have kept. ahead: it only downloads,
+    outside of any window: nothing is repaired.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class PatchOperation:
         *,
         never: Sequence[str] = (),
         captured: Captured = lambda name, version, arch: None,
+        ahead: bool = False,
     ) -> None:
         for name, version in plan.updates.packages.items():
             if not manager.valid(name, version):
@@ -50,6 +52,7 @@ class PatchOperation:
         self.plan = plan
         self.manager = manager
         self.captured = captured
+        self.ahead = ahead
         self._fresh: set[tuple[str, str]] = set()
         self.never = (*shipped_never_automatic(), *never)
 
@@ -68,7 +71,7 @@ class PatchOperation:
                 _fit(path.path, path.free_bytes, path.free_inodes, path.read_only)
         self.manager.unlock(work, wait)
         try:
-            found = self.manager.repair(work)
+            found = [] if self.ahead else self.manager.repair(work)
         except Broken as broken:
             found = [broken.message]
         # Once for each run and host: the way back of a run must not hang on a mirror that has died since, in whichever
