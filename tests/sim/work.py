@@ -4,8 +4,9 @@ All of it reaches the machine through `SimShell.command`, where contact breaks a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.facts import Facts
@@ -45,6 +46,10 @@ class PackageMoves:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
+
+    @property
+    def software(self) -> bool:
+        return True
 
     def preview(self, look: Look) -> Forecast:
         here = _sim(look.shell).command("preview", lambda: dict(_there(look).packages))
@@ -115,11 +120,17 @@ class PackageMoves:
         words = {"kind": "change", "run": work.run, "back": change.back, "items": [list(item) for item in change.items]}
         return Job(name=name, script=json.dumps(words))
 
+    def attend(self, work: HostWork, change: Moves, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def outcome(self, change: Moves, exit: int | None, output: bytes) -> Outcome:
         return Outcome(ok=exit == 0, detail="" if exit == 0 else "postinst failed")
 
     def progress(self, output: bytes, change: Moves) -> str:
         return ""
+
+    def done(self, change: Moves, measures: Mapping[str, Any]) -> str:
+        return f"{self.changes(change)} changed, checked"
 
     def verify(self, work: HostWork, change: Moves) -> tuple[str, ...]:
         here = _sim(work.shell).command("verify", lambda: dict(_there(work).packages))
@@ -152,7 +163,7 @@ class SimUpkeep:
         boot_id = _sim(shell).command("probe", lambda: machine.boot_id)
         return Facts(os_id="debian", os_version=machine.cohort, arch="amd64", machine_id=machine.name, boot_id=boot_id)
 
-    def judge(self, facts: Facts, plan: Carefulness) -> Judgement:
+    def judge(self, facts: Facts, plan: Carefulness, *, packages: bool = True) -> Judgement:
         return Judgement()
 
     def well(self, work: HostWork, checks: Sequence[Check]) -> Wellness:

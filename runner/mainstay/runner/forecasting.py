@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
@@ -13,8 +14,9 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.contract import Unkept
+from mainstay.runner.errand import Errand
 from mainstay.runner.leftover import refuse_unknown
-from mainstay.runner.operation import Forecast, Look, Operation
+from mainstay.runner.operation import Forecast, Look
 from mainstay.runner.plan import Carefulness
 from mainstay.runner.ports import Clock
 from mainstay.runner.record import HostPart
@@ -68,7 +70,7 @@ class HostForecast:
 def forecast(
     hosts: Sequence[Host],
     careful: Carefulness,
-    operation: Operation,  # type: ignore[type-arg]  # C and U are the operation's own business
+    operation: Any,
     shells: Shells,
     upkeep: Upkeep,
     state: State,
@@ -78,7 +80,8 @@ def forecast(
     retry: bool = False,
     told: Callable[[HostForecast], None] = lambda one: None,
 ) -> dict[str, HostForecast]:
-    """Probe every host and ask the operation what it would do there. An error of one host is data, never raised.
+    """Probe every host and ask the operation what it would do there; an errand is asked and nothing is sent. An error of one
+    host is data, never raised.
 
     What was seen on offer is noted in the state, as the first-seen record. retry: also what was rolled back here.
     told: called as each host is done.
@@ -99,7 +102,7 @@ def forecast(
 def _look(
     host: Host,
     careful: Carefulness,
-    operation: Operation,  # type: ignore[type-arg]  # as above
+    operation: Any,
     shells: Shells,
     upkeep: Upkeep,
     state: State,
@@ -107,11 +110,13 @@ def _look(
     blocked: Callable[[str], str | None],
 ) -> HostForecast:
     facts: Facts | None = None
+    if isinstance(operation, Errand):
+        return _errand(host, operation, clock)
     shell = shells.open(host, write=False)
     try:
         facts = upkeep.probe(shell)
         refuse_unknown(state, facts.lock_run, host.name)
-        judgement = upkeep.judge(facts, careful)
+        judgement = upkeep.judge(facts, careful, packages=operation.software)
         if judgement.refusals:
             return HostForecast(host, facts, error="; ".join(judgement.refusals))
         now = clock.now()
@@ -127,6 +132,15 @@ def _look(
         return HostForecast(host, facts, error=f"unreachable: {plain}" if away else plain, unreachable=away)
     finally:
         shell.close()
+
+
+def _errand(host: Host, errand: Errand, clock: Clock) -> HostForecast:
+    try:
+        return HostForecast(host, forecast=errand.preview(host, clock.now().timestamp()))
+    except Unkept:
+        raise
+    except MainstayError as error:
+        return HostForecast(host, error=redact(error.message + (f" ({error.hint})" if error.hint else "")))
 
 
 def workable(forecasts: Mapping[str, HostForecast]) -> list[Candidate]:

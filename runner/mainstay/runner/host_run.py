@@ -9,6 +9,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner import places
 from mainstay.runner.asking import may
 from mainstay.runner.engine.contract import Context, JsonValue, StepFailed
+from mainstay.runner.errand import Errand, attend_to
 from mainstay.runner.operation import Forecast, not_taken_back
 from mainstay.runner.phases.ahead import stage_alone
 from mainstay.runner.phases.change import health, hooks, make
@@ -29,8 +30,9 @@ def host_workflow(tools: Toolbox, context: Context, argument: JsonValue) -> Json
     """argument: {run, host, wave, total, cohort, forecast (artifact), tested (artifact or None), keep}.
     Returns {host, verdict, kind, cohort, change (artifact or None), part (artifact)}."""
     track = _track(tools, context, argument)
+    operation, total = track.operation, argument["total"]
     try:
-        part, kind = work_through(track, argument["total"])
+        part, kind = attend_to(track, operation, total) if isinstance(operation, Errand) else work_through(track, total)
     except StepFailed as error:
         part, kind = broken_off(track, error), "failed"
     finally:
@@ -89,7 +91,7 @@ def change_host(track: Track, start: str = "") -> tuple[HostPart, str]:
     track.phase = "change"
     try:
         make(track, change, start=start)
-        verdict, reason = Verdict.SUCCEEDED, f"{track.operation.changes(change)} changed, checked"
+        verdict, reason = Verdict.SUCCEEDED, track.operation.done(change, track.found)
         if stale := track.measures.get("stale"):
             track.concerns.append(f"old code still runs in {', '.join(stale)}")
     except Stopped as stop:
@@ -98,7 +100,10 @@ def change_host(track: Track, start: str = "") -> tuple[HostPart, str]:
             into_service(track, well=False)
             return track.part(Verdict.UNKNOWN, f"{stop.step}: {stop.reason}"), kind
         why, against = f"{stop.step}: {stop.reason}", may_go_back(track)
-        verdict, reason = (Verdict.FAILED, f"{why} ({against})") if against else go_back(track, why)
+        if not track.operation.software:
+            verdict, reason = Verdict.FAILED, why
+        else:
+            verdict, reason = (Verdict.FAILED, f"{why} ({against})") if against else go_back(track, why)
     return conclude(track, verdict, reason), kind
 
 
@@ -112,7 +117,10 @@ def conclude(track: Track, verdict: Verdict, reason: str, start: str = "") -> Ho
     undone = track.request.links.undoes
     if verdict is Verdict.SUCCEEDED and undone and start in ("", "note") and not _stays(track):
         track.step("note", lambda io: track.tools.state.mark_undone(undone, track.host.name, track.request.id))
-    into_service(track, well=verdict in (Verdict.SUCCEEDED, Verdict.ROLLED_BACK), start=start)
+    # What leaves the software as it is leaves the host as well as it was, whatever became of it: what `before` has stopped
+    # is not to stay so because a backup failed.
+    well = verdict in (Verdict.SUCCEEDED, Verdict.ROLLED_BACK) or not track.operation.software
+    into_service(track, well=well, start=start)
     release(track)
     return track.part(verdict, reason)
 

@@ -37,8 +37,8 @@ class HostUpkeep:
     def probe(self, shell: Shell) -> Facts:
         return probing.gather(shell)
 
-    def judge(self, facts: Facts, plan: Carefulness) -> Judgement:
-        return preflight.judge(facts, plan)
+    def judge(self, facts: Facts, plan: Carefulness, *, packages: bool = True) -> Judgement:
+        return preflight.judge(facts, plan, packages=packages)
 
     def well(self, work: HostWork, checks: Sequence[Check]) -> Wellness:
         return _wellness(checking.check_all(checks, work.host, work.shell, clock=self.clock))

@@ -1,14 +1,16 @@
 """Operation: what a run does on a host. It can preview, apply, verify and undo itself.
 
-The rollout owns everything around it: lock, gates, hooks, restart, reboot, health, waves and budget. A patch, a rollback
-and (later) a backup or a drill are operations like any other.
+The rollout owns everything around it: lock, gates, hooks, restart, reboot, health, waves and budget. A patch, a rollback,
+a backup and a restore are operations like any other. What is done for a host without sending it anything is an errand
+(`mainstay.runner.errand`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
@@ -71,6 +73,10 @@ class Outcome(Value):
     detail: str = ""
     unknown: bool = False
     """The job was lost (killed, host went down): only `verify` can tell what it did."""
+    concerns: tuple[str, ...] = ()
+    """It is done, and somebody should look at this: the host is degraded by it."""
+    measures: dict[str, Any] = {}
+    """For the host's part of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,12 @@ class HostWork:
     """Name for what the step starts detached: the same whenever the step is begun again."""
     notes: list[str] = field(default_factory=list)
     """Said in the host's part; a note alone does not make a host degraded."""
+    concerns: list[str] = field(default_factory=list)
+    """Said in the host's part, and makes it degraded."""
+    measures: dict[str, Any] = field(default_factory=dict)
+    """Put into the host's part."""
+    found: Mapping[str, Any] = field(default_factory=dict)
+    """The measures that earlier steps have put into the host's part."""
     begun: bool = False
     """The change has begun: what is asked for from here on must not hang on a repository."""
 
@@ -124,6 +136,11 @@ class Operation(Protocol[C, U]):
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def software(self) -> bool:
+        """Whether it changes the host's software. Only then are other updaters fenced, is the way back captured, are services
+        restarted that run old code, and reboots made; an operation without is `Unchanging`."""
 
     def preview(self, look: Look) -> Forecast:
         """What would change here. Reads only."""
@@ -168,13 +185,20 @@ class Operation(Protocol[C, U]):
     def apply(self, work: HostWork, change: C, name: str) -> Job:
         """The detached job, called `name`, that makes the change. Launched by the rollout, so not here."""
 
+    def attend(self, work: HostWork, change: C, name: str) -> AbstractContextManager[None]:
+        """What has to stand beside the job from before it is launched until it has ended (a forward, a gateway). Entered
+        again, in another process too, where the work is gone on with. Raises what a launch may raise."""
+
     def outcome(self, change: C, exit: int | None, output: bytes) -> Outcome: ...
 
     def progress(self, output: bytes, change: C) -> str:
         """One line about how far the job is: `12 of 20  libssl3`. Pure."""
 
     def verify(self, work: HostWork, change: C) -> tuple[str, ...]:
-        """What on the host is not as the change meant it; empty: all is."""
+        """What is not as the change meant it; empty: all is. Asked of whatever knows best: the host, the repository."""
+
+    def done(self, change: C, measures: Mapping[str, Any]) -> str:
+        """What was done, in words, once it is proved: `12 changed, checked`. Pure."""
 
     def kept(self, output: bytes) -> tuple[str, ...]:
         """Configuration files that were kept although the new version brings others."""
@@ -188,3 +212,57 @@ class Operation(Protocol[C, U]):
     def read_change(self, data: Json) -> C: ...
 
     def read_undo(self, data: Json) -> U: ...
+
+
+class Nothing(Value):
+    """What going back needs where there is nothing to go back from."""
+
+    version: int = 1
+
+
+class Unchanging(Generic[C]):
+    """The half of Operation[C, Nothing] that is the same for all that leave the host's software as it is."""
+
+    software = False
+
+    def left_out(self, change: C) -> tuple[LeftOut, ...]:
+        return ()
+
+    def stage(self, work: HostWork, change: C, *, keep: bool) -> C:
+        return change
+
+    def fingerprint(self, change: C) -> str:
+        return ""
+
+    def capture(self, work: HostWork, change: C) -> Nothing:
+        return Nothing()
+
+    def readiness(self, undo: Nothing) -> tuple[int, int]:
+        return 0, 0
+
+    def never_automatic(self, change: C) -> tuple[str, ...]:
+        return ()
+
+    def log_mark(self, shell: Shell) -> str:
+        return ""
+
+    def changed_by_others(self, work: HostWork, mark: str, change: C) -> tuple[str, ...]:
+        return ()
+
+    def snapshot(self, work: HostWork, change: C) -> Json:
+        return {}
+
+    def attend(self, work: HostWork, change: C, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def kept(self, output: bytes) -> tuple[str, ...]:
+        return ()
+
+    def undo(self, undo: Nothing) -> C:
+        raise TypeError("nothing was changed that could go back")
+
+    def freeze(self, changes: Sequence[C]) -> Json:
+        return {}
+
+    def read_undo(self, data: Json) -> Nothing:
+        return Nothing.from_json(data)

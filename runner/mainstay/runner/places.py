@@ -15,7 +15,7 @@ from mainstay.runner.request import RunRequest
 from mainstay.runner.state.contract import State
 from mainstay.runner.verdict import Verdict
 
-SITE, HOST = "site", "host:"
+SITE, HOST, ERRAND, SHARE = "site", "host:", "errand:", "share:"
 Holder = tuple[str, str]
 """(run, host)"""
 Held = Mapping[str, list[Holder]]
@@ -25,7 +25,9 @@ Held = Mapping[str, list[Holder]]
 def scopes(request: RunRequest, host: Host) -> dict[str, int]:
     """scope → how many places it has, of every scope that the host counts in. It counts in itself: of two runs that want
     the same host, the second waits."""
-    found = {f"{HOST}{host.name}": 1}
+    if request.errand:  # nothing is sent to the host, and what goes on there does not matter
+        return {f"{ERRAND}{host.name}": 1, **_shares(request)}
+    found = {f"{HOST}{host.name}": 1, **_shares(request)}
     found |= {SITE: request.limits.parallel} if request.limits.parallel else {}
     for tag, most in request.limits.spread.items():
         if tag in host.tags:
@@ -34,6 +36,10 @@ def scopes(request: RunRequest, host: Host) -> dict[str, int]:
         if tag in host.tags:
             found[f"plan:{request.plan}:{tag}={host.tags[tag]}"] = most
     return found
+
+
+def _shares(request: RunRequest) -> dict[str, int]:
+    return {f"{SHARE}{name}": most for name, most in request.shares.items()}
 
 
 def spread_over(request: RunRequest) -> tuple[str, ...]:
@@ -68,7 +74,10 @@ def in_words(scope: str) -> str:
     """`rack=r1`, `the site`."""
     if scope == SITE:
         return "the site"
-    return scope.removeprefix("tag:") if scope.startswith("tag:") else scope.split(":", 2)[2]
+    for kind in ("tag:", SHARE, ERRAND):
+        if scope.startswith(kind):
+            return scope.removeprefix(kind)
+    return scope.split(":", 2)[2]
 
 
 def full(held: Held, wanted: Mapping[str, int], mine: Holder) -> list[str]:

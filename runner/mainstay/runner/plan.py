@@ -341,6 +341,11 @@ class Plan(Carefulness, Timed):
         """What it does, in two or three words."""
         return self.kind
 
+    @property
+    def shares(self) -> dict[str, int]:
+        """What its hosts share with all other runs, in words → how many may use it at once."""
+        return {}
+
     def hash(self) -> str:
         """What the record and an approval are bound to: the plan without the place it was written at, and without who hears
         of it."""

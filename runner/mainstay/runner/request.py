@@ -55,6 +55,10 @@ class RunRequest(Value):
     careful: Carefulness
     on_failure: Literal["halt", "rollback-host", "rollback-all"] = "halt"
     hosts: tuple[Host, ...]
+    errand: bool = False
+    """What is done for the hosts is done on the controller; see `mainstay.runner.errand`."""
+    shares: dict[str, int] = {}
+    """What its hosts share with all other runs, in words (`repository main`) → how many may use it at once."""
     first: tuple[str, ...] = ()
     """Names of hosts that come first in the order of the waves, as far as cohorts and jump hosts allow it."""
     window: str | None = None
@@ -111,6 +115,7 @@ def plan_request(plan: Plan, hosts: Sequence[Host], asking: Asking) -> RunReques
         skip_gates=asking.skip_gates,
         retry=asking.retry,
         undo_for=plan.undo_for,
+        shares=plan.shares,
         site=asking.site.model_copy(update={"plan_hash": plan.hash()}),
         site_name=asking.site_name,
         limits=asking.limits,

@@ -142,6 +142,7 @@ class Rollout:
         reason = f"{away} of {len(forecasts)} hosts unreachable, {tolerated} tolerated" if away > tolerated else ""
         now = rfc3339(self.tools.clock.now())
         written = {part.host for part in self.tools.state.parts(self.request.id)}
+        software = self.tools.operation(self.request).software
         for name, one in sorted(forecasts.items()):
             if name in written:
                 continue
@@ -152,7 +153,7 @@ class Rollout:
             elif one.forecast is not None and not one.forecast.count:
                 stays = not_taken_back(one.forecast.left_out) if self.request.links.undoes else ""
                 # What is wrong is said also where nothing is done, and nothing is repaired.
-                sick = one.facts.dpkg_broken if one.facts and one.facts.dpkg_broken else ()
+                sick = one.facts.dpkg_broken if software and one.facts and one.facts.dpkg_broken else ()
                 stays = stays or (f"nothing to do, but the package manager is not well: {sick[0]}" if sick else "")
                 part = survey_part(one, Verdict.DEGRADED if stays else Verdict.SUCCEEDED, stays or "nothing to do", now)
             else:
@@ -193,11 +194,12 @@ class Rollout:
         unproved = self._unproved(wave, candidates)
         decision = self.context.step(f"wave-{wave.number}.gate", lambda: self._gate(wave, unproved))
         self.failed = decision["failed"]
-        if not decision["stop"]:
+        stop = str(decision["stop"])
+        if not stop and self.request.careful.prove_first:
             self._freeze(wave)
-        elif decision["stop"] == unproved:
+        elif stop and stop == unproved:
             self._refuse_all(unproved)
-        return str(decision["stop"])
+        return stop
 
     def _room(self) -> int:
         outcomes = {name: Verdict(result["verdict"]) for name, result in self.results.items()}
@@ -240,7 +242,7 @@ class Rollout:
     def _unproved(self, wave: PlannedWave, candidates: Mapping[str, Candidate]) -> str:
         """Why the first wave has proved nothing to a cohort that has more hosts to come: all that it had there were refused.
         Going back to what was there before needs no such proof. Pure, from the children's results."""
-        if wave.number != 1 or self.request.links.undoes:
+        if wave.number != 1 or self.request.links.undoes or not self.request.careful.prove_first:
             return ""
         to_come = {one.cohort for name, one in candidates.items() if name not in self.results}
         first: dict[str, list[str]] = {}

@@ -47,6 +47,10 @@ class StepIO:
     verdict: Verdict = Verdict.SUCCEEDED
     notes: list[str] = field(default_factory=list)
     """For the host's part; kept with the step's checkpoint, so that a restart does not lose them."""
+    concerns: list[str] = field(default_factory=list)
+    """As the notes; they make the host degraded."""
+    measures: dict[str, Any] = field(default_factory=dict)
+    """As the notes; for the measures of the host's part."""
     silent: float = 0.0
     """Seconds since the host was last heard of, where it is given up."""
 
@@ -85,6 +89,8 @@ class Recorder:
     listener: Listener
     steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    concerns: list[str] = field(default_factory=list)
+    measures: dict[str, Any] = field(default_factory=dict)
     touched: bool = False
     """Set by the host's work once it has begun to change things."""
     sent: bool = False
@@ -96,6 +102,8 @@ class Recorder:
         step = Step.from_json(result["step"])
         self.steps.append(step)
         self.notes += result["notes"]
+        self.concerns += result.get("concerns", ())  # a run from before there was such a thing does without
+        self.measures |= result.get("measures", {})
         self.listener.step_finished(self.run, self.host, step)
         if result["kind"]:
             raise Stopped(name, step.verdict, step.detail, result["kind"], result["silent"])
@@ -122,9 +130,11 @@ class Recorder:
         # in a process that doesn't know the secrets.
         output = self.artifacts.put(redact(b"".join(chunks)), kind="output") if chunks else None
         detail, notes = redact(detail), [redact(note) for note in io.notes]
+        more: Json = {"concerns": [redact(concern) for concern in io.concerns]} if io.concerns else {}
+        more |= {"measures": io.measures} if io.measures else {}
         finished = rfc3339(self.clock.now())
         step = Step(name=name, verdict=verdict, started_at=started, finished_at=finished, detail=detail, output=output)
-        return {"step": step.to_json(), "kind": kind, "value": value, "notes": notes, "silent": io.silent}
+        return {"step": step.to_json(), "kind": kind, "value": value, "notes": notes, "silent": io.silent, **more}
 
 
 def survey_step(verdict: Verdict, detail: str, finished_at: str, seconds: float) -> Step:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mainstay.inventory.host import Host
 from mainstay.runner.artifacts.contract import Artifacts
 from mainstay.runner.hands import Hands
 from mainstay.runner.ledger.contract import Ledger
-from mainstay.runner.operation import Operation
 from mainstay.runner.ports import AlwaysOpen, Clock, Gate, Listener, Quiet, SystemClock
 from mainstay.runner.record import Said
 from mainstay.runner.request import RunRequest
@@ -28,7 +28,8 @@ class Leaving(BaseException):
 REQUESTS_KEPT = 20
 """Of the runs of this process that were asked for last."""
 
-OperationFactory = Callable[[RunRequest], Operation]  # type: ignore[type-arg]  # C and U are each operation's own
+OperationFactory = Callable[[RunRequest], Any]
+"""The run's Operation (whose C and U are its own), or its Errand."""
 
 
 @dataclass(slots=True)
@@ -77,8 +78,8 @@ class Toolbox:
         """Sleep while waiting for what is to begin. Raises Leaving where the process is to end meanwhile."""
         (self.rest or self.sleep)(seconds)
 
-    def operation(self, request: RunRequest) -> Operation:  # type: ignore[type-arg]  # see OperationFactory
-        """Of a run that reconciles another: that one's."""
+    def operation(self, request: RunRequest) -> Any:
+        """See OperationFactory. Of a run that reconciles another: that one's."""
         while request.kind == "reconcile":
             of = request.operation["of"]
             request = request.model_copy(update={"kind": of["kind"], "operation": of["operation"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
@@ -137,6 +138,28 @@ class Track:
     """When the host was last heard of, RFC 3339 UTC."""
     _shell: Shell | None = None
     _fence: Fence | None = None
+    _beside: ExitStack | None = None
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """The measures so far."""
+        return {**self.recorder.measures, **self.measures}
+
+    @property
+    def attended(self) -> bool:
+        return self._beside is not None
+
+    def attend(self, work: HostWork, change: Value, name: str) -> None:
+        """Set up what has to stand beside the job; again is success. `leave` takes it down."""
+        if self._beside is None:
+            with ExitStack() as stack:
+                stack.enter_context(self.operation.attend(work, change, name))
+                self._beside = stack.pop_all()
+
+    def leave(self) -> None:
+        if self._beside is not None:
+            beside, self._beside = self._beside, None
+            beside.close()
 
     @property
     def shell(self) -> Shell:
@@ -159,6 +182,9 @@ class Track:
             output=io.output,
             progress=io.progress,
             notes=io.notes,
+            concerns=io.concerns,
+            measures=io.measures,
+            found=self.found,
             begun=self.recorder.touched,
         )
 
@@ -234,10 +260,11 @@ class Track:
         return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.of or self.request.id}-{self.host.name}-{step}")
 
     def part(self, verdict: Verdict, reason: str) -> HostPart:
-        if self.concerns:
+        concerns = [*self.concerns, *self.recorder.concerns]
+        if concerns:
             verdict = Verdict.DEGRADED if verdict is Verdict.SUCCEEDED else verdict
-            reason = "; ".join([reason, *self.concerns] if reason else self.concerns)
-        measures = {**self.measures, "notes": list(dict.fromkeys(self.recorder.notes))}
+            reason = "; ".join([reason, *concerns] if reason else concerns)
+        measures = {**self.found, "notes": list(dict.fromkeys(self.recorder.notes))}
         return HostPart(
             host=self.host.name,
             verdict=verdict,
@@ -251,6 +278,7 @@ class Track:
         )
 
     def close(self) -> None:
+        self.leave()
         self.tools.hands.give_back(self.recorder.context.id)
         if self._shell is not None:
             self._shell.close()
@@ -266,6 +294,8 @@ def carry(track: Track) -> Json:
     """All that another workflow needs to go on with a host where this one lost it. Plain JSON."""
     found = {name: getattr(track, name) for name in _CARRIED}
     copied: Json = json.loads(json.dumps(found))
+    copied["concerns"] += track.recorder.concerns
+    copied["measures"] = {**track.recorder.measures, **copied["measures"]}
     return {
         **copied,
         "of": track.of or track.request.id,

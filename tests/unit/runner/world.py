@@ -3,7 +3,8 @@ is said in words. The rollout, its phases, engine, state, ledger and hosts' lock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -91,6 +92,10 @@ class ScriptedOperation:
     def _machine(self, host: str) -> Machine:
         return self.world.machines[host]
 
+    @property
+    def software(self) -> bool:
+        return True
+
     def preview(self, look: Look) -> Forecast:
         machine = self._machine(look.host.name)
         if self.undo_of:
@@ -174,6 +179,9 @@ class ScriptedOperation:
         for name, _, after in change.items:
             machine.installed[name] = after
 
+    def attend(self, work: HostWork, change: Moves, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def outcome(self, change: Moves, exit: int | None, output: bytes) -> Outcome:
         word = "undo.apply" if change.back else "apply"
         if word in self._machine(change.host).wrong:
@@ -182,6 +190,9 @@ class ScriptedOperation:
 
     def progress(self, output: bytes, change: Moves) -> str:
         return f"1 of {len(change.items)}"
+
+    def done(self, change: Moves, measures: Mapping[str, Any]) -> str:
+        return f"{self.changes(change)} changed, checked"
 
     def verify(self, work: HostWork, change: Moves) -> tuple[str, ...]:
         machine = self._machine(work.host.name)
@@ -229,7 +240,7 @@ class CalmUpkeep:
             boot_id=f"boot-{machine.boots}",
         )
 
-    def judge(self, facts: Facts, plan: Carefulness) -> Judgement:
+    def judge(self, facts: Facts, plan: Carefulness, *, packages: bool = True) -> Judgement:
         return Judgement()
 
     def well(self, work: HostWork, checks: Sequence[Check]) -> Wellness:

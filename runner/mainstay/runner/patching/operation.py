@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from mainstay.inventory.errors import Refused, UsageError
 from mainstay.inventory.value import Json, digest
@@ -59,6 +61,10 @@ class PatchOperation:
     @property
     def kind(self) -> str:
         return "patch"
+
+    @property
+    def software(self) -> bool:
+        return True
 
     def preview(self, look: Look) -> Forecast:
         return forecasting.forecast(look, self.plan.updates, self.manager, self.captured, self.fingerprint)
@@ -139,6 +145,9 @@ class PatchOperation:
     def apply(self, work: HostWork, change: Change, name: str) -> Job:
         return self.manager.job(change, name, lock_wait=self.plan.lock_wait)
 
+    def attend(self, work: HostWork, change: Change, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def outcome(self, change: Change, exit: int | None, output: bytes) -> Outcome:
         return self.manager.outcome(exit, output)
 
@@ -147,6 +156,9 @@ class PatchOperation:
 
     def kept(self, output: bytes) -> tuple[str, ...]:
         return self.manager.kept(output)
+
+    def done(self, change: Change, measures: Mapping[str, Any]) -> str:
+        return f"{self.changes(change)} changed, checked"
 
     def verify(self, work: HostWork, change: Change) -> tuple[str, ...]:
         installed, complaints = self.manager.inspect(work.shell, real=True)

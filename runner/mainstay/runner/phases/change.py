@@ -55,10 +55,15 @@ def make(track: Track, change: Value, prefix: str = "", start: str = "") -> None
 
     if due("apply"):
         _apply(track, change, prefix, "apply", launch=due("apply.launch"))
-    if due("apply-again") and track.cut:
+    software = track.operation.software
+    if due("apply-again") and track.cut and software:
         _complete(track, change, prefix, start)
     if due("verify"):
         track.step(f"{prefix}verify", lambda io: _verify(track, io, change))
+    if not software:
+        if plan.health:
+            track.step(f"{prefix}health", lambda io: health(track, io))
+        return
     left_alone = plan.restart == "none"
     if plan.restart == "affected":
         if due("restart") and _in_time(track, prefix, "restart"):
@@ -91,9 +96,12 @@ def _in_time(track: Track, prefix: str, step: str) -> bool:
 
 
 def _apply(track: Track, change: Value, prefix: str, name: str, *, launch: bool) -> None:
-    if launch:
-        track.step(f"{prefix}{name}.launch", lambda io: _launch(track, io, change, f"{prefix}{name}"))
-    ended = track.step(f"{prefix}{name}", lambda io: _collect(track, io, change, f"{prefix}{name}"))
+    try:
+        if launch:
+            track.step(f"{prefix}{name}.launch", lambda io: _launch(track, io, change, f"{prefix}{name}"))
+        ended = track.step(f"{prefix}{name}", lambda io: _collect(track, io, change, f"{prefix}{name}"))
+    finally:
+        track.leave()
     track.cut = ended["cut"]
     track.rebooted = track.booted(ended["boot_id"], AMID) if track.cut else False
 
@@ -117,6 +125,7 @@ def _complete(track: Track, change: Value, prefix: str, start: str) -> None:
 def _launch(track: Track, io: StepIO, change: Value, step: str) -> None:
     work = track.work(io)
     name = track.job(step)
+    track.patiently(io, lambda: track.attend(work, change, name))
     job = track.operation.apply(work, change, name)
     track.patiently(io, lambda: track.shell.launch(job, work.fence))
     io.detail = name
@@ -124,7 +133,13 @@ def _launch(track: Track, io: StepIO, change: Value, step: str) -> None:
 
 def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
     """Whether the job was cut short, so that only the host itself can tell what it did; and the boot it is in then."""
-    state, output = follow(track, io, track.job(step), change)
+    name = track.job(step)
+    if not track.attended and not track.operation.software:
+        # Another process has launched it; what stands beside it went down with that one.
+        work = track.work(io)
+        if track.patiently(io, lambda: track.shell.poll(name)).status is JobStatus.RUNNING:
+            track.patiently(io, lambda: track.attend(work, change, name))
+    state, output = follow(track, io, name, change)
     if state.status is JobStatus.LOST:
         io.notes.append(CUT_SHORT)
         io.detail = "cut short"
@@ -133,6 +148,8 @@ def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
     if not outcome.ok:
         raise HostFailed(outcome.detail)
     io.detail = outcome.detail
+    io.concerns += outcome.concerns
+    io.measures |= outcome.measures
     io.notes += [f"kept its own {path}" for path in track.operation.kept(output)]
     return {"cut": False, "boot_id": ""}
 
@@ -153,7 +170,7 @@ def _verify(track: Track, io: StepIO, change: Value) -> None:
     wrong = track.patiently(io, lambda: track.operation.verify(work, change))
     if wrong:
         raise HostFailed("not as meant: " + "; ".join(wrong))
-    io.detail = f"{track.operation.changes(change)} as meant"
+    io.detail = io.detail or f"{track.operation.changes(change)} as meant"
 
 
 def _restart(track: Track, io: StepIO) -> Json:

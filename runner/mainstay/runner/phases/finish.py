@@ -75,7 +75,7 @@ def _release(track: Track, io: StepIO) -> Json:
     work, upkeep = track.work(io), track.tools.upkeep
     after: Json = {}
     foreign: tuple[str, ...] = ()
-    if track.change is not None and track.recorder.touched:
+    if track.change is not None and track.recorder.touched and track.operation.software:
         facts = track.patiently(io, lambda: upkeep.probe(track.shell))
         snapshot = track.patiently(io, lambda: track.operation.snapshot(work, track.change))
         stale = track.measures.get("stale", [])

@@ -138,7 +138,7 @@ def prepare(track: Track) -> bool:
     track.facts = Facts.from_json(track.patient_step("probe", lambda io: _probe(track, io)))
     track.boot = track.facts.boot_id
     track.log_mark = track.patient_step("preflight", lambda io: _preflight(track, io))
-    if plan.other_updaters == "fence":
+    if plan.other_updaters == "fence" and operation.software:
         # Until it is known to have gone well it may be there, and is to be taken away.
         track.updaters_fenced = True
         track.updaters_fenced = track.patient_step("fence-updaters", lambda io: _fence_updaters(track, io))
@@ -148,7 +148,7 @@ def prepare(track: Track) -> bool:
         track.before = track.after = resolved["before"]
         return False
     track.change = operation.read_change(track.patient_step("stage", lambda io: _stage(track, io)))
-    if track.request.kind == STAGE:
+    if not operation.software or track.request.kind == STAGE:
         return True
     captured = track.patient_step("capture", lambda io: _capture(track, io))
     track.undo = operation.read_undo(captured["undo"])
@@ -171,7 +171,7 @@ def _probe(track: Track, io: StepIO) -> Json:
 
 def _preflight(track: Track, io: StepIO) -> str:
     upkeep, plan, work = track.tools.upkeep, track.request.careful, track.work(io)
-    judgement = upkeep.judge(track.facts, plan)
+    judgement = upkeep.judge(track.facts, plan, packages=track.operation.software)
     if judgement.refusals:
         raise Refused("; ".join(judgement.refusals))
     if track.request.careful.health:
@@ -198,7 +198,8 @@ def _fence_updaters(track: Track, io: StepIO) -> bool:
 def _resolve(track: Track, io: StepIO) -> Json:
     operation, work = track.operation, track.work(io)
     change = operation.resolve(work, track.forecast, track.tested)
-    blocked = track.tools.state.blocked(track.host.name, operation.fingerprint(change))
+    mark = operation.fingerprint(change)
+    blocked = track.tools.state.blocked(track.host.name, mark) if mark else None
     if blocked and operation.changes(change) and not track.request.retry:
         raise Refused(f"run {blocked} was rolled back with just this change here", hint="--retry tries it again")
     count = operation.changes(change)
