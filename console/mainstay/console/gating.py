@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from mainstay.runner.ports import AlwaysOpen, Gate
+from mainstay.runner.record import STAGE
 from mainstay.runner.request import RunRequest
 from mainstay.schedules import approvals
 from mainstay.schedules.approvals import Standing
@@ -20,6 +21,7 @@ from mainstay.schedules.estimates import Estimates
 from mainstay.schedules.freezes import Freezes
 from mainstay.schedules.gate import SiteGate
 from mainstay.schedules.openings import Opening
+from mainstay.schedules.staging import StagingGate
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -35,7 +37,7 @@ class Gates:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, SiteGate] = OrderedDict()
+        self._kept: OrderedDict[str, Gate] = OrderedDict()
 
     def __call__(self, request: RunRequest) -> Gate:
         if not request.timing:
@@ -48,8 +50,10 @@ class Gates:
                 self._kept.popitem(last=False)
             return gate
 
-    def _make(self, request: RunRequest) -> SiteGate:
+    def _make(self, request: RunRequest) -> Gate:
         app = self._app
+        if request.kind == STAGE:
+            return StagingGate(request, clock=app.clock, freezes=lambda: app.freezes)
         return SiteGate(
             request,
             clock=app.clock,

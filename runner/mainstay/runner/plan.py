@@ -237,6 +237,12 @@ def _before(value: Any) -> Any:
     return value.removesuffix("before").strip() if isinstance(value, str) else value
 
 
+def _ahead(value: float | None) -> float | None:
+    if value == 0:
+        raise ValueError("0 is no time ahead; leave stage out where downloads begin with the change")
+    return value
+
+
 def _some(waves: tuple[WaveSpec, ...]) -> tuple[WaveSpec, ...]:
     if not waves:
         raise ValueError("is empty: at least one wave is needed")
@@ -314,7 +320,9 @@ class Timed(Value):
     """Names of calendars: an opening counts only where each of them has an event at its start."""
     jitter: Duration = 0.0
     """Seconds over which the hosts' starts are spread, each host always at the same place."""
-    stage: Annotated[Duration | None, BeforeValidator(_before), WithJsonSchema({"type": "string"})] = None
+    stage: Annotated[
+        Duration | None, BeforeValidator(_before), AfterValidator(_ahead), WithJsonSchema({"type": "string"})
+    ] = None
     """Seconds before a window at which downloads begin."""
     approval: Literal["none", "required", "two-person"] = "none"
 

@@ -113,7 +113,7 @@ def unavailable(plan: Plan, site: Site | None = None) -> list[Problem]:
     if isinstance(plan, PatchPlan) and plan.requires is not None:
         words = [word for word in type(plan.requires).model_fields if getattr(plan.requires, word) is not None]
         wanted += [(("requires", word), f"a required {word}") for word in words] or [(("requires",), "requires")]
-    if plan.stage is not None:
+    if plan.stage is not None and not isinstance(plan, PatchPlan):
         wanted.append((("stage",), "a download ahead of the window"))
     for word in ("before", "after"):
         hooks: tuple[Hook, ...] = getattr(plan, word)

@@ -17,15 +17,17 @@ from logging import INFO, WARNING
 
 from mainstay.runner.engine.contract import Unkept
 from mainstay.runner.log.events import tell
+from mainstay.runner.plans import unavailable
 from mainstay.runner.ports import Clock
 from mainstay.runner.request import Asking, RunRequest
 from mainstay.runner.runs import Runs
 from mainstay.runner.state.contract import StateConflict
 from mainstay.runner.steps import rfc3339
 from mainstay.schedules.check import LoadedSite
-from mainstay.schedules.clock.policy import Fate, fates
+from mainstay.schedules.clock.policy import fates
 from mainstay.schedules.occurrences import Schedule, hosts, occurrence_request, schedules
 from mainstay.schedules.openings import Opening, next_opening, opening_at, openings, zone_of
+from mainstay.schedules.staging import stage_request, stages_at
 from mainstay.schedules.store.contract import ScheduleStore
 from mainstay.schedules.timing import timing_of
 from mainstay.schedules.turns import first_in_line
@@ -39,11 +41,12 @@ KNOWN = "serve.schedules"
 @dataclass(frozen=True, slots=True)
 class _Kept:
     """What the clock is kept for: read as one, so that nobody sees the plans of one site with the windows of another.
-    due: when each schedule opens next after its watermark."""
+    due: when each schedule opens next after its watermark. ahead: when what those stage that do is to be looked at next."""
 
     loaded: LoadedSite
     schedules: dict[str, Schedule]
     due: dict[str, datetime | None]
+    ahead: dict[str, datetime | None]
 
 
 class Sweeper:
@@ -89,7 +92,8 @@ class Sweeper:
         self._store.begin_all(found.keys() - marks.keys(), rfc3339(now))
         marks = self._store.watermarks()
         due = {id: self._expected(schedule, datetime.fromisoformat(marks[id]), now) for id, schedule in found.items()}
-        self._kept = _Kept(loaded, found, due)
+        stages = (id for id, one in found.items() if one.plan.stage and not unavailable(one.plan))
+        self._kept = _Kept(loaded, found, due, dict.fromkeys(stages, now))
 
     def _known(self) -> dict[str, str]:
         found: dict[str, str] = json.loads(self._store.mark(KNOWN) or "{}")
@@ -107,9 +111,9 @@ class Sweeper:
         """Every schedule that something has become due of. Costs nothing where there is none. One that fails keeps no
         other from its turn, and the first failure is raised at the end; a state that can't be written now fails them all,
         and is raised at once. Returns how many runs were put down."""
-        now, count, fault = self._clock.now(), 0, None
-        for id, due in list(self._kept.due.items()) if self._kept else ():
-            if due is None or due > now:
+        now, count, fault, kept = self._clock.now(), 0, None, self._kept
+        for id, due in list(kept.due.items()) if kept else ():
+            if not any(at is not None and at <= now for at in (due, kept.ahead.get(id) if kept else None)):
                 continue
             try:
                 count += self.sweep(id)
@@ -123,7 +127,8 @@ class Sweeper:
         return count
 
     def sweep(self, id: str) -> int:
-        """Put down what fell due of a schedule since its watermark, then move that. Returns how many runs were put down."""
+        """Put down what fell due of a schedule since its watermark, then move that; and what is staged for its next
+        opening. Returns how many runs were put down."""
         with self._locks[id]:
             kept = self._kept
             schedule = kept.schedules.get(id) if kept else None
@@ -137,7 +142,7 @@ class Sweeper:
                 self._store.advance(id, rfc3339(mark))
                 count += more
             kept.due[id] = self._next(schedule, mark)
-            return count
+            return count + (self._stage(schedule, kept, now) if id in kept.ahead else 0)
 
     def _expected(self, schedule: Schedule, after: datetime, now: datetime) -> datetime | None:
         """Now, where that can't be worked out: every round looks at it, and says so."""
@@ -148,6 +153,19 @@ class Sweeper:
 
     def _next(self, schedule: Schedule, after: datetime) -> datetime | None:
         return _start(next_opening(schedule.window, schedule.zone, after))
+
+    def _stage(self, schedule: Schedule, kept: _Kept, now: datetime) -> int:
+        """Put down the run that stages for the next opening, once its moment has come, late too; for one that has begun
+        there is nothing to go ahead of. No watermark: that the run is there already, is written down with it."""
+        opening = next_opening(schedule.window, schedule.zone, now)
+        at = stages_at(schedule.plan, opening) if opening else None
+        if opening is None or at is None or at > now:
+            kept.ahead[schedule.id] = at
+            return 0
+        request = stage_request(schedule, opening, kept.loaded, self._asking())
+        count = self._hand_over(request, f"downloads ahead of run {request.occurrence['run']}")
+        kept.ahead[schedule.id] = opening.starts_at
+        return count
 
     def _put_down(
         self, schedule: Schedule, loaded: LoadedSite, due: list[Opening], now: datetime
@@ -171,14 +189,17 @@ class Sweeper:
                 late=fate.late,
                 first=() if fate.missed else first_in_line(self._store, schedule.plan.name),
             )
-            count += self._hand_over(request, fate)
+            count += self._hand_over(
+                request, fate.missed or _refused(request) or ("starts late" if fate.late else "is due")
+            )
             if fate.through is not None and (stands := self._through(request.id)) != rfc3339(fate.through):
                 # Another daemon, or this one before it died, has put the same record down for fewer of them, or for more:
                 # the newest too, which was to run now.
                 return count, datetime.fromisoformat(stands)
         return count, due[-1].starts_at
 
-    def _hand_over(self, request: RunRequest, fate: Fate) -> int:
+    def _hand_over(self, request: RunRequest, what: str) -> int:
+        """what: for the log."""
         state = self._runs.tools.state
         there = state.standing(request.id)
         if there is not None and there.state == "ended":
@@ -191,7 +212,6 @@ class Sweeper:
         # One that only waits (an approval, the end of a freeze) is begun by `Runs.tend` when its time has come.
         self._offer(request.id)
         if there is None:
-            what = fate.missed or _refused(request) or ("starts late" if fate.late else "is due")
             occurrence = timing_of(request).occurrence
             assert occurrence is not None
             tell(
@@ -251,12 +271,14 @@ class Sweeper:
         ]
 
     def ahead(self, id: str, now: datetime, within: timedelta) -> datetime | None:
-        """When the schedule opens next, if that is within this time."""
+        """When the schedule opens next, or is to stage for that, whichever is first, if it is within this time."""
         schedule = self.schedules.get(id)
         if schedule is None:
             return None
-        found = next(openings(schedule.window, schedule.zone, now, until=now + within), None)
-        return _start(found)
+        horizon, early = now + within, timedelta(seconds=schedule.plan.stage or 0)
+        found = next(openings(schedule.window, schedule.zone, now, until=horizon + early), None)
+        moments = (_start(found), stages_at(schedule.plan, found) if found else None)
+        return min((at for at in moments if at is not None and now < at <= horizon), default=None)
 
 
 def _refused(request: RunRequest) -> str:
