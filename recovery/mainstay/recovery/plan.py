@@ -232,10 +232,24 @@ class BackupPlan(Plan):
         found = self.repositories.get(self.repository)
         return {f"repository {self.repository}": found.parallel} if found else {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _merged(cls, data: Any) -> Any:
+        """What a source says of its `expect` counts instead of the plan's, key by key."""
+        if not isinstance(data, dict) or not isinstance(data.get("sources"), dict):
+            return data
+        whole = data.get("expect")
+        if not isinstance(whole, dict):
+            return data
+
+        def with_whole(one: Any) -> Any:
+            own = one.get("expect") if isinstance(one, dict) else None
+            return {**one, "expect": {**whole, **own}} if isinstance(own, dict) else one
+
+        return {**data, "sources": {name: with_whole(one) for name, one in data["sources"].items()}}
+
     def expected(self, source: str) -> Expectations:
-        """Of one source: the plan's, with what the source says itself in its place."""
-        own = self.sources[source].expect
-        return self.expect if own is None else self.expect.model_copy(update=own.model_dump(exclude_unset=True))
+        return self.sources[source].expect or self.expect
 
 
 def carefulness(plan: BackupPlan) -> Carefulness:
