@@ -20,7 +20,8 @@ ENOUGH_FILES = 10
 """Where all of a few files change, it means nothing."""
 
 Group = tuple[str, str, str]
-"""(host, plan, source): the points of one source of one plan on one host belong together, wherever they are kept."""
+"""(host, plan, unit): the points of one source of one plan on one host belong together, wherever they are kept; of a source with
+several items (databases), those of each."""
 
 
 class Past(Value):
@@ -37,13 +38,13 @@ class Past(Value):
 
 
 def group_of(point: RecoveryPoint) -> Group:
-    return point.host, point.plan, point.source
+    return point.host, point.plan, point.unit
 
 
 def acknowledged(point: RecoveryPoint, acks: Iterable[Ack]) -> bool:
     """Whether somebody has looked at this point, or at the run that made it, for this host and source."""
     return any(
-        ack.item in (point.id, point.run) and ack.host in ("", point.host) and ack.source in ("", point.source)
+        ack.item in (point.id, point.run) and ack.host in ("", point.host) and ack.source in ("", point.source, point.unit)
         for ack in acks
     )
 

@@ -17,6 +17,9 @@ class RecoveryPoint(Value):
     plan: str
     source: str
     """Name of the source in its plan."""
+    item: str = ""
+    """Of a source with several snapshots: the database, the file. What counts together (history, retention, freshness) is what
+    has the same `unit`."""
     repository: str
     """Name of the declaration."""
     run: str
@@ -47,6 +50,11 @@ class RecoveryPoint(Value):
     """The run that did."""
     measures: dict[str, Any] = {}
 
+    @property
+    def unit(self) -> str:
+        """`files`, `db/orders`."""
+        return f"{self.source}/{self.item}" if self.item else self.source
+
 
 class Proof(Value):
     """A restore of (part of) a point, compared and asserted."""
@@ -55,6 +63,7 @@ class Proof(Value):
     host: str
     plan: str
     source: str
+    item: str = ""
     repository: str
     run: str
     """The drill."""

@@ -116,6 +116,10 @@ class Repository(Value):
         """Whether each host has a repository and a password of its own."""
         return HOST in self.url and HOST in self.password
 
+    def vault(self, host: str) -> str:
+        """Whose repository it is: the host's own, or (empty) one of several hosts."""
+        return host if HOST in self.url else ""
+
     def address(self, host: str) -> str:
         return self.url.replace(HOST, host)
 
