@@ -16,6 +16,7 @@ from mainstay.schedules.check import LoadedSite
 from mainstay.schedules.fitting import Work
 from mainstay.schedules.occurrences import schedules, targets
 from mainstay.schedules.openings import Opening, openings, zone_of
+from mainstay.schedules.staging import stages_at
 from mainstay.schedules.windows import HOST, Window
 
 State = Literal[
@@ -67,6 +68,11 @@ class Coming:
     @property
     def held(self) -> bool:
         return self.state in HELD
+
+    @property
+    def stages_at(self) -> datetime | None:
+        """When its downloads begin, before it opens; None where they begin with it, or nothing would be done."""
+        return None if self.held else stages_at(self.line.plan, self.opening)
 
     @property
     def room(self) -> float:

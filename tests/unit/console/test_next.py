@@ -80,6 +80,7 @@ def test_json_tells_all_of_an_occurrence(app: Site, mainstay: Mainstay) -> None:
         "window": "patch-night",
         "zone": "Europe/Berlin",
         "remark": "",
+        "stages_at": None,
         "hosts": 2,
         "notes": [],
         "carried": [],
@@ -241,6 +242,21 @@ def test_the_preview_says_when_it_may_start_and_what_there_is_time_for(app: Site
     out = " ".join(mainstay("preview", "patch-web").out.split())
     assert "window patch-night opens Fri 2026-12-11 02:00 CET (in 13 h), 3 h, last start 04:15" in out
     assert "Would take about 48 s of the 2 h 15 min that are there. Nothing was changed." in out
+
+
+def test_when_downloads_begin_is_told_where_the_plan_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mainstay: Mainstay
+) -> None:
+    staged = SCHEDULES.replace("jitter: 30m", "stage: 4h before")
+    assert staged != SCHEDULES
+    site(tmp_path, monkeypatch, staged)
+    out = mainstay("next", "patch-web", "--days", "40").out
+    assert "patch-web   3 h   fits (~60 min); downloads from Thu 22:00\n" in out
+    assert out.count("downloads") == 1, "nothing is downloaded for what is frozen"
+    told = mainstay("next", "patch-web", "--days", "40", "--json").json
+    assert [one["stages_at"] for one in told] == ["2026-12-10T21:00:00Z", None]
+    assert "last start 04:15, downloads from Thu 22:00" in " ".join(mainstay("preview", "patch-web").out.split())
+    assert mainstay("preview", "patch-web", "--json").json["opening"]["stages_at"] == "2026-12-10T21:00:00Z"
 
 
 def test_the_preview_passes_over_what_is_held_and_says_so(

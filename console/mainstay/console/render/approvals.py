@@ -32,6 +32,7 @@ def to_json(one: Waiting) -> Json:
     """An occurrence without a run, in `runs --json`."""
     return {
         "id": one.approval.run,
+        "kind": None,
         "plan": one.approval.plan,
         "state": "waiting-for-approval",
         "wave": None,

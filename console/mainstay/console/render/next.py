@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from mainstay.console.render.spans import Line, Span, Style, line, span
@@ -23,6 +23,8 @@ WORDS: dict[State, str] = {
     "running": "is running",
     "open": "is open now",
 }
+AHEAD = frozenset({"scheduled", "waiting-for-approval"})
+"""It has not opened yet, and what it will install may be downloaded."""
 ROOMY = 100
 """Columns from which on there is room between two cells."""
 STYLES: dict[State, Style] = {
@@ -89,6 +91,7 @@ def standing(one: Coming) -> str:
 
 def _forecast(one: Coming) -> list[str]:
     parts = [fit(one)] if one.work else []
+    parts += [staging(one)] if one.stages_at and one.state in AHEAD else []
     if one.carried:
         names = ", ".join(one.carried[:3]) + (" …" if len(one.carried) > 3 else "")
         parts.append(f"{counted(len(one.carried), 'host')} carried over first ({names})")
@@ -96,6 +99,14 @@ def _forecast(one: Coming) -> list[str]:
     if one.line.window.timezone == "host":
         parts.append(f"{one.opening.zone}: {counted(len(one.line.hosts), 'host')}")
     return parts
+
+
+def staging(one: Coming) -> str:
+    """`downloads from Thu 22:00`, by the clock that its window goes by."""
+    assert one.stages_at is not None
+    local = one.stages_at.astimezone(ZoneInfo(one.opening.zone))
+    week = one.opening.starts_at - one.stages_at >= timedelta(days=6)
+    return f"downloads from {local:%Y-%m-%d %H:%M}" if week else f"downloads from {local:%a %H:%M}"
 
 
 def fit(one: Coming) -> str:
@@ -121,8 +132,6 @@ def _foot(coming: Sequence[Coming], columns: int) -> list[Line]:
 
 def _rules(plan: Plan) -> list[str]:
     rules = []
-    if plan.stage:
-        rules.append(f"downloads begin {about(plan.stage)} before")
     if plan.jitter:
         rules.append(f"its hosts' starts are spread over {about(plan.jitter)}")
     if plan.approval != "none":
@@ -154,6 +163,7 @@ def _json(one: Coming) -> Json:
         "window": opening.window,
         "zone": opening.zone,
         "remark": opening.remark,
+        "stages_at": rfc3339(one.stages_at) if one.stages_at else None,
         "hosts": len(one.line.hosts),
         "notes": list(one.notes),
         "carried": list(one.carried),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from mainstay.console.render.next import local_iso, local_time, standing
+from mainstay.console.render.next import local_iso, local_time, staging, standing
 from mainstay.console.render.times import about, rfc3339, span_of
 from mainstay.inventory.value import Json
 from mainstay.schedules.outlook import Coming
@@ -53,6 +53,7 @@ def head(when: When) -> str:
     else:
         ahead = about((one.opening.starts_at - when.now).total_seconds())
         text = f"window {one.opening.window} opens {local_time(one)} (in {ahead}), {span_of(one.length)}, {last}"
+        text += f", {staging(one)}" if one.stages_at else ""
     if one.state == "waiting-for-approval":
         text += f", {standing(one)}"
     return f"{text}, {one.opening.remark}" if one.opening.remark else text
@@ -90,6 +91,7 @@ def _json(one: Coming) -> Json:
         "starts_at": rfc3339(opening.starts_at),
         "ends_at": rfc3339(opening.ends_at),
         "cutoff_at": rfc3339(opening.cutoff_at),
+        "stages_at": rfc3339(one.stages_at) if one.stages_at else None,
         "local": local_iso(opening.starts_at, opening.zone),
         "zone": opening.zone,
         "run": one.run,

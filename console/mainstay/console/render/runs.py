@@ -12,6 +12,7 @@ from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.working import Works, where
 from mainstay.inventory.value import Json
 from mainstay.runner.engine.naming import short
+from mainstay.runner.record import STAGE
 from mainstay.runner.state.contract import RunRow
 
 
@@ -36,7 +37,8 @@ def listing(
             state = Span("waiting", "warn")
         wave = f"{row.wave} of {waves[row.id]}" if row.wave and waves.get(row.id) else row.wave
         age = times.about(times.age(row.started_at, now))
-        body.append([row.id, row.plan, state, wave, times.local(row.started_at, zone), age])
+        plan = f"{row.plan} (downloads)" if row.kind == STAGE else row.plan
+        body.append([row.id, plan, state, wave, times.local(row.started_at, zone), age])
         if row.wish:
             remarks += wrap(f"{row.id}: {row.wish} was asked for by {row.wish_by}: {row.wish_reason}", columns=columns)
         for text in _remarks(works, row.id, waiting.get(row.id, "")):
@@ -78,6 +80,7 @@ def to_json(
     """See docs/reference/cli.md, `runs --json`."""
     return {
         "id": row.id,
+        "kind": row.kind,
         "plan": row.plan,
         "state": state_of(row),
         "wave": row.wave,
