@@ -44,7 +44,9 @@ def group_of(point: RecoveryPoint) -> Group:
 def acknowledged(point: RecoveryPoint, acks: Iterable[Ack]) -> bool:
     """Whether somebody has looked at this point, or at the run that made it, for this host and source."""
     return any(
-        ack.item in (point.id, point.run) and ack.host in ("", point.host) and ack.source in ("", point.source, point.unit)
+        ack.item in (point.id, point.run)
+        and ack.host in ("", point.host)
+        and ack.source in ("", point.source, point.unit)
         for ack in acks
     )
 

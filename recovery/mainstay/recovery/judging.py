@@ -16,23 +16,19 @@ from mainstay.inventory.names import clean
 from mainstay.inventory.value import Value
 from mainstay.recovery.anomalies import Past, find_anomalies, usual
 from mainstay.recovery.expectations import Expectations, too_old
+from mainstay.recovery.restic.exits import Meaning
+from mainstay.recovery.restic.messages import BackupSummary, Said, Unreadable
 from mainstay.recovery.words import counted, sized, span
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.verdict import Verdict
 
-Ending = Literal["done", "partial", "failed", "no-repository", "locked", "wrong-password", "interrupted", "lost"]
-"""What restic's exit status means. done: 0. partial: 3, something could not be read. failed: 1, and every one that is not
-known. interrupted: stopped by a signal, also with its host. lost: nobody knows how it ended, or whether it has."""
+Ending = Literal[Meaning, "lost"]
+"""What restic's exit status means, or lost: nobody knows how it ended, or whether it has."""
 
 NAMED = 5
 """So many of the unreadable are named in a reason."""
-LISTED = 100
+KEPT = 100
 """So many are kept in a judgement."""
-
-
-class Unreadable(Value):
-    path: str
-    message: str = ""
 
 
 class Dump(Value):
@@ -74,6 +70,41 @@ class Found(Value):
     """Its version; None where it had been looked at before."""
 
 
+def found_of(
+    said: Said,
+    ending: Ending,
+    in_repository: bool | None,
+    *,
+    code: int | None = None,
+    summary: BackupSummary | None = None,
+    missing: Sequence[str] = (),
+    dump: Dump | None = None,
+    restic: str | None = None,
+) -> Found:
+    """From what restic said. summary: that of the snapshot in the repository, where there is one: it is believed before what
+    was printed, which may have been lost. missing: declared paths that are known not to be there, beside those that restic
+    named."""
+    held = summary or said.summary
+    return Found(
+        ending=ending,
+        code=code if code is not None else said.code,
+        message=said.fatal or (said.words[-1] if said.words and ending != "done" else ""),
+        in_repository=in_repository,
+        files=held.files if held else None,
+        bytes=held.bytes if held else None,
+        added=held.added if held else None,
+        new=held.files_new if held else None,
+        changed=held.files_changed if held else None,
+        unmodified=held.files_unmodified if held else None,
+        seconds=held.seconds if held else None,
+        unreadable=said.unreadable,
+        unreadable_count=said.unreadable_count,
+        missing=tuple(dict.fromkeys([*missing, *said.missing])),
+        dump=dump,
+        restic=restic,
+    )
+
+
 class Judgement(Value):
     """Of one source of one host."""
 
@@ -86,7 +117,7 @@ class Judgement(Value):
     anomalies: tuple[str, ...] = ()
     """Also among the reasons. They keep retention away until somebody has looked."""
     unreadable: tuple[Unreadable, ...] = ()
-    """At most LISTED."""
+    """At most KEPT."""
     unreadable_count: int = 0
 
     @property
@@ -138,7 +169,7 @@ def judge(source: str, found: Found, history: Sequence[Past], expect: Expectatio
         reasons=tuple(words for _, words in said),
         remarks=remarks,
         anomalies=anomalies,
-        unreadable=found.unreadable[:LISTED],
+        unreadable=found.unreadable[:KEPT],
         unreadable_count=max(found.unreadable_count, len(found.unreadable)),
     )
 
@@ -216,7 +247,7 @@ def _unreadable(found: Found) -> Iterator[_Said]:
     if count:
         listed = found.unreadable[:NAMED]
         named = ", ".join(
-            clean(one.path, 200) + (f" ({printable(one.message, 100)})" if one.message else "") for one in listed
+            clean(one.item, 200) + (f" ({printable(one.message, 100)})" if one.message else "") for one in listed
         )
         more = f" and {count - len(listed):,} more" if count > len(listed) else ""
         yield (

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from mainstay.recovery.anomalies import Past
 from mainstay.recovery.expectations import Expectations
 from mainstay.recovery.judging import (
-    LISTED,
+    KEPT,
     NAMED,
     Dump,
     Ending,
     Found,
     Judgement,
-    Unreadable,
+    found_of,
     judge,
     together,
 )
+from mainstay.recovery.restic.messages import BackupSummary, Said, Unreadable
 from mainstay.runner.verdict import Verdict
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
@@ -76,7 +77,7 @@ ROWS: dict[str, tuple[dict[str, Any], Verdict, str]] = {
     "locked": ({"ending": "locked", "code": 11, "in_repository": False}, F, "locked"),
     "wrong password": ({"ending": "wrong-password", "code": 12, "in_repository": None}, F, "password"),
     "unreadable child": (
-        {"ending": "partial", "code": 3, "unreadable": (Unreadable(path="/etc/shadow", message="permission denied"),)},
+        {"ending": "partial", "code": 3, "unreadable": (Unreadable(item="/etc/shadow", message="permission denied"),)},
         D,
         "could not be read: /etc/shadow (permission denied)",
     ),
@@ -115,20 +116,20 @@ def test_what_restic_does_is_judged_as(row: str) -> None:
 
 
 def test_what_is_certain_comes_first() -> None:
-    one = judged(in_repository=None, missing=("/srv/a",), unreadable=(Unreadable(path="/srv/b"),))
+    one = judged(in_repository=None, missing=("/srv/a",), unreadable=(Unreadable(item="/srv/b"),))
     assert one.verdict is Verdict.FAILED  # and not unknown: the source is missing, whatever the repository has
     assert ["/srv/a" in one.reasons[0], "asked" in one.reasons[1], "/srv/b" in one.reasons[2]] == [True] * 3
 
 
 def test_many_unreadable_files_are_named_up_to_a_bound_and_counted() -> None:
-    many = tuple(Unreadable(path=f"/data/{number}") for number in range(2 * LISTED))
+    many = tuple(Unreadable(item=f"/data/{number}") for number in range(2 * KEPT))
     one = judged(ending="partial", unreadable=many, unreadable_count=12345)
-    assert (len(one.unreadable), one.unreadable_count) == (LISTED, 12345)
+    assert (len(one.unreadable), one.unreadable_count) == (KEPT, 12345)
     assert one.reason.endswith(f"/data/4 and {12345 - NAMED:,} more")
 
 
 def test_what_restic_and_file_names_say_can_not_write_on_a_terminal() -> None:
-    one = judged(ending="partial", unreadable=(Unreadable(path="/a\x1b[2J\nb", message="\x1b]0;x\x07no\n"),))
+    one = judged(ending="partial", unreadable=(Unreadable(item="/a\x1b[2J\nb", message="\x1b]0;x\x07no\n"),))
     two = judged(ending="failed", message="Fatal: \x1b[31mred\nline")
     assert (one.reason + two.reason).isprintable()
 
@@ -189,6 +190,18 @@ def test_expectations_go_to_json_and_back() -> None:
     one = Expectations.model_validate({"drop": "50%", "changed": "none", "min_size": "3GiB", "max_time": "2h"})
     assert (one.drop, one.changed, one.max_time) == (50.0, None, 7200.0)
     assert Expectations.from_json(one.to_json()) == one
+
+
+def test_what_restic_said_becomes_what_was_found_and_the_repository_is_believed_first() -> None:
+    printed = BackupSummary(files=5, bytes=50, added=3, files_new=1, files_changed=2, files_unmodified=2, seconds=4.0)
+    said = Said(summary=printed, unreadable=(Unreadable(item="/x"),), unreadable_count=7, missing=("/b",), code=3)
+    one = found_of(said, "partial", True, missing=["/a", "/b"])
+    assert (one.code, one.files, one.bytes, one.new, one.changed, one.seconds) == (3, 5, 50, 1, 2, 4.0)
+    assert (one.unreadable_count, one.missing) == (7, ("/a", "/b"))
+    assert found_of(said, "done", True, summary=BackupSummary(files=6)).files == 6
+    lost = found_of(Said(), "lost", None)
+    assert (lost.files, lost.bytes, lost.new, lost.seconds) == (None, None, None, None)
+    assert found_of(Said(fatal="no space"), "failed", False).message == "no space"
 
 
 # --- anomalies
@@ -269,7 +282,7 @@ FOUND = st.builds(
     new=st.sampled_from([None, 0, 1000]),
     changed=st.sampled_from([None, 0, 1000]),
     seconds=st.sampled_from([None, 0.0, 1e9]),
-    unreadable=st.sampled_from([(), (Unreadable(path="/x"),)]),
+    unreadable=st.sampled_from([(), (Unreadable(item="/x"),)]),
     missing=st.sampled_from([(), ("/gone",)]),
     dump=st.none()
     | st.builds(Dump, producer=st.sampled_from([None, 0, 1]), trailer=st.sampled_from([None, True, False])),

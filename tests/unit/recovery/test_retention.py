@@ -77,6 +77,12 @@ def test_what_no_rule_keeps_is_removed() -> None:
     assert (plan.groups[0].before, plan.groups[0].after, plan.alarms) == (7, 2, ())
 
 
+def test_days_are_those_of_the_plan() -> None:
+    noon, night, evening = point("2026-03-02T11:00:00Z"), point("2026-03-01T23:30:00Z"), point("2026-03-01T20:00:00Z")
+    plan = planned([noon, night, evening], Policy(daily=2), zone=ZoneInfo("Europe/Berlin"), promised=0)
+    assert ids(plan.remove) == [night.id]  # in Berlin it was the 2nd already
+
+
 def test_each_source_of_each_host_of_each_plan_counts_for_itself_whatever_its_paths() -> None:
     named = [{"host": "web2"}, {"source": "db"}, {"plan": "hourly"}, {"repository": "offsite"}]
     others = [point(before(days=days), **name) for name in named for days in range(3)]
