@@ -11,6 +11,7 @@ from mainstay.inventory.names import shown
 from mainstay.inventory.value import Value
 from mainstay.recovery.expectations import Expectations
 from mainstay.recovery.repository import Repository
+from mainstay.recovery.retention.policy import Policy
 from mainstay.runner.plan import Argv, Carefulness, Plan, Wave, WaveSpec
 
 
@@ -184,6 +185,8 @@ class BackupPlan(Plan):
     sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")], Source]
     expect: Expectations = Expectations()
     copies: Annotated[tuple[Copying, ...], BeforeValidator(_copies)] = ()
+    retention: Policy | None = None
+    """How many points stay; None: all of them, for ever."""
     prove: Proving | None = Proving()
     """null: never; then nothing is ever proved, and that is said."""
     verify: Checking = Checking()

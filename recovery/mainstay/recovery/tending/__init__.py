@@ -1,0 +1,1 @@
+"""What keeps repositories sound beside the backups themselves: errands, done on the controller."""

@@ -1,0 +1,103 @@
+"""What of a plan's errands is due, and the run that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from mainstay.inventory.amounts import Share
+from mainstay.inventory.host import Host
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.points.contract import PointStore, Tended, Tending
+from mainstay.recovery.tending.errand import FAILED
+from mainstay.runner.plan import WaveSpec
+from mainstay.runner.request import Asking, RunRequest, plan_request
+
+RETENTION_EVERY = 86400.0
+AGAIN = 6 * 3600.0
+"""Seconds until what went wrong is tried again, where it is not due sooner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """hosts: those for which it is due, in the order given; of a shared repository one of them."""
+
+    what: Tending
+    repository: str
+    hosts: tuple[Host, ...]
+
+
+def due(
+    plan: BackupPlan,
+    hosts: Sequence[Host],
+    store: PointStore,
+    now: datetime,
+    is_open: Callable[[str], bool] = lambda window: True,
+) -> Iterator[Due]:
+    """A host counts once it has a point. is_open: whether a window (by name) is open now: copies begin only in theirs."""
+    names = {point.host for point in store.points(hosts=[host.name for host in hosts], plan=plan.name)}
+    tended = store.tended()
+    for what, repository, every in _wanted(plan, is_open):
+        declared = plan.repositories[repository]
+        found: dict[str, Host] = {}
+        for host in hosts:
+            vault = declared.vault(host.name)
+            # Retention and copies are of each host's points, also where they share one repository.
+            mine = host.name if what in ("retention", "copy") else vault
+            if (
+                host.name in names
+                and mine not in found
+                and _is_due(tended, what, repository, vault, plan.name, every, now)
+            ):
+                found[mine] = host
+        if found:
+            yield Due(what, repository, tuple(found.values()))
+
+
+def _wanted(plan: BackupPlan, is_open: Callable[[str], bool]) -> Iterator[tuple[Tending, str, float]]:
+    places = [plan.repository, *(one.to for one in plan.copies)]
+    for one in plan.copies:
+        if one.window is None or is_open(one.window):
+            yield "copy", one.to, one.every
+    for place in places:
+        keeps_all = any(one.to == place and one.keep == "all" for one in plan.copies)
+        if plan.retention is not None and not keeps_all:
+            yield "retention", place, RETENTION_EVERY
+        yield "prune", place, plan.prune.every
+        yield "check", place, plan.verify.every
+
+
+def _is_due(
+    tended: Sequence[Tended], what: Tending, repository: str, vault: str, plan: str, every: float, now: datetime
+) -> bool:
+    subject = plan if what in ("retention", "copy") else ""
+    mine = [
+        one for one in tended if (one.what, one.repository, one.host, one.subject) == (what, repository, vault, subject)
+    ]
+
+    def within(seconds: float, failed: bool) -> bool:
+        times = [datetime.fromisoformat(one.at) for one in mine if (one.part == FAILED) is failed]
+        return any(0 <= (now - at).total_seconds() < seconds for at in times)
+
+    return not within(every, failed=False) and not within(min(every, AGAIN), failed=True)
+
+
+def errand_request(
+    plan: BackupPlan, what: Tending, repository: str, hosts: Sequence[Host], asking: Asking
+) -> RunRequest:
+    """All hosts at once, none stops the others; no hooks and no health checks: nothing is sent to a host."""
+    request = plan_request(plan, hosts, asking)
+    careful = request.careful.model_copy(
+        update={"before": (), "after": (), "health": (), "waves": (WaveSpec(size=Share(percent=100)),)}
+    )
+    return request.model_copy(
+        update={
+            "kind": what,
+            "operation": {"plan": request.operation, "repository": repository},
+            "careful": careful,
+            "errand": True,
+            "window": None,
+            "maintenance_type": "preventive",
+        }
+    )

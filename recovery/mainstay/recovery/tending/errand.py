@@ -1,0 +1,85 @@
+"""What all errands at a repository share: whose it is, who may wait for whom, and the note of when it was done."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from datetime import UTC, datetime
+from typing import Self
+
+from mainstay.inventory.value import Json
+from mainstay.recovery.depot import Depot
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.points.contract import Tended, Tending
+from mainstay.recovery.repository import Repository
+from mainstay.recovery.restic.contract import Restic
+from mainstay.runner.errand import Desk, Errand
+from mainstay.runner.operation import Forecast
+from mainstay.runner.steps import StepIO, Stopped, rfc3339
+from mainstay.runner.verdict import Verdict
+
+FAILED = "failed"
+"""Tended.part of what was tried and went wrong: it does not count as done."""
+
+
+class RepositoryErrand(Errand):
+    """One repository of one plan, host by host. Of a shared repository it is asked for one host alone."""
+
+    what: Tending
+
+    def __init__(self, plan: BackupPlan, repository: str, depot: Depot) -> None:
+        self.plan = plan
+        self.repository: Repository = plan.repositories[repository]
+        self.depot = depot
+
+    @classmethod
+    def of(cls, data: Json, depot: Depot) -> Self:
+        """From `{plan, repository}`, as a request holds it."""
+        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot)
+
+    @property
+    def kind(self) -> str:
+        return self.what
+
+    @abstractmethod
+    def tend(self, desk: Desk) -> str:
+        """What the errand is about; returns what was done, in words."""
+
+    def work(self, desk: Desk, forecast: Forecast) -> str:
+        try:
+            return self.tend(desk)
+        except Stopped as stop:
+            # So that it is tried again after a while, and not at once for ever.
+            self.noted(desk, part=FAILED, detail=stop.reason, verdict=stop.verdict)
+            raise
+
+    def open(self, host: str) -> Restic:
+        return self.depot.open(self.repository, host, "maintain")
+
+    def noted(self, desk: Desk, part: str = "", detail: str = "", verdict: Verdict = Verdict.SUCCEEDED) -> None:
+        """The last step: from now on it is due again only after its time."""
+        desk.step("note", lambda io: self.note(desk, io, part, detail, verdict))
+
+    def note(self, desk: Desk, io: StepIO, part: str, detail: str, verdict: Verdict) -> None:
+        io.detail = detail
+        self.depot.points.note_tended(
+            Tended(
+                repository=self.repository.name,
+                host=self.repository.vault(desk.host.name),
+                what=self.what,
+                subject=self.plan.name if self.what in ("retention", "copy") else "",
+                part=part,
+                run=desk.run,
+                at=rfc3339(moment(desk.now())),
+                verdict=verdict.value,
+                detail=detail,
+            )
+        )
+
+
+def something(count: int, *, items: tuple[tuple[str, str, str], ...] = (), notes: tuple[str, ...] = ()) -> Forecast:
+    """A forecast of an errand, which always looks."""
+    return Forecast(change={}, count=max(count, 1), reversible=0, items=items, notes=notes, reboot="no")
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
