@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -90,6 +91,17 @@ class Source(Value):
     expect: Expectations | None = None
     """Beside the plan's; a key that is given here counts instead of it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _argv(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        try:
+            words = {key: shlex.split(data[key]) for key in ("files_from", "command") if isinstance(data.get(key), str)}
+        except ValueError:
+            raise ValueError("a quote in its command is not closed") from None
+        return {**data, **words}
+
     @model_validator(mode="after")
     def _one(self) -> Source:
         given = [word for word in self.KINDS if getattr(self, word)]
@@ -120,6 +132,9 @@ class Copying(Value):
     """KiB per second."""
     keep: Literal["same", "all"] = "same"
     """same: retention there is as in the plan's own repository."""
+
+
+_CopiesInput = str | Copying | list[str | Copying]
 
 
 def _copies(value: Any) -> Any:
@@ -159,7 +174,9 @@ class Proving(Value):
     max_bytes: Size = 5 * 2**30
     """Of all that is restored for one host; what does not fit is not proved, and named."""
     max_time: Duration = 3600.0
-    check: Annotated[tuple[Assertion, ...], BeforeValidator(_one_or_many)] = ()
+    check: Annotated[
+        tuple[Assertion, ...], BeforeValidator(_one_or_many, json_schema_input_type=Assertion | list[Assertion])
+    ] = ()
 
 
 class Checking(Value):
@@ -184,7 +201,9 @@ class BackupPlan(Plan):
     """Name of the repository that hosts write to."""
     sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")], Source]
     expect: Expectations = Expectations()
-    copies: Annotated[tuple[Copying, ...], BeforeValidator(_copies)] = ()
+    keep_proved: int = Field(default=1, ge=0, le=1000)
+    """So many points of each source that a restore has proved always stay, and nothing goes before there are so many."""
+    copies: Annotated[tuple[Copying, ...], BeforeValidator(_copies, json_schema_input_type=_CopiesInput)] = ()
     retention: Policy | None = None
     """How many points stay; None: all of them, for ever."""
     prove: Proving | None = Proving()

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from mainstay.recovery.point import Proof, RecoveryPoint
 
-Tending = Literal["retention", "prune", "check", "copy", "prove", "lock"]
+Tending = Literal["init", "retention", "prune", "check", "copy", "prove", "lock"]
 """What is done with a repository or its points beside backups; each is due at its own time."""
 
 

@@ -1,0 +1,104 @@
+"""Make a repository, and free it of locks: only ever when somebody asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from mainstay.inventory.host import Host
+from mainstay.inventory.value import Json
+from mainstay.recovery.depot import Depot
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.points.contract import Vault
+from mainstay.recovery.repository import Access
+from mainstay.recovery.restic.contract import Restic
+from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
+from mainstay.recovery.tending.locks import Judged, Worked, judge
+from mainstay.recovery.words import counted
+from mainstay.runner.errand import Desk
+from mainstay.runner.operation import Forecast
+from mainstay.runner.steps import StepIO, rfc3339
+
+WorkedOn = Callable[[str], Sequence[Worked]]
+"""Host → the runs of ours that worked with its repositories, newest last."""
+
+
+class InitErrand(RepositoryErrand):
+    """Where there is none. One that is there and opens is taken as it is; one that does not open is left alone."""
+
+    what = "init"
+
+    def preview(self, host: Host, now: float) -> Forecast:
+        there = self.open(host.name).identity()
+        note = (
+            f"{self.repository.address(host.name)} is there already"
+            if there
+            else f"makes {self.repository.address(host.name)}"
+        )
+        return something(1, notes=(note,))
+
+    def tend(self, desk: Desk) -> str:
+        made = desk.step("init", lambda io: self._init(desk, io))
+        desk.step("vault", lambda io: self._keep(desk, made))
+        return str(made["said"])
+
+    def _init(self, desk: Desk, io: StepIO) -> Json:
+        host = desk.host.name
+        restic = self.open(host)
+        id = restic.identity()  # a wrong password raises: it is never answered with a new repository
+        if id is None:
+            id, io.detail = restic.init(self._like(host)), f"made {self.repository.address(host)}"
+            return {"id": id, "said": io.detail, "made": True}
+        io.detail = f"{self.repository.address(host)} was there already"
+        return {"id": id, "said": io.detail, "made": False}
+
+    def _like(self, host: str) -> Access | None:
+        """A copy's repository is made like the one that is copied from: otherwise the same data is kept twice there."""
+        if self.repository.name == self.plan.repository:
+            return None
+        return self.depot.access(self.plan.repositories[self.plan.repository], host, "maintain")
+
+    def _keep(self, desk: Desk, made: Json) -> None:
+        host = self.repository.vault(desk.host.name)
+        known = self.depot.points.vault(self.repository.name, host)
+        if known is not None and known.id == made["id"]:
+            return
+        now = rfc3339(moment(desk.now()))
+        by = desk.run if made["made"] else ""
+        self.depot.points.note_vault(Vault(self.repository.name, host, made["id"], now if by else "", by))
+
+
+class UnlockErrand(RepositoryErrand):
+    """Removes the locks that runs of ours left behind when they died, and no others; the others it names."""
+
+    what = "lock"
+
+    def __init__(self, plan: BackupPlan, repository: str, depot: Depot, worked: WorkedOn = lambda host: ()) -> None:
+        super().__init__(plan, repository, depot)
+        self.worked = worked
+
+    @classmethod
+    def tied(cls, data: Json, depot: Depot, worked: WorkedOn) -> Self:
+        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, worked)
+
+    def preview(self, host: Host, now: float) -> Forecast:
+        found = self.judged(self.open(host.name), host.name, now)
+        items = tuple(sorted((one.lock.id[:12], one.why, "" if one.standing == "dead" else "stays") for one in found))
+        return something(len(items), items=items)
+
+    def judged(self, restic: Restic, host: str, now: float) -> list[Judged]:
+        return judge(restic.locks(), self.worked(host), moment(now))
+
+    def tend(self, desk: Desk) -> str:
+        said = desk.step("unlock", lambda io: self._unlock(desk, io))
+        self.noted(desk, detail=said)
+        return str(said)
+
+    def _unlock(self, desk: Desk, io: StepIO) -> str:
+        restic = self.open(desk.host.name)
+        found = self.judged(restic, desk.host.name, desk.now())
+        gone = restic.unlock([one.lock.id for one in found if one.standing == "dead"])
+        io.notes += [f"lock {one.lock.id[:12]}: {one.why}" for one in found]
+        io.concerns += [f"locked: {one.why}" for one in found if one.standing == "foreign" and one.stale]
+        io.detail = f"{counted(len(gone), 'lock')} removed, {len(found) - len(gone)} left"
+        return io.detail
