@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mainstay.inventory.anchors import Place, anchor_problems, anchor_references, anchors_in
-from mainstay.inventory.document import Document, Spot, load_document
+from mainstay.inventory.document import Document, Key, Spot, load_document
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host, Ssh
 from mainstay.inventory.inventory import Inventory, build
@@ -39,6 +39,8 @@ class Site:
     known_hosts: Path
     inventory: Inventory
     documents: tuple[Document, ...] = ()
+    recovery: tuple[Document, ...] = ()
+    """Those of recovery/, likewise."""
     never_automatic: tuple[str, ...] = ()
     """Patterns of packages, beside the list that ships."""
     state_dir: Path = Path()
@@ -89,7 +91,7 @@ def find_site(start: Path) -> Path:
 
 
 def load_site(directory: Path) -> Site:
-    """Raises ConfigError with all problems of mainstay.yml, inventory/ and the YAML of schedules/."""
+    """Raises ConfigError with all problems of mainstay.yml, inventory/ and the YAML of schedules/ and recovery/."""
     site, problems = read_site(directory)
     if problems or site is None:
         raise ConfigError(problems)
@@ -113,6 +115,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
     problems += notify_problems(settings.notify, main.spot("notify"))
     hosts, groups, unread = _inventory_records(root, problems)
     documents, _ = _documents(root, "schedules", problems)
+    recovery, _ = _documents(root, "recovery", problems)
     said = settings.ssh.said()
     inventory, errors, warnings = build(hosts, groups, said, unread or frozenset())
     if unread is not None:
@@ -135,6 +138,7 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
         known_hosts=root / Path(settings.ssh.known_hosts).expanduser(),
         inventory=inventory,
         documents=tuple(documents),
+        recovery=tuple(recovery),
         never_automatic=settings.never_automatic,
         state_dir=root / Path(settings.state_dir).expanduser(),
         state_password=settings.state_password,
@@ -154,11 +158,13 @@ def read_site(directory: Path) -> tuple[Site | None, list[Problem]]:
     return site, problems
 
 
-def check_files(site: Site) -> list[Problem]:
-    """Key and secret files that are named but can't be used: missing, unreadable, readable for others, not a key."""
-    problems: list[Problem] = []
+def check_files(site: Site, more: Iterable[tuple[str, Spot]] = ()) -> list[Problem]:
+    """Key and secret files that are named but can't be used: missing, unreadable, readable for others, not a key.
+
+    more: references beside the site's own, and where they are written."""
+    found: dict[tuple[str, Key], list[tuple[SecretError, Spot]]] = {}
     seen: set[str] = set()
-    for reference, spot in site.references:
+    for reference, spot in (*site.references, *more):
         path = reference_path(reference, site.root)
         if path is None or reference in seen:
             continue
@@ -168,8 +174,15 @@ def check_files(site: Site) -> list[Problem]:
                 raise SecretError(f"{reference}: is a public key", hint="Name the private key beside it.")
             check_secret_file(path, reference)
         except SecretError as error:
-            problems.append(spot.problem(f"{error.message}.", hint=error.hint))
-    return problems
+            found.setdefault((spot.document.file, spot.path), []).append((error, spot))
+    return [_unusable(*faults) for faults in found.values()]
+
+
+def _unusable(first: tuple[SecretError, Spot], *more: tuple[SecretError, Spot]) -> Problem:
+    """Of one place in the site, which may mean a file for each host."""
+    error, spot = first
+    others = f"; and {len(more)} more" if more else ""
+    return spot.problem(f"{error.message}{others}.", hint=error.hint)
 
 
 def without_key(site: Site) -> list[Problem]:

@@ -23,7 +23,23 @@ Purpose = Literal["write", "maintain"]
 Kind = Literal["path", "sftp", "rest", "s3"]
 HOST = "{host}"
 
-Reference = Annotated[str, AfterValidator(check_reference)]
+_HOSTS_NAME = "host"
+"""Stands for `{host}` where a text is held against its grammar."""
+
+
+def _only_host(text: str) -> str:
+    if found := re.search(r"\{[^{}]*\}", text.replace(HOST, "")):
+        raise ValueError(f"{shown(found[0])} stands for nothing; write {HOST} for the host's name")
+    return text
+
+
+def _reference(text: str) -> str:
+    check_reference(_only_host(text).replace(HOST, _HOSTS_NAME))
+    return text
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
+"""Where a secret is to be found, never the secret; `{host}` may stand in it."""
 
 
 def _address(text: str) -> str:
@@ -31,7 +47,9 @@ def _address(text: str) -> str:
         raise ValueError("is no address of a repository")
     if re.search(r"://[^/]*:[^/]*@", text):
         raise ValueError("holds a password; write it as a reference under write: and maintain:")
-    if text.startswith("/"):
+    if ".." in _only_host(text).split("/"):
+        raise ValueError(f"{shown(text)} holds a ..; write the folder itself")
+    if text.startswith("/") and text.strip("/"):
         return text
     if text.startswith("sftp:") and re.match(r"sftp:(//)?([\w.-]+@)?[\w.\[\]:-]+[:/].+", text):
         return text
@@ -95,6 +113,9 @@ class Repository(Value):
             raise ValueError("write: is missing; a host must not hold the credentials that can remove")
         if self.write and self.maintain and self.write.password == self.maintain.password:
             raise ValueError("write and maintain name the same secret; who may add must not be able to remove")
+        for word, login in (("write", self.write), ("maintain", self.maintain)):
+            if login and login.password == self.password:
+                raise ValueError(f"password and {word} name the same secret; take two, so that one lost is not both")
         return self
 
     @property

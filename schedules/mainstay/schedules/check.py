@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.notify import unknown_plans
 from mainstay.inventory.site import MAIN, Site, check_files, read_site, without_key
+from mainstay.recovery.loading import backup_references, check_backups
+from mainstay.recovery.repositories import Repositories, read_repositories
+from mainstay.recovery.repository import Repository
 from mainstay.runner.plan import Plan
 from mainstay.runner.plans import declared_plans, read_plans, unavailable
 from mainstay.schedules.doubts import window_doubts
 from mainstay.schedules.freeze_entries import FreezeSpecs, check_calendars, read_freezes
 from mainstay.schedules.freeze_files import check_freeze_files
-from mainstay.schedules.kinds import KINDS
-from mainstay.schedules.windows import Window, check_plans, read_windows
+from mainstay.schedules.kinds import kinds
+from mainstay.schedules.windows import Window, check_plans, declared_windows, read_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,17 @@ class LoadedSite:
     warnings: tuple[Problem, ...] = ()
     freezes: FreezeSpecs = field(default_factory=FreezeSpecs)
     """As they are written, and the calendars that plans name; `freezes.Freezes` answers."""
+    declared: Repositories = field(default_factory=Repositories)
+
+    @property
+    def repositories(self) -> Mapping[str, Repository]:
+        """By name."""
+        return self.declared.good
+
+    @property
+    def references(self) -> Iterator[tuple[str, Spot]]:
+        """Every secret that backups need, and where it is written; those of the rest are the site's own."""
+        return backup_references(self.site, self.plans, self.declared)
 
 
 def check_site(
@@ -42,7 +57,7 @@ def check_site(
     loaded, errors, warnings = _read(directory)
     if loaded is not None:
         errors += [problem for plan in loaded.plans.values() for problem in unavailable(plan, loaded.site)]
-        errors += check_files(loaded.site)
+        errors += check_files(loaded.site, loaded.references)
         calendar_errors, calendar_warnings = check_freeze_files(loaded.site, loaded.freezes)
         errors += calendar_errors
         warnings += calendar_warnings
@@ -66,15 +81,22 @@ def _read(directory: Path) -> tuple[LoadedSite | None, list[Problem], list[Probl
     site, errors = read_site(directory)
     if site is None:
         return None, errors, []
-    plans, plan_errors, warnings = read_plans(site, KINDS, match=not errors)
+    whole = not errors
+    repositories, repository_errors = read_repositories(site)
+    plans, plan_errors, warnings = read_plans(site, kinds(repositories), match=whole)
     windows, window_errors = read_windows(site)
-    freezes, freeze_errors = read_freezes(site, match=not errors)
-    errors = [*errors, *plan_errors, *window_errors, *check_plans(site, windows), *freeze_errors]
+    freezes, freeze_errors = read_freezes(site, match=whole)
+    errors = [*errors, *repository_errors, *plan_errors, *window_errors, *check_plans(site, windows), *freeze_errors]
     errors += check_calendars(site)
     if site.notify_at is not None:
         errors += unknown_plans(site.notify, site.notify_at, declared_plans(site))
+    if whole:
+        # a host that could not be read would seem to have no backup
+        backup_errors, backup_warnings = check_backups(site, plans, repositories, declared_windows(site, windows))
+        errors += backup_errors
+        warnings += backup_warnings
     warnings = [*site.warnings, *warnings, *freezes.warnings]
-    return LoadedSite(site, plans, windows, tuple(warnings), freezes), errors, warnings
+    return LoadedSite(site, plans, windows, tuple(warnings), freezes, repositories), errors, warnings
 
 
 def place(problem: Problem) -> tuple[bool, str, int, int]:

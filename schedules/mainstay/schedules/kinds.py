@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from mainstay.recovery.loading import backup_kind
+from mainstay.recovery.repositories import Repositories
 from mainstay.runner.plans import PATCH, Kinds
 
-KINDS: Kinds = {**PATCH}
+
+def kinds(repositories: Repositories) -> Kinds:
+    """repositories: those that the site declares."""
+    return {**PATCH, "backup": backup_kind(repositories)}

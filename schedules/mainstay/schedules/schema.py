@@ -13,6 +13,8 @@ from pydantic.json_schema import models_json_schema
 
 from mainstay.inventory.settings import InventoryFile, SiteFile
 from mainstay.inventory.value import Json, Value
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.repository import Repository
 from mainstay.runner.plan import PatchPlan
 from mainstay.schedules.freeze_entries import FreezeEntry, IcsCalendar
 from mainstay.schedules.windows import Window
@@ -26,16 +28,25 @@ class SchedulesFile(Value):
     """Calendars (freezes.ics, https://…), dates (2026-12-24, 2026-12-20/2027-01-06), or mappings."""
     calendars: dict[str, str | IcsCalendar] = {}
     """Those that plans name under `calendar`."""
-    plans: dict[str, PatchPlan] = {}
+    plans: dict[str, PatchPlan | BackupPlan] = {}
+
+
+class RecoveryFile(Value):
+    """recovery/*.yml"""
+
+    repositories: dict[str, Repository] = {}
 
 
 def site_schema() -> Json:
-    """JSON Schema 2020-12. `#/$defs/SiteFile`, `InventoryFile` and `SchedulesFile` describe one kind of file each."""
-    files = (SiteFile, InventoryFile, SchedulesFile)
+    """JSON Schema 2020-12. `#/$defs/SiteFile`, `InventoryFile`, `SchedulesFile` and `RecoveryFile` describe one kind of file
+    each."""
+    files = (SiteFile, InventoryFile, SchedulesFile, RecoveryFile)
     _, schema = models_json_schema([(model, "validation") for model in files], title="A site of mainstay")
-    for model in ("PatchPlan", "Window"):
-        for filled_in in ("name", "source", "prove_first"):
+    for model in ("PatchPlan", "BackupPlan", "Window", "Repository"):
+        for filled_in in ("name", "source", "prove_first", "repositories"):
             schema["$defs"][model]["properties"].pop(filled_in, None)
+    # without it an editor could not tell a backup from a patch
+    schema["$defs"]["BackupPlan"]["required"].append("kind")
     _without_odd_defaults(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -156,7 +156,7 @@ def read_windows(site: Site) -> tuple[dict[str, Window], list[Problem]]:
 def check_plans(site: Site, windows: Mapping[str, Window]) -> list[Problem]:
     """Plans that name a window which is declared nowhere. Looks at what is written, so also at plans that are wrong
     elsewhere; a window that is declared and wrong has been told already."""
-    declared = {str(name) for document in site.documents for name in _mapping(document.spot("windows"))} | set(windows)
+    declared = declared_windows(site, windows)
     problems = []
     for document in site.documents:
         for name in _mapping(document.spot("plans")):
@@ -167,6 +167,11 @@ def check_plans(site: Site, windows: Mapping[str, Window]) -> list[Problem]:
                     hint = did_you_mean(one.value, declared) or "Declare it under windows:."
                     problems.append(one.problem(f"there is no window {shown(one.value)}.", hint=hint))
     return problems
+
+
+def declared_windows(site: Site, windows: Mapping[str, Window]) -> set[str]:
+    """Names of all windows, also of those that are wrong."""
+    return {str(name) for document in site.documents for name in _mapping(document.spot("windows"))} | set(windows)
 
 
 def _mapping(spot: Spot) -> dict[str, Any]:

@@ -50,11 +50,11 @@ def test_hosts_that_could_not_be_read_are_not_missed_by_plans(tmp_path: Path) ->
 
 
 def test_a_plan_that_can_not_run_yet_fails_check_and_leaves_the_others_to_run(tmp_path: Path) -> None:
-    plans = "plans:\n  good: {targets: all}\n  later: {targets: all, requires: {backup: {newer_than: 24h}}}\n"
+    plans = "plans:\n  good: {targets: all}\n  later: {targets: all, before: {playbook: drain.yml}}\n"
     write(tmp_path, main="site: a\n", hosts="hosts: {web1: }\n", plans=plans)
     loaded, errors, _ = check_site(tmp_path)
     assert loaded is None
-    assert [(problem.line, problem.key) for problem in errors] == [(3, "plans.later.requires.backup")]
+    assert [(problem.line, problem.key) for problem in errors] == [(3, "plans.later.before")]
     site = load_checked(tmp_path)
     assert unavailable(site.plans["good"], site.site) == []
     assert unavailable(site.plans["later"], site.site) == errors

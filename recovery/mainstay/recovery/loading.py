@@ -1,0 +1,294 @@
+"""Backup plans of a site: what needs more than the plan itself to be told right from wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from mainstay.inventory.document import Spot
+from mainstay.inventory.errors import Problem
+from mainstay.inventory.host import Host
+from mainstay.inventory.names import shown
+from mainstay.inventory.secrets import check_reference
+from mainstay.inventory.selectors import SelectorError, parse
+from mainstay.inventory.site import Site
+from mainstay.inventory.validation import did_you_mean
+from mainstay.recovery.plan import BackupPlan, Source
+from mainstay.recovery.repositories import Repositories, named, readable, references
+from mainstay.recovery.repository import HOST, Repository
+from mainstay.runner.plan import PatchPlan, Plan
+from mainstay.runner.plans import PlanKind, plan_spot
+
+_DATABASES = ("postgresql", "mysql", "sqlite")
+Plans = Mapping[str, Plan]
+
+
+def backup_kind(repositories: Repositories) -> PlanKind:
+    """How plans of the kind `backup` are loaded in a site with these repositories."""
+
+    def complete(plan: BackupPlan, spot: Spot, site: Site, errors: list[Problem], warnings: list[Problem]) -> Any:
+        used, faults = _used(plan, spot, repositories)
+        errors += faults
+        errors += _proving(plan, spot, site)
+        warnings += _twice(plan, spot)
+        whole = plan.model_copy(update={"repositories": used})
+        errors += _eats_itself(whole, spot, site)
+        errors += _pushed_out(whole, spot)
+        return whole
+
+    return PlanKind(BackupPlan, complete=complete, filled=frozenset({"repositories"}))
+
+
+def check_backups(
+    site: Site, plans: Plans, repositories: Repositories, windows: Collection[str]
+) -> tuple[list[Problem], list[Problem]]:
+    """(errors, warnings) of all backup plans together, and of what patch plans require of them. windows: the names of those
+    that are declared."""
+    backups = [plan for plan in plans.values() if isinstance(plan, BackupPlan)]
+    users = users_of(site, backups)
+    errors = [*_sharing(users, repositories), *_passwords(users, repositories), *_windows(site, backups, windows)]
+    required, doubts = _required(site, plans)
+    return errors + required, [*_unguarded(users, repositories), *_reused(users, repositories), *doubts]
+
+
+def backup_references(site: Site, plans: Plans, repositories: Repositories) -> Iterator[tuple[str, Spot]]:
+    """Every secret that the site's backups need, and where it is written."""
+    users = users_of(site, [plan for plan in plans.values() if isinstance(plan, BackupPlan)])
+    for name, hosts in users.items():
+        yield from references(repositories.good[name], repositories.places[name], hosts)
+
+
+def users_of(site: Site, plans: Sequence[BackupPlan]) -> dict[str, set[str]]:
+    """Repository → hosts that have backups there, be they copies."""
+    users: dict[str, set[str]] = {}
+    for plan in plans:
+        hosts = {host.name for host in targets(plan, site)}
+        for name in plan.repositories:
+            users.setdefault(name, set()).update(hosts)
+    return users
+
+
+def targets(plan: Plan, site: Site) -> list[Host]:
+    """The plan's hosts; none where its selector is wrong, which is told elsewhere."""
+    try:
+        selector = parse(plan.targets)
+    except SelectorError:
+        return []
+    return [host for host in site.hosts if selector.matches(host)]
+
+
+# One plan
+
+
+def _used(plan: BackupPlan, spot: Spot, known: Repositories) -> tuple[dict[str, Repository], list[Problem]]:
+    """What it uses of what is declared and right, its own repository first."""
+    problems: list[Problem] = []
+    seen: dict[str, Repository] = {}
+    asked: set[str] = set()
+    for name, at in ((plan.repository, spot.at("repository")), *_copies(plan, spot)):
+        if name in asked:
+            what = "is where the hosts write to already" if name == plan.repository else "is named twice"
+            problems.append(at.problem(f"{what}: that is no further copy.", hint="Name another repository."))
+        elif name not in known.places:
+            hint = did_you_mean(name, known.places) or "Declare it under repositories: in recovery/*.yml."
+            problems.append(at.problem(f"there is no repository {shown(name)}.", hint=hint))
+        elif name in known.good:
+            seen[name] = known.good[name]
+        asked.add(name)
+    return seen, problems
+
+
+def _copies(plan: BackupPlan, spot: Spot) -> Iterator[tuple[str, Spot]]:
+    written = spot.at("copies").value
+    for number, copy in enumerate(plan.copies):
+        at = spot.at("copies", number) if isinstance(written, list) else spot.at("copies")
+        yield copy.to, at if isinstance(at.value, str) else at.at("to")
+
+
+def _proving(plan: BackupPlan, spot: Spot, site: Site) -> Iterator[Problem]:
+    if plan.prove is None:
+        return
+    if plan.prove.on not in ("controller", "host"):
+        at = spot.at("prove", "on")
+        if any(host.name == plan.prove.on for host in site.hosts):
+            message = (
+                f"restores on another host ({plan.prove.on}) are not available yet, and none is ever left out silently."
+            )
+            yield at.problem(message, hint="Write controller, or host: each restores its own.")
+        else:
+            hint = did_you_mean(plan.prove.on, ("controller", "host")) or "Write controller or host."
+            yield at.problem(f"{shown(plan.prove.on)} is neither controller nor host.", hint=hint)
+    checks = spot.at("prove", "check")
+    for number, assertion in enumerate(plan.prove.check):
+        at = checks.at(number) if isinstance(checks.value, list) else checks
+        source = plan.sources[assertion.source]
+        if source.kind not in _DATABASES:
+            message = f"{assertion.source} is no database ({source.kind}), and can't be asked anything."
+            yield at.at("source").problem(message, hint="Name a source with postgresql, mysql or sqlite.")
+            continue
+        names = _databases(source)
+        if names and assertion.database not in names:
+            hint = did_you_mean(assertion.database, names) or f"It backs up {', '.join(names)}."
+            message = f"{assertion.source} holds no database {shown(assertion.database)}."
+            yield at.at("database").problem(message, hint=hint)
+
+
+def _databases(source: Source) -> tuple[str, ...]:
+    """Those that are named; none where all are taken."""
+    for one in (source.postgresql, source.mysql):
+        if one is not None:
+            return () if one.databases == "all" else one.databases
+    return source.sqlite
+
+
+def _twice(plan: BackupPlan, spot: Spot) -> Iterator[Problem]:
+    first: dict[PurePosixPath, str] = {}
+    for name, source in plan.sources.items():
+        for word in ("paths", "sqlite"):
+            written = spot.at("sources", name, word)
+            for number, path in enumerate(getattr(source, word)):
+                other = first.setdefault(PurePosixPath(path), f"{name}.{word}.{number}").partition(".")[0]
+                if first[PurePosixPath(path)] == f"{name}.{word}.{number}":
+                    continue
+                at = written.at(number) if isinstance(written.value, list) else written
+                where = "this source" if other == name else f"the source {other}"
+                yield at.problem(f"{shown(path)} is in {where} already.", hint="Take it out of one of them.")
+
+
+def _eats_itself(plan: BackupPlan, spot: Spot, site: Site) -> Iterator[Problem]:
+    """A folder on the controller that is backed up into itself grows with every night."""
+    folders = [one for one in plan.repositories.values() if one.kind == "path"]
+    if not folders or not any(host.controller for host in targets(plan, site)):
+        return
+    for name, source in plan.sources.items():
+        written = spot.at("sources", name, "paths")
+        for number, path in enumerate(source.paths):
+            for repository in folders:
+                place = repository.url.partition(HOST)[0].rstrip("/") if HOST in repository.url else repository.url
+                if not _within(place, path) or any(_within(place, pattern) for pattern in source.exclude):
+                    continue
+                at = written.at(number) if isinstance(written.value, list) else written
+                message = f"{shown(path)} holds the repository {repository.name} itself, and the controller is one of the hosts."
+                yield at.problem(message, hint=f"Leave it out: exclude: [{place}]")
+
+
+def _within(path: str, folder: str) -> bool:
+    return folder.startswith("/") and PurePosixPath(path).is_relative_to(PurePosixPath(folder))
+
+
+def _pushed_out(plan: BackupPlan, spot: Spot) -> Iterator[Problem]:
+    """restic's documentation, 060_forget.rst: in an append-only repository only --keep-within is safe."""
+    if plan.retention is None or not plan.retention.counting:
+        return
+    used = plan.repositories.get(plan.repository)
+    if used is not None and used.guarded:
+        rules = ", ".join(plan.retention.counting)
+        yield spot.at("retention").problem(
+            f"{rules} counts points, and {used.name} is append-only: a host that was broken into could add points with other "
+            "dates and so push the good ones out.",
+            on="key",
+            hint="Write retention: {within: 90d}.",
+        )
+
+
+# All plans together
+
+
+def _sharing(users: Mapping[str, set[str]], known: Repositories) -> Iterator[Problem]:
+    for name, hosts in users.items():
+        repository, spot = known.good[name], known.places[name]
+        words = readable(repository, hosts)
+        if words and not repository.shared:
+            at = spot.at("password" if HOST in repository.url else "url")
+            hint = f"Write {HOST} into url and password, or accept it with shared: accepted."
+            yield at.problem(f"{words}.", hint=hint)
+
+
+def _passwords(users: Mapping[str, set[str]], known: Repositories) -> Iterator[Problem]:
+    """A password that hosts have in common over two repositories, and references that a host's name makes wrong."""
+    holders: dict[str, dict[str, str]] = {}
+    for name, hosts in users.items():
+        repository, at = known.good[name], known.places[name].at("password")
+        for host in sorted(hosts):
+            reference = repository.password.replace(HOST, host)
+            try:
+                check_reference(reference)
+            except ValueError as error:
+                yield at.problem(f"for {host}: {error}")
+                break
+            others = holders.setdefault(reference, {})
+            other = next((one for one, where in others.items() if one != host and where != name), None)
+            if other is not None and not repository.shared:
+                message = f"is the password of {others[other]} too: {host} and {other} could read what the other keeps."
+                yield at.problem(message, hint=f"Give each its own ({HOST}), or accept it with shared: accepted.")
+                break
+            others.setdefault(host, name)
+
+
+def _reused(users: Mapping[str, set[str]], known: Repositories) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for name in users:
+        reference = known.good[name].password
+        other = first.setdefault(reference, name)
+        if other != name:
+            hint = (
+                "Give it one of its own: a password that is lost or stolen then takes one repository with it, not both."
+            )
+            yield known.places[name].at("password").problem(f"is the password of {other} too.", hint=hint)
+
+
+def _unguarded(users: Mapping[str, set[str]], known: Repositories) -> Iterator[Problem]:
+    for name in users:
+        if not known.good[name].guarded:
+            yield known.places[name].problem(
+                "a host that was broken into could remove its backups there.",
+                on="key",
+                hint="Go through the controller (via: controller), or, where the server lets write: add and nothing more, say "
+                "append_only: true.",
+            )
+
+
+def _windows(site: Site, plans: Sequence[BackupPlan], windows: Collection[str]) -> Iterator[Problem]:
+    for plan in plans:
+        spot = plan_spot(site, plan.name)
+        for number, copy in enumerate(plan.copies):
+            if spot is None or copy.window is None or copy.window in windows:
+                continue
+            at = spot.at("copies", number) if isinstance(spot.at("copies").value, list) else spot.at("copies")
+            hint = did_you_mean(copy.window, windows) or "Declare it under windows:."
+            yield at.at("window").problem(f"there is no window {shown(copy.window)}.", hint=hint)
+
+
+def _required(site: Site, plans: Plans) -> tuple[list[Problem], list[Problem]]:
+    """What patch plans require that no backup could ever give."""
+    errors: list[Problem] = []
+    doubts: list[Problem] = []
+    for plan in plans.values():
+        wanted = plan.requires.backup if isinstance(plan, PatchPlan) and plan.requires else None
+        spot = plan_spot(site, plan.name)
+        if wanted is None or spot is None:
+            continue
+        at = spot.at("requires", "backup")
+        backups = {one.name: one for one in plans.values() if isinstance(one, BackupPlan)}
+        if wanted.plan is not None and wanted.plan not in backups:
+            known = did_you_mean(wanted.plan, backups)
+            what = "no plan of the kind backup" if wanted.plan in plans else "no plan"
+            message = f"there is {what} {shown(wanted.plan)}."
+            errors.append(at.at("plan").problem(message, hint=known or "Name a plan of the kind backup."))
+            continue
+        counted = [backups[wanted.plan]] if wanted.plan else list(backups.values())
+        covered = {host.name for one in counted for host in targets(one, site)}
+        bare = {host.name for host in targets(plan, site)} - covered
+        if bare:
+            by = f"{wanted.plan} does not back up" if wanted.plan else "no plan backs up"
+            message = f"{by} {named(bare)}: patched they would never be."
+            hint = "Add them to the targets of a backup plan, or take them out of this plan."
+            errors.append((at.at("plan") if wanted.plan else at).problem(message, hint=hint, on="key"))
+        never = [one.name for one in counted if one.prove is None]
+        if wanted.proved_within is not None and never:
+            message = f"asks for a proof, and {named(never)} has prove: null: nothing of it is ever proved."
+            doubts.append(
+                at.at("proved_within").problem(message, on="key", hint="Let the backup plan prove its points.")
+            )
+    return errors, doubts
