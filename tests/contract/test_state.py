@@ -13,7 +13,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.state import lent, opened
 
 from mainstay.inventory.errors import UsageError
-from mainstay.runner.record import HostPart, Step
+from mainstay.runner.record import STAGE, HostPart, Step
 from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
 from mainstay.runner.state.adapters.sqlite import SqliteDatabase
@@ -186,6 +186,17 @@ def test_recent_parts_are_those_of_ended_runs_of_the_plan_the_newest_first(state
     everyone = [("b", "r2"), ("a", "r2"), ("b", "r1")]
     assert [(one.host, one.reason) for one in state.recent_parts("p", None, 3)] == everyone
     assert state.recent_parts("p", "c", 9) == state.recent_parts("none", "a", 9) == []
+
+
+def test_what_was_only_staged_is_no_hosts_past(state: State) -> None:
+    for id, kind in (("r1", "patch"), ("r2", STAGE), ("r3", STAGE)):
+        state.add_run(row(id, plan="p", kind=kind))
+        state.write_part(id, part(reason=id))
+        state.set_run(id, state="ended", ended_at="2026-05-01T13:00:00Z")
+    state.write_part("r3", part("b"))
+    assert state.last_part("a") == ("r1", part(reason="r1"))
+    assert state.last_part("b") is None
+    assert [one.reason for one in state.recent_parts("p", None, 9)] == ["r1"]
 
 
 def test_the_last_outcome_stands(state: State) -> None:

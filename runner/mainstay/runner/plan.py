@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -343,6 +343,12 @@ class Plan(Carefulness, Timed):
     """A dead man's switch that hears when a run begins and how it ends."""
     source: str = ""
     """Where it was declared: `schedules/web.yml:7`."""
+
+    @model_validator(mode="after")
+    def _before_what(self) -> Self:
+        if self.stage is not None and not self.window:
+            raise ValueError("stage: downloads begin before a window opens, and this plan has none")
+        return self
 
     @property
     def title(self) -> str:

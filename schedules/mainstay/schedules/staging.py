@@ -23,7 +23,7 @@ from mainstay.schedules.openings import Opening
 from mainstay.schedules.timing import timing_of
 
 _ALL = Share(percent=100)
-_GENTLE = {
+GENTLE = {
     "waves": (WaveSpec(size=_ALL),),
     "prove_first": False,
     "budget": _ALL,
@@ -59,7 +59,7 @@ def stage_request(schedule: Schedule, opening: Opening, loaded: LoadedSite, aski
     new = {
         "id": stage_id(schedule.id, opening.starts_at),
         "kind": STAGE,
-        "careful": request.careful.model_copy(update=_GENTLE),
+        "careful": request.careful.model_copy(update=GENTLE),
         "on_failure": "halt",
         "occurrence": {**request.occurrence, "run": request.id},
     }

@@ -239,6 +239,7 @@ def seal(
     plan: str = "patch-web",
     reason: str = "",
     undoes: str | None = None,
+    kind: str = "patch",
     started: str = "2026-12-11T01:00:00Z",
 ) -> MaintenanceRecord:
     """End a run as the real one does: parts, record, row."""
@@ -249,7 +250,7 @@ def seal(
         counts[str(one.verdict)] = counts.get(str(one.verdict), 0) + 1
     summary = Summary(
         id=run,
-        kind="rollback" if undoes else "patch",
+        kind="rollback" if undoes else kind,
         plan=plan,
         maintenance_type="preventive",
         verdict=verdicts.of_run([one.verdict for one in parts]),

@@ -31,6 +31,8 @@ def test_status_names_what_was_missed_until_it_has_been_done(app: FakeApplicatio
     assert text in mainstay("status").out, "another plan is another work"
     seal(app, "01KYB0000000000000000000K9", [part("web1")], plan="patch-night", undoes="01KYB0000000000000000000K7")
     assert text in mainstay("status").out, "what was undone has not been done"
+    seal(app, "01KYB0000000000000000000KB", [part("web1")], plan="patch-night", kind="stage")
+    assert text in mainstay("status").out, "what was only downloaded has not been done"
     seal(app, "01KYB0000000000000000000KA", [part("web1")], plan="patch-night")
     assert "missed" not in mainstay("status").out
 

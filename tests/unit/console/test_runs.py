@@ -219,8 +219,8 @@ def test_runs_in_flight(app: FakeApplication, mainstay: Mainstay) -> None:
     assert mainstay("runs", "--json").json == []
     row = in_flight(app)
     expected = {
-        "id": row.id, "kind": "patch", "plan": "patch-web", "state": "running", "wave": 2, "started_at": row.started_at, "waves": None,
-        "standing": "in-hand", "executor": "ops2-4711-k3q7x2ma", "needs_version": None,
+        "id": row.id, "kind": "patch", "plan": "patch-web", "state": "running", "wave": 2, "waves": None,
+        "started_at": row.started_at, "standing": "in-hand", "executor": "ops2-4711-k3q7x2ma", "needs_version": None,
         "waiting": None, "approval": None,
     }  # fmt: skip
     assert mainstay("runs", "--json").json == [expected]

@@ -6,7 +6,7 @@ from tests.unit.runner.world import World, verdicts
 
 from mainstay.inventory.errors import Refused, UsageError
 from mainstay.recovery.rollback import WayBack, later_runs, narrowed, rollback_request, way_back
-from mainstay.runner.record import MaintenanceRecord
+from mainstay.runner.record import STAGE, MaintenanceRecord
 from mainstay.runner.request import Asking
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -38,6 +38,14 @@ def test_the_old_versions_come_back_in_waves_and_the_record_says_what_was_undone
     assert back.summary.maintenance_type == "corrective" and back.summary.requested_by == "on-call"
     assert all(machine.installed == {"openssl": "1", "perl": "1"} for machine in world.machines.values())
     assert [line for line in world.told if line.startswith("wave")][-2:] == ["wave 1: w1", "wave 2: w2 w3"]
+
+
+def test_what_was_only_staged_can_not_be_taken_back() -> None:
+    world = World("w1")
+    staged = world.run(kind=STAGE)
+    assert staged.summary.verdict == "succeeded" and world["w1"].log == ["stage"]
+    with pytest.raises(Refused, match="only downloaded ahead of its window and changed nothing"):
+        way(world, staged.summary.id)
 
 
 def test_a_second_time_there_is_nothing_left_and_it_is_said_who_did_it() -> None:

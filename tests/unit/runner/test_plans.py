@@ -108,6 +108,9 @@ plans:
         ("missed: 'run-if-late: 0'", "missed", "no time to be late in"),
         ("missed: {run-if-late: 90}", "missed", "90 has no unit"),
         ("missed: 'run-if-late'", "missed", "none of skip"),
+        ("stage: 0 before", "stage", "no time ahead"),
+        ("stage: 4 before", "stage", "4 has no unit"),
+        ("stage: 4h after", "stage", "no duration"),
         ("health: [{servce: nginx}]", "health.0.servce", 'unknown key. Did you mean "service"?'),
         ("health: [{service: nginx, tcp: 80}]", "health.0", "exactly one of service"),
         ("health: {service: -x}", "health", "no name of a unit"),
@@ -143,6 +146,14 @@ def test_a_package_that_is_no_package_name_is_refused(site: WholeSite, name: str
         _, errors = plan(site, f'updates: {{{word}: ["{name}"]}}')
         assert [(p.file, p.line, p.key) for p in errors] == [(FILE, 4, f"plans.p.updates.{word}.0")]
         assert str(errors[0]).isprintable()
+
+
+def test_a_plan_that_stages_for_no_window_is_refused(site: WholeSite) -> None:
+    _, (problem,) = plan(site, "stage: 4h before")
+    assert (problem.file, problem.key) == (FILE, "plans.p")
+    assert "this plan has none" in str(problem)
+    made, errors = plan(site, "stage: 4h before", "window: night")
+    assert not errors and made and (made.stage, unavailable(made)) == (14400.0, [])
 
 
 def test_an_unknown_key_is_answered_with_the_one_that_was_meant(site: WholeSite) -> None:

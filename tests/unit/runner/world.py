@@ -334,6 +334,7 @@ class World:
             upkeep=self.upkeep,
             operations={
                 "patch": lambda request: ScriptedOperation(self),
+                "stage": lambda request: ScriptedOperation(self),
                 "rollback": lambda request: ScriptedOperation(self, request.operation["undo"], "rollback"),
             },
             matches=lambda selector, host: parse(selector).matches(host),

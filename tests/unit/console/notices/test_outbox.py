@@ -68,6 +68,28 @@ def test_which_ends_are_told(verdict: Verdict, on: list[str] | None, told: bool)
     assert bool(world.waiting()) is told
 
 
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        (Verdict.SUCCEEDED, False),
+        (Verdict.REFUSED, False),
+        (Verdict.DEGRADED, True),
+        (Verdict.FAILED, True),
+    ],
+)
+def test_a_staging_is_told_where_somebody_should_look_and_to_no_switch(verdict: Verdict, told: bool) -> None:
+    world = World()
+    box = world.outbox(tell(on=["succeeded", "refused", "degraded", "failed"]), pinged=("patch-web",))
+    box.begin()
+    run = world.ended(verdict, kind="stage")
+    box.begun(run, "patch-web", ["web1", "web2"])
+    box.fill()
+    assert [notice.id for notice in world.waiting()] == ([f"tell:record:{run}"] if told else [])
+    last = world.ended(Verdict.FAILED)
+    box.fill()
+    assert f"tell:record:{last}" in [notice.id for notice in world.waiting()], "what comes after it is told"
+
+
 def test_the_body_is_the_record_with_the_hosts_that_are_not_well() -> None:
     world = World()
     box = world.outbox(tell())
