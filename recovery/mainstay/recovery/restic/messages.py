@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,7 +89,9 @@ class Said(Value):
 class Reader:
     """Takes the output of one restic process line by line, in any pieces of whole lines; `said` at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, touched: Callable[[str, str], None] | None = None) -> None:
+        """touched: hears of each file that restic tells of one by one: what was done with it, and its path."""
+        self._touched = touched
         self.progress: Progress | None = None
         """The newest."""
         self.objects: list[dict[str, Any]] = []
@@ -128,6 +130,8 @@ class Reader:
         kind = message.get("message_type")
         if kind == "status":
             self.progress = _progress(message)
+        elif kind == "verbose_status" and self._touched is not None:
+            self._touched(text_of(message.get("action")), text_of(message.get("item")))
         elif kind == "summary":
             self._summary = message
         elif kind == "error":

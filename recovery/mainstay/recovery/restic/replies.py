@@ -84,15 +84,17 @@ class CheckSummary(Value):
 
 
 class RestoreSummary(Value):
-    """restic leaves out what is zero. Folders count as files here."""
+    """What restic says of a restore; it leaves out what is zero."""
 
     files: int = 0
-    """All that were asked for and are in the snapshot."""
+    """Files and folders that were asked for, are in the snapshot, and were not skipped."""
     restored: int = 0
+    """Done of those; the folders above what was asked for, too."""
     skipped: int = 0
     """They were there already as they should be, or were not to be overwritten."""
     deleted: int = 0
     bytes: int = 0
+    """Of `files`."""
     bytes_restored: int = 0
     bytes_skipped: int = 0
 

@@ -1,0 +1,176 @@
+"""restic as a process of its own for every command: its arguments, its environment, its errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mainstay.recovery.repository import Access
+from mainstay.recovery.restic.adapters import process
+from mainstay.recovery.restic.adapters.reading import Collected, Lines
+from mainstay.recovery.restic.contract import ResticError, Tell, TooOld
+from mainstay.recovery.restic.environment import PASSED, Impossible, copying, environment, limits, options
+from mainstay.recovery.restic.failures import failure
+from mainstay.recovery.restic.messages import Reader, Said
+from mainstay.recovery.restic.version import MIN, Version, parse_version, refuse_old
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How restic runs here. path: of the program, or its name. cache: a folder of ours, made when it is not there."""
+
+    path: str = "restic"
+    cache: Path | None = None
+    """None: without one."""
+    patience: float = 600.0
+    """Seconds that what only asks may take."""
+    deadline: float = 86400.0
+    """Seconds that what moves data may take."""
+    lock_wait: float = 10.0
+    """Seconds that a lock of somebody else is waited for; restic itself asks again after 5 s."""
+    nice: int = 10
+    """0: as mainstay itself; also for disks then (otherwise idle)."""
+    grace: float = process.GRACE
+    more: Mapping[str, str] = field(default_factory=dict)
+    """More environment that is no secret."""
+
+    def version(self, access: Access) -> Version:
+        """Raises TooOld, also where there is no restic."""
+        said: list[bytes] = []
+        least = ".".join(map(str, MIN))
+        try:
+            process.run([self.path, "version"], self.environment(), said.append, said.append, deadline=60.0)
+        except process.NotStarted as error:
+            raise TooOld(access, str(error), hint=f"Install restic {least} or newer on the controller.") from None
+        text = b"".join(said).decode("utf-8", "replace")
+        old, version = refuse_old(text), parse_version(text)
+        if old or version is None:
+            raise TooOld(access, f"{old} ({self.path})", hint=f"Install restic {least} or newer on the controller.")
+        return version
+
+    def environment(self) -> dict[str, str]:
+        own = {name: os.environ[name] for name in PASSED if name in os.environ}
+        cache = {"RESTIC_CACHE_DIR": str(self.cache)} if self.cache else {}
+        return {"LANG": "C.UTF-8", "RESTIC_PROGRESS_FPS": "1", **own, **cache, **self.more}
+
+    def gently(self) -> list[str]:
+        """What stands before the program, so that it leaves the machine to others."""
+        if not self.nice:
+            return []
+        idle = ["ionice", "-c", "3"] if shutil.which("ionice") else []
+        return ["nice", "-n", str(self.nice), *idle]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    status: int
+    reader: Reader
+    data: bytes
+
+    @property
+    def said(self) -> Said:
+        return self.reader.said
+
+
+class Commands:
+    """Runs restic on one repository."""
+
+    def __init__(self, program: Program, access: Access) -> None:
+        self.program = program
+        self.access = access
+        self._version: Version | None = None
+
+    def version(self) -> Version:
+        if self._version is None:
+            self._version = self.program.version(self.access)
+        return self._version
+
+    def ask(self, command: str, *words: str, **more: Any) -> Done:
+        """As `run`; raises the ResticError that an exit status other than 0 stands for."""
+        done = self.run(command, *words, **more)
+        if done.status:
+            raise self.failed(command, done)
+        return done
+
+    def failed(self, command: str, done: Done) -> ResticError:
+        return failure(self.access, command, done.status, self.version(), done.said)
+
+    def run(
+        self,
+        command: str,
+        *words: str,
+        source: Access | None = None,
+        out: Callable[[bytes], None] | None = None,
+        line: Callable[[bytes], None] | None = None,
+        reader: Reader | None = None,
+        tell: Tell | None = None,
+        deadline: float | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> Done:
+        """out: takes stdout as it comes. line: takes it line by line. Otherwise it is kept, and read for messages.
+        deadline: seconds; None: of what only asks."""
+        version, access = self.version(), self.access
+        reader = reader or Reader()
+        kept = Collected()
+
+        def take(text: bytes) -> None:
+            before = reader.progress
+            reader.take(text)
+            if tell is not None and reader.progress is not None and reader.progress is not before:
+                tell(reader.progress)
+
+        whole = Lines(line or take)
+        errors = Lines(take)
+
+        def both(data: bytes) -> None:
+            if line is None:
+                kept.add(data)
+            whole.feed(data)
+
+        try:
+            told = copying(source, access) if source else environment(access)
+            own = options(access, *([source] if source else []))
+        except Impossible as error:
+            raise ResticError(access, str(error)) from None
+        flags = [*limits(access, *([source] if source else [])), "--retry-lock", f"{self.program.lock_wait:.0f}s"]
+        flags += [] if self.program.cache else ["--no-cache"]
+        argv = [*self.program.gently(), self.program.path, *own, *flags, command, *words]
+        try:
+            ended = process.run(
+                argv,
+                {**self.program.environment(), **told},
+                out or both,
+                errors.feed,
+                deadline=self.program.patience if deadline is None else deadline,
+                grace=self.program.grace,
+                pass_fds=pass_fds,
+            )
+        except process.NotStarted as error:
+            raise ResticError(access, str(error)) from None
+        whole.end()
+        errors.end()
+        if ended.expired:
+            raise failure(access, command, ended.status, version, reader.said, expired=True)
+        return Done(ended.status, reader, kept.data(access))
+
+    def read_object(self, done: Done) -> dict[str, Any]:
+        try:
+            data = json.loads(done.data)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise ResticError(self.access, "restic's answer can't be read")
+        return data
+
+    def read_list(self, done: Done, read: Callable[[bytes], list[T] | None]) -> list[T]:
+        found = read(done.data)
+        if found is None:
+            raise ResticError(self.access, "restic's answer can't be read")
+        return found

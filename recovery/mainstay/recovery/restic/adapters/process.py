@@ -1,0 +1,167 @@
+"""One program, run to its end through `sh`, with what that library leaves to its users done here.
+
+Output goes through pipes of ours and is read in the thread that called: nothing is kept that nobody asked for, bytes stay
+bytes, and an exception in a handler is one. The program has no terminal, a session of its own, and the environment that it is
+given, no more. At its deadline it is asked to stop (SIGINT: restic removes its lock then), and killed with its children when it
+does not. Nothing that is raised or logged holds its arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Handler = Callable[[bytes], None]
+
+GRACE = 60.0
+"""Seconds between asking a program to stop and killing it; restic may need them to remove its lock."""
+_LEFT = 2.0
+"""Seconds that output is waited for after the program's end, where a child of it holds the pipe."""
+_CHUNK = 65536
+
+
+class NotStarted(Exception):
+    """The program is not there, or can't be run. The text holds no argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """status: as in `$?`, negative where it was ended by a signal. expired: by us, at its deadline."""
+
+    status: int
+    expired: bool = False
+
+
+def run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    out: Handler,
+    err: Handler,
+    *,
+    deadline: float,
+    grace: float = GRACE,
+    pass_fds: Sequence[int] = (),
+) -> Ended:
+    """Run and wait. deadline: seconds. out, err: hear of the output in any pieces. What they raise is raised, once the
+    program has ended (it is asked to stop then). Raises NotStarted."""
+    with ExitStack() as closing:
+        (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+        for end in (out_read, err_read):
+            closing.callback(os.close, end)
+        try:
+            running = _start(argv, env, out_write, err_write, pass_fds)
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+        watch = closing.enter_context(selectors.DefaultSelector())
+        watch.register(out_read, selectors.EVENT_READ, out)
+        watch.register(err_read, selectors.EVENT_READ, err)
+        try:
+            return _follow(running, watch, time.monotonic() + deadline, grace)
+        except BaseException:
+            _stop(running, watch, grace)
+            raise
+
+
+def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass_fds: Sequence[int]) -> Any:
+    import sh
+
+    with Path(os.devnull).open("rb") as nothing:
+        try:
+            return sh.Command(argv[0])(
+                *argv[1:],
+                _in=nothing,
+                _out=out,
+                _err=err,
+                _env=dict(env),
+                _cwd="/",
+                _encoding="utf-8",
+                _tty_out=False,
+                _new_session=True,
+                _pass_fds=set(pass_fds),
+                _bg=True,
+                _bg_exc=False,
+                _return_cmd=True,
+                _log_msg=lambda ran, call_args, pid=None: "a program",  # the library logs all arguments
+            )
+        except sh.CommandNotFound:
+            raise NotStarted(f"there is no program {Path(argv[0]).name}") from None
+        except (sh.ForkException, OSError, ValueError):
+            raise NotStarted(f"{Path(argv[0]).name} can't be started") from None
+
+
+def _follow(running: Any, watch: selectors.BaseSelector, end: float, grace: float) -> Ended:
+    """Read until the program has ended and its output too, within its time."""
+    expired = False
+    ended_at: float | None = None
+    while True:
+        now = time.monotonic()
+        if ended_at is None and not running.is_alive():
+            ended_at = now
+            if expired:
+                _kill(running.pid)  # what it has left behind
+        if ended_at is not None and (not watch.get_map() or now > ended_at + _LEFT):
+            return Ended(_status(running), expired)
+        if ended_at is None and now > end:
+            if not expired:
+                expired, end = True, now + grace
+                _signal(running.pid, signal.SIGINT)
+            else:
+                _kill(running.pid)
+        _read(watch, 0.05 if ended_at is not None or not watch.get_map() else 0.5)
+
+
+def _read(watch: selectors.BaseSelector, patience: float) -> None:
+    if not watch.get_map():
+        time.sleep(patience / 10)
+        return
+    for key, _ in watch.select(patience):
+        data = os.read(key.fd, _CHUNK)
+        if data:
+            key.data(data)
+        else:
+            watch.unregister(key.fd)
+
+
+def _stop(running: Any, watch: selectors.BaseSelector, grace: float) -> None:
+    """After an exception of ours (or Ctrl-C): the output is of no interest any more, but has to flow. A second Ctrl-C kills."""
+    for fd, key in dict(watch.get_map()).items():
+        watch.modify(fd, key.events, _ignore)
+    try:
+        _follow(running, watch, time.monotonic() - 1, grace)
+    except BaseException:
+        if running.is_alive():
+            _kill(running.pid)
+        raise
+
+
+def _ignore(data: bytes) -> None:
+    pass
+
+
+def _status(running: Any) -> int:
+    import sh
+
+    try:
+        running.wait()
+    except sh.ErrorReturnCode as error:
+        return int(error.exit_code)
+    return 0
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _kill(pid: int) -> None:
+    """It leads its session, and so its first group."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,87 @@
+"""Which error a restic process that did not go well stands for. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from mainstay.recovery.repository import Access
+from mainstay.recovery.restic.contract import (
+    Damaged,
+    Locked,
+    NoRepository,
+    NotRemoved,
+    Partial,
+    ResticError,
+    Stopped,
+    Unreachable,
+    WrongPassword,
+)
+from mainstay.recovery.restic.exits import meaning
+from mainstay.recovery.restic.messages import Said
+from mainstay.recovery.restic.version import Version
+from mainstay.runner.shell.printable import printable
+
+_REFUSED = re.compile(r"\b403\b|Forbidden|AccessDenied|Access Denied|blob-removal is not allowed", re.IGNORECASE)
+_AWAY = re.compile(
+    r"connection refused|connection reset|no route to host|network is unreachable|i/o timeout|no such host|timed out"
+    r"|\b401\b|Unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch|Access Key Id you provided|tls: |x509:"
+    r"|unable to start the sftp session|Host key verification failed|Permission denied \(|server misbehaving"
+    r"|\b50[0234]\b|circuit breaker|EOF$",
+    re.IGNORECASE,
+)
+_DAMAGED = re.compile(
+    r"does not match|invalid data returned|ciphertext verification failed|wrong hash|pack .{1,80} contains"
+    r"|repository contains errors|not found in index|id .{1,80} not found in repository"
+    r"|load\(<.{1,80}\): .*hash mismatch|unexpected EOF",
+    re.IGNORECASE,
+)
+
+
+def failure(
+    access: Access, command: str, status: int, version: Version, said: Said, *, expired: bool = False
+) -> ResticError:
+    """command: restic's, `backup`. expired: we have stopped it. Everything in the text is fit for a terminal, redacted."""
+    words = reason(said)
+    text = f"{words}" if words else f"restic {command} ended with {status} and said nothing"
+    if expired:
+        return Stopped(access, f"restic {command} did not end in its time and was stopped", hint=words or None)
+    known = meaning(status, version, command)
+    everything = " ".join([said.fatal, *said.words, *(one.message for one in said.unreadable)])
+    if known == "no-repository":
+        return NoRepository(access, "there is none at its address", hint=words)
+    if known == "wrong-password":
+        return WrongPassword(access, "its password is wrong", hint="Nothing was changed, and it was not tried again.")
+    if known == "locked":
+        return Locked(access, holder(said) or text)
+    if known == "interrupted":
+        return Stopped(access, f"restic {command} was stopped by a signal")
+    if command == "init" and "already exists" in everything:
+        return ResticError(access, "there is a repository at its address already; it was left as it is")
+    if command in ("forget", "prune") and _REFUSED.search(everything):
+        return NotRemoved(access, f"it does not let anything be removed: {text}", said.unreadable)
+    if known == "partial":
+        return Partial(access, text, said.unreadable)
+    if _AWAY.search(everything) or _REFUSED.search(everything):
+        return Unreachable(access, text)
+    if _DAMAGED.search(everything):
+        return Damaged(access, text)
+    return ResticError(access, text)
+
+
+def reason(said: Said) -> str:
+    """The sentence that says why, without restic's own marks and stack; may be empty."""
+    text = said.fatal or next((one.message for one in reversed(said.unreadable) if one.message), "")
+    if not text:
+        text = said.words[-1] if said.words else ""
+    text = re.sub(r"\bFatal: ", "", text)
+    text = re.sub(r"\s(?:main\.init|runtime\.|github\.com/).*$", "", text, flags=re.DOTALL)
+    return printable(re.sub(r"\s+", " ", text).strip())
+
+
+def holder(said: Said) -> str:
+    """Who holds a locked repository, in restic's words: `repository is already locked exclusively by PID 7 on host by …`."""
+    everything = " ".join([said.fatal, *said.words])
+    found = re.search(
+        r"(?:repository is )?already locked(?: exclusively)? by PID \d+ on .*?(?= the `unlock`|$)", everything
+    )
+    return printable(found[0]) if found else ""
