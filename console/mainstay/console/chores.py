@@ -25,11 +25,13 @@ def chores(app: Application) -> tuple[Chore, ...]:
     from mainstay.console.approving import refresh
     from mainstay.console.feeding import EVERY, feed
     from mainstay.console.service.observing import observing
+    from mainstay.console.tending import tending
 
     return (
         Chore("calendars", 900.0, lambda: app.freezes.refresh()),
         Chore("feed", EVERY, lambda: feed(app)),
         Chore("approvals", 60.0, lambda: refresh(app)),
         Chore("notices", 30.0, lambda: app.notices.round()),
+        tending(app),
         observing(app),
     )

@@ -1,0 +1,190 @@
+"""`mainstay repo`: the repositories of backup plans: make them, keep their keys, see what retention would do, tend them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mainstay.console import completing
+from mainstay.console.screen import Screen
+from mainstay.console.verb import VerbGroup, with_screen
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+    from mainstay.recovery.plan import BackupPlan
+    from mainstay.recovery.points.contract import Tending
+
+_plan = click.argument("plan", shell_complete=completing.plans)
+_hosts = click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of the plan's hosts that this picks.")
+_repository = click.option(
+    "--repository", metavar="NAME", help="Only this one of the plan's repositories; otherwise its own and all copies."
+)
+_dry = click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+_here = click.option("--here", is_flag=True, help="Execute it in this process, also where a worker would take it.")
+
+
+@click.group(
+    cls=VerbGroup,
+    default="list",
+    help="The repositories of backup plans, and what keeps them sound. All of it is recorded.",
+)
+def command() -> None: ...
+
+
+@command.command("list", help="Every repository of every backup plan, host by host, as the controller knows it.")
+@with_screen
+def listed(screen: Screen) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.render import repositories as render
+    from mainstay.console.vaults import vaults
+
+    with bootstrap.load(screen.site_dir) as app:
+        found, zone = vaults(app), app.zone
+    screen.show(lambda: render.to_json(found), lambda: render.screen(found, zone, screen.columns))
+    return 0
+
+
+def _tended(name: Tending, text: str) -> None:
+    @command.command(name if name != "lock" else "unlock", help=text)
+    @_plan
+    @_hosts
+    @_repository
+    @_dry
+    @_here
+    @with_screen
+    def verb(screen: Screen, plan: str, selector: str | None, repository: str | None, dry_run: bool, here: bool) -> int:
+        return _tend(screen, plan, name, selector, repository, dry_run=dry_run, here=here)
+
+
+_tended("init", "Make the plan's repositories where there are none. One that is there, and opens, is taken as it is.")
+_tended("retention", "Remove the points that the plan's retention lets go; shown first, point by point.")
+_tended("prune", "Free the space of what retention has removed. Nobody else can write meanwhile.")
+_tended("check", "Read the part of the data whose turn it is, and compare it with its hashes.")
+_tended("copy", "Bring the points that have no copy yet to where the plan wants them too.")
+_tended("lock", "Remove the locks that dead runs of ours left behind; any other lock is named and left.")
+
+
+def _tend(
+    screen: Screen,
+    name: str,
+    what: Tending,
+    selector: str | None,
+    repository: str | None,
+    *,
+    dry_run: bool,
+    here: bool,
+) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.forecasting import ask
+    from mainstay.console.render import repositories as render
+    from mainstay.console.tending import by_hand
+    from mainstay.console.verbs._following import run_and_follow
+    from mainstay.inventory.errors import UsageError
+    from mainstay.inventory.validation import one_of
+
+    with bootstrap.load(screen.site_dir) as app:
+        plan = _backup(app, name)
+        chosen = _places(plan, what, repository)
+        if screen.json and len(chosen) > 1:
+            raise UsageError(f"--json answers for one repository: {one_of(chosen)}.", hint="Name it: --repository NAME")
+        codes = [0]
+        for place in chosen:
+            request = by_hand(app, plan, what, place, selector, app.asking())
+            if dry_run or what == "retention":
+                found = ask(app, request)
+                if dry_run:
+                    screen.show(
+                        partial(render.preview_json, what, place, found),
+                        partial(render.preview, what, place, found, screen.columns),
+                    )
+                    continue
+                screen.say(*render.preview(what, place, found, screen.columns))
+            question = f"{what} at {place}, {len(request.hosts)} repositories?"
+            if what in ("retention", "init") and not screen.confirm(question):
+                return 1
+            codes.append(run_and_follow(screen, app, request, here=here))
+        return max(codes)
+
+
+def _backup(app: Application, name: str) -> BackupPlan:
+    """Raises UsageError for a plan of another kind."""
+    from mainstay.inventory.errors import UsageError
+    from mainstay.recovery.plan import BackupPlan
+
+    plan = app.runnable(name)
+    if not isinstance(plan, BackupPlan):
+        raise UsageError(f"{name} is of the kind {plan.kind}; repositories belong to plans of the kind backup.")
+    return plan
+
+
+def _places(plan: BackupPlan, what: Tending, repository: str | None) -> list[str]:
+    """The repositories that are meant. Raises UsageError."""
+    from mainstay.inventory.errors import UsageError
+    from mainstay.inventory.validation import did_you_mean
+
+    copies = [one.to for one in plan.copies]
+    there = copies if what == "copy" else [plan.repository, *copies]
+    if repository is None:
+        if not there:
+            raise UsageError(f"The plan {plan.name} has no copies:, so that there is nothing to copy.")
+        return there
+    if repository not in there:
+        hint = did_you_mean(repository, there) or f"Its repositories: {', '.join(there)}."
+        raise UsageError(f"The plan {plan.name} has no repository {repository} to {what}.", hint=hint)
+    return [repository]
+
+
+@command.group(
+    "key", cls=VerbGroup, help="The passwords of repositories: without them no backup can be read, by anybody."
+)
+def key() -> None: ...
+
+
+@key.command("export", help="Write the passwords of the plan's repositories into FILE (0600), to be kept elsewhere.")
+@_plan
+@_hosts
+@click.option(
+    "--to", "path", required=True, metavar="FILE", type=click.Path(path_type=Path), help="It must not be there yet."
+)
+@with_screen
+def export(screen: Screen, plan: str, selector: str | None, path: Path) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.escrow import write
+
+    with bootstrap.load(screen.site_dir) as app:
+        found = _backup(app, plan)
+        count = write(app, found, app.targets(found, selector), path)
+    screen.say(
+        f"{count} passwords are in {path}, readable by you alone. Keep it where this controller can't be lost with it,"
+    )
+    screen.say(f"read it back from there, and confirm that: mainstay repo key confirm {plan} --from FILE")
+    if screen.json:
+        screen.data({"file": str(path), "passwords": count})
+    return 0
+
+
+@key.command(
+    "confirm", help="The exported passwords are kept elsewhere: FILE was read back from there, and opens them."
+)
+@_plan
+@_hosts
+@click.option(
+    "--from", "path", required=True, metavar="FILE", type=click.Path(path_type=Path), help="As export wrote it."
+)
+@with_screen
+def confirm(screen: Screen, plan: str, selector: str | None, path: Path) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.escrow import confirmed
+
+    with bootstrap.load(screen.site_dir) as app:
+        found = _backup(app, plan)
+        done, missing = confirmed(app, found, app.targets(found, selector), path)
+    screen.say(f"{done} passwords are confirmed." if done else "No password is confirmed.")
+    for line in missing:
+        screen.say(f"not confirmed: {line}")
+    if screen.json:
+        screen.data({"confirmed": done, "missing": missing})
+    return 1 if missing else 0
