@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
-
-from mainstay.recovery.proofs_due import next_subset
+from functools import partial
 
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
+from mainstay.recovery.proofs_due import parts_of, subsets_due
 from mainstay.recovery.restic.contract import Damaged
-from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
+from mainstay.recovery.tending.errand import RepositoryErrand, something
+from mainstay.recovery.words import counted
 from mainstay.runner.errand import Desk
 from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import StepIO
+from mainstay.runner.verdict import Verdict
 
 
 class PruneErrand(RepositoryErrand):
@@ -40,41 +41,48 @@ class PruneErrand(RepositoryErrand):
 
 
 class CheckErrand(RepositoryErrand):
-    """The structure, and one part of the data: in rotation, so that all has been read within the plan's time."""
+    """The structure, and part of the data: in rotation, so that all has been read within the plan's time. Where turns were
+    missed, more than one part."""
 
     what = "check"
 
     def preview(self, host: Host, now: float) -> Forecast:
-        number, of = self.part(host.name, now)
-        return something(1, notes=(f"reads part {number} of {of}",))
+        of, parts = self.parts(host.name, now)
+        return something(1, notes=(f"reads part {', '.join(map(str, parts))} of {of}",))
 
-    def part(self, host: str, now: float) -> tuple[int, int]:
-        """(n, t): the part whose turn it is."""
-        wanted = self.plan.verify
-        of = max(1, math.ceil(wanted.all_within / max(wanted.every, 1.0)))
-        vault = self.repository.vault(host)
+    def parts(self, host: str, now: float) -> tuple[int, tuple[int, ...]]:
+        """(t, those of them whose turn it is)."""
+        wanted, vault = self.plan.verify, self.repository.vault(host)
+        of = parts_of(wanted.every, wanted.all_within)
         read = {
-            int(done.part.partition("/")[0]): datetime.fromisoformat(done.at)
+            int(done.part.partition("/")[0]): datetime.fromisoformat(done.at).timestamp()
             for done in self.depot.points.tended(repository=self.repository.name, host=vault)
-            if done.what == "check" and done.part.endswith(f"/{of}") and done.verdict == "succeeded"
+            if done.what == "check" and done.part.endswith(f"/{of}")
         }
-        return next_subset(read, of, wanted.all_within, moment(now)), of
+        known = self.depot.points.vault(self.repository.name, vault)
+        since = datetime.fromisoformat(known.made_at).timestamp() if known and known.made_at else None
+        return of, subsets_due(read, of, wanted.all_within, wanted.every, now, since=since)
 
     def tend(self, desk: Desk) -> str:
-        found = desk.step("check", lambda io: self._check(desk, io))
-        self.noted(desk, part=found["part"], detail=found["said"])
-        return str(found["said"])
+        chosen = desk.step("choose", lambda io: self._choose(desk, io))
+        for number in chosen["parts"]:
+            desk.step(f"check.{number}", partial(self._check, desk, number, chosen["of"]))
+        count = len(chosen["parts"])
+        return f"{counted(count, 'part')} of {chosen['of']} read, no damage"
 
-    def _check(self, desk: Desk, io: StepIO) -> Json:
-        number, of = self.part(desk.host.name, desk.now())
+    def _choose(self, desk: Desk, io: StepIO) -> Json:
+        of, parts = self.parts(desk.host.name, desk.now())
+        io.detail = f"part {', '.join(map(str, parts))} of {of}"
+        return {"of": of, "parts": list(parts)}
+
+    def _check(self, desk: Desk, number: int, of: int, io: StepIO) -> None:
         restic = self.open(desk.host.name)
         found = restic.check((number, of), tell=lambda one: io.progress(str(one)))
         io.measures["check"] = {"part": number, "of": of, **found.to_json()}
         if not found.sound:
             said = "; ".join(found.said) or f"{found.errors} errors"
-            hint = "What can still be restored: mainstay restore --verify; a copy elsewhere can be copied back."
+            hint = "A copy in another repository can be copied back; mainstay points shows where there is one."
             raise Damaged(restic.access, f"damaged: {said}", hint=hint)
         if found.suggest_repair_index:
             io.concerns.append("the repository's index wants repair: restic repair index")
-        io.detail = f"part {number} of {of} read, no damage"
-        return {"part": f"{number}/{of}", "said": io.detail}
+        self.note(desk, io, f"{number}/{of}", f"part {number} of {of} read, no damage", Verdict.SUCCEEDED)
