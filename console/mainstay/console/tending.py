@@ -14,6 +14,7 @@ from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tending
 from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.due import due, errand_request
+from mainstay.recovery.tending.errand import OF_POINTS
 from mainstay.recovery.tending.locks import Worked
 from mainstay.recovery.tending.making import InitErrand, UnlockErrand
 from mainstay.recovery.tending.retention import RetentionErrand
@@ -113,7 +114,7 @@ def by_hand(
     """The request of one errand over the plan's hosts, or those that the selector picks. Of a repository that hosts share,
     what is the repository's own is done once."""
     hosts = app.targets(plan, selector)
-    if what not in ("retention", "copy"):
+    if what not in OF_POINTS:
         vaults = {plan.repositories[repository].vault(host.name): host for host in reversed(hosts)}
         hosts = tuple(host for host in hosts if host in vaults.values())
     return errand_request(plan, what, repository, hosts, asking)

@@ -10,7 +10,7 @@ from mainstay.inventory.amounts import Share
 from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import PointStore, Tended, Tending
-from mainstay.recovery.tending.errand import FAILED
+from mainstay.recovery.tending.errand import FAILED, OF_POINTS, subject_of
 from mainstay.runner.plan import WaveSpec
 from mainstay.runner.request import Asking, RunRequest, plan_request
 
@@ -42,14 +42,12 @@ def due(
         declared = plan.repositories[repository]
         found: dict[str, Host] = {}
         for host in hosts:
-            vault = declared.vault(host.name)
-            # Retention and copies are of each host's points, also where they share one repository.
-            mine = host.name if what in ("retention", "copy") else vault
-            if (
-                host.name in names
-                and mine not in found
-                and _is_due(tended, what, repository, vault, plan.name, every, now)
-            ):
+            mine = subject_of(what, declared, host.name)
+            if host.name not in names or mine in found:
+                continue
+            key = (what, repository, mine, plan.name if what in OF_POINTS else "")
+            done = [one for one in tended if (one.what, one.repository, one.host, one.subject) == key]
+            if _is_due(done, every, now):
                 found[mine] = host
         if found:
             yield Due(what, repository, tuple(found.values()))
@@ -68,16 +66,9 @@ def _wanted(plan: BackupPlan, is_open: Callable[[str], bool]) -> Iterator[tuple[
         yield "check", place, plan.verify.every
 
 
-def _is_due(
-    tended: Sequence[Tended], what: Tending, repository: str, vault: str, plan: str, every: float, now: datetime
-) -> bool:
-    subject = plan if what in ("retention", "copy") else ""
-    mine = [
-        one for one in tended if (one.what, one.repository, one.host, one.subject) == (what, repository, vault, subject)
-    ]
-
+def _is_due(done: Sequence[Tended], every: float, now: datetime) -> bool:
     def within(seconds: float, failed: bool) -> bool:
-        times = [datetime.fromisoformat(one.at) for one in mine if (one.part == FAILED) is failed]
+        times = [datetime.fromisoformat(one.at) for one in done if (one.part == FAILED) is failed]
         return any(0 <= (now - at).total_seconds() < seconds for at in times)
 
     return not within(every, failed=False) and not within(min(every, AGAIN), failed=True)

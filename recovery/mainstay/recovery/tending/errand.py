@@ -17,6 +17,8 @@ from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import StepIO, Stopped, rfc3339
 from mainstay.runner.verdict import Verdict
 
+OF_POINTS = frozenset({"retention", "copy"})
+"""What is done with the points of a plan and a host; the rest is done with a repository."""
 FAILED = "failed"
 """Tended.part of what was tried and went wrong: it does not count as done."""
 
@@ -64,9 +66,9 @@ class RepositoryErrand(Errand):
         self.depot.points.note_tended(
             Tended(
                 repository=self.repository.name,
-                host=self.repository.vault(desk.host.name),
+                host=subject_of(self.what, self.repository, desk.host.name),
                 what=self.what,
-                subject=self.plan.name if self.what in ("retention", "copy") else "",
+                subject=self.plan.name if self.what in OF_POINTS else "",
                 part=part,
                 run=desk.run,
                 at=rfc3339(moment(desk.now())),
@@ -74,6 +76,11 @@ class RepositoryErrand(Errand):
                 detail=detail,
             )
         )
+
+
+def subject_of(what: Tending, repository: Repository, host: str) -> str:
+    """Whose it is to be noted as: what is done with points is each host's, also where they share a repository."""
+    return host if what in OF_POINTS else repository.vault(host)
 
 
 def something(count: int, *, items: tuple[tuple[str, str, str], ...] = (), notes: tuple[str, ...] = ()) -> Forecast:
