@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mainstay.inventory.value import Value
+from mainstay.recovery.words import sized
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.steps import rfc3339
 
@@ -67,6 +68,9 @@ class Progress(Value):
     files_total: int = 0
     bytes: int = 0
     bytes_total: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.percent:.0f} %, {sized(self.bytes)} of {sized(self.bytes_total)}" if self.bytes_total else "…"
 
 
 class Said(Value):
