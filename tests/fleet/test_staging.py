@@ -40,7 +40,7 @@ def test_the_clock_downloads_ahead_and_the_run_installs_what_the_repository_has_
 
     before = fetched()
     with site.meanwhile("serve") as serving:
-        wait_until(lambda: bool(records(site)), "what it staged is on record", deadline=120, every=0.5)
+        wait_until(lambda: bool(records(site)), "what it staged is on record", deadline=120, every=1)
         serving.terminate()
         serving.wait(timeout=60)
     (listed,) = records(site)
@@ -50,8 +50,6 @@ def test_the_clock_downloads_ahead_and_the_run_installs_what_the_repository_has_
     assert staged["hosts"][0]["reason"] == "1 downloaded, nothing changed"
     assert host.installed()["demo-web"] == "1.0" and "drained" not in host.exec(["ls", "/run"])
     assert host.exec(["sh", "-c", CACHE]).strip() == "1" and fetched() == before + 1
-    back = site("rollback", staged["id"], "--yes")
-    assert back.status == 4 and "nothing to take back" in back.told, back.told
 
     shutil.rmtree(fleet.repository.path / "www" / "pool")  # still on offer, and no package can be had any more
     passed = ("--skip-gate", "window", "--reason", "the night is an hour away")
