@@ -31,7 +31,7 @@ def backup_kind(repositories: Repositories) -> PlanKind:
         used, faults = _used(plan, spot, repositories)
         errors += faults
         errors += _proving(plan, spot, site)
-        warnings += _twice(plan, spot)
+        warnings += [*_twice(plan, spot), *_never_removed(plan, spot)]
         whole = plan.model_copy(update={"repositories": used})
         errors += _eats_itself(whole, spot, site)
         errors += _pushed_out(whole, spot)
@@ -189,6 +189,14 @@ def _pushed_out(plan: BackupPlan, spot: Spot) -> Iterator[Problem]:
             "dates and so push the good ones out.",
             on="key",
             hint="Write retention: {within: 90d}.",
+        )
+
+
+def _never_removed(plan: BackupPlan, spot: Spot) -> Iterator[Problem]:
+    if plan.retention is not None and plan.prove is None and plan.keep_proved:
+        message = "never removes anything: nothing goes before a restore has proved a point of it, and prove: is null."
+        yield spot.at("retention").problem(
+            message, on="key", hint="Let the plan prove its points, or say keep_proved: 0."
         )
 
 

@@ -27,8 +27,24 @@ def test_a_new_site_has_no_fault(tmp_path: Path, home: Path) -> None:
     ]
     assert list(loaded.plans) == ["patch-web"]
     names = {path.relative_to(tmp_path / "my fleet").as_posix() for path in made}
-    assert {"mainstay.yml", ".gitignore", "playbooks/.gitkeep"} <= names
+    assert {"mainstay.yml", "recovery/repositories.yml", ".gitignore", "playbooks/.gitkeep"} <= names
     assert "/state/" in (tmp_path / "my fleet/.gitignore").read_text()
+
+
+def test_the_backups_that_it_shows_are_right(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    write_site(site)
+    for name in ("recovery/repositories.yml", "schedules/backup.yml"):
+        lines = (site / name).read_text().splitlines()
+        shown = [line.removeprefix("#") if line.startswith("#  ") else line.removesuffix(" {}") for line in lines]
+        (site / name).write_text("\n".join(shown) + "\n")
+    for host in ("web1", "web2"):
+        (site / "secrets/restic").mkdir(parents=True, exist_ok=True)
+        (site / "secrets/restic" / host).touch(0o600)
+    loaded, errors, warnings = check_site(site)
+    assert (errors, [problem.key for problem in warnings]) == ([], ["ssh.key"])
+    assert loaded is not None
+    assert [loaded.plans["nightly"].kind, *loaded.repositories] == ["backup", "main"]
 
 
 def test_who_has_no_key_gets_a_site_that_says_so(tmp_path: Path) -> None:

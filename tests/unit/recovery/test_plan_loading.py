@@ -202,3 +202,11 @@ def test_a_proof_that_is_required_and_never_made_is_warned_of(tmp_path: Path) ->
     text = requiring("{proved_within: 30d}").replace("    sources:", "    prove: null\n    sources:")
     _, warnings = check(tmp_path, text)
     assert [problem.key for problem in warnings] == ["plans.patch.requires.backup.proved_within"]
+
+
+@pytest.mark.parametrize(("more", "told"), [((), True), (("keep_proved: 0",), False)])
+def test_retention_that_waits_for_a_proof_that_never_comes_is_warned_of(
+    tmp_path: Path, more: tuple[str, ...], told: bool
+) -> None:
+    errors, warnings = check(tmp_path, plan("retention: {within: 90d}", "prove: null", *more))
+    assert (errors, [problem.key for problem in warnings]) == ([], ["plans.nightly.retention"] if told else [])
