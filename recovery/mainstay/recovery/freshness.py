@@ -76,7 +76,7 @@ def exposures(
     seen = {ack.item for ack in acks}
     for group, mine in list(here.items()):
         last = mine[-1]
-        if last.item and last.id in seen and newest_of_source[last.host, last.plan, last.source] != last.run:
+        if last.id in seen and newest_of_source[last.host, last.plan, last.source] != last.run:
             del here[group]
     for source in declared or ():
         if source not in newest_of_source:

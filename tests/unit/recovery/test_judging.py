@@ -103,6 +103,7 @@ ROWS: dict[str, tuple[dict[str, Any], Verdict, str]] = {
     "a dump in a format without one": ({"dump": Dump(producer=0, trailer=None)}, S, ""),
     "SIGTERM": ({"ending": "interrupted", "code": 130, "in_repository": False}, F, "interrupted"),
     "no file": ({"files": 0, "bytes": 0}, F, "no file"),
+    "no file, whatever the bytes": ({"files": 0, "bytes": 7}, F, "no file"),
     "how much it holds is not known": ({"files": None, "bytes": None}, U, "not known"),
 }
 
@@ -119,6 +120,17 @@ def test_what_is_certain_comes_first() -> None:
     one = judged(in_repository=None, missing=("/srv/a",), unreadable=(Unreadable(item="/srv/b"),))
     assert one.verdict is Verdict.FAILED  # and not unknown: the source is missing, whatever the repository has
     assert ["/srv/a" in one.reasons[0], "asked" in one.reasons[1], "/srv/b" in one.reasons[2]] == [True] * 3
+
+
+def test_nothing_is_said_twice() -> None:
+    assert len(judged(ending="partial", missing=("/srv/gone",)).reasons) == 1
+    assert len(judged(files=0, bytes=0).reasons) == 1  # and not also how much less that is
+    assert judged(files=0, bytes=0).anomalies == ()
+
+
+def test_what_a_failed_backup_left_is_said_not_to_count() -> None:
+    assert "not counted" in judged(ending="failed", code=1).reason
+    assert "not counted" not in judged(ending="failed", code=1, in_repository=False).reason
 
 
 def test_many_unreadable_files_are_named_up_to_a_bound_and_counted() -> None:
@@ -146,7 +158,7 @@ def test_an_old_restic_is_refused_by_its_version_and_nothing_it_saved_is_believe
 @pytest.mark.parametrize(
     ("expect", "found", "verdict"),
     [
-        ({"may_be_empty": True, "drop": "none"}, {"files": 0, "bytes": 0}, S),
+        ({"may_be_empty": True}, {"files": 0, "bytes": 0}, S),
         ({"may_be_empty": True}, {"files": None, "bytes": 0}, U),
         ({"min_size": "1GB"}, {}, S),
         ({"min_size": "1001MB"}, {}, F),

@@ -212,7 +212,7 @@ def test_what_was_missed_is_made_up_for_and_no_more(spare: int, most_missed: int
     t, within = 20, (20 + spare) * DAY
     read = {n: -float(t - n) * DAY for n in range(1, t + 1)}
     night = 0
-    for _ in range(60):
+    for _ in range(25):
         skipped = chance.randint(0, most_missed)
         night += 1 + skipped
         now = night * DAY
@@ -233,6 +233,11 @@ def test_what_was_missed_is_made_up_for_and_no_more(spare: int, most_missed: int
             then = now + step * DAY
             assert then - min(ahead.values()) <= within
             ahead[next_subset(ahead, t, within, then)] = then
+
+
+def test_one_part_that_is_overdue_brings_no_other_with_it() -> None:
+    read = {n: NOW_S - n * DAY for n in range(1, 9)} | {9: NOW_S - 300 * DAY}
+    assert subsets_due(read, 9, 20 * DAY, DAY, NOW_S) == (9,)
 
 
 def test_what_was_never_read_is_due_within_its_time_from_the_beginning() -> None:
