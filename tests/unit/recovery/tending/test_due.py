@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from mainstay.recovery.points.memory import MemoryPoints
 from tests.unit.recovery.points import NOW, before, point
 
 from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended
+from mainstay.recovery.points.memory import MemoryPoints
 from mainstay.recovery.tending.due import Due, due, errand_request
 from mainstay.recovery.tending.errand import FAILED
 from mainstay.runner.request import Asking
@@ -34,7 +34,9 @@ def store(*hosts: str) -> MemoryPoints:
     return made
 
 
-def note(made: MemoryPoints, what: str, hours: float, host: str = "web1", part: str = "", repository: str = "main") -> None:
+def note(
+    made: MemoryPoints, what: str, hours: float, host: str = "web1", part: str = "", repository: str = "main"
+) -> None:
     subject = "nightly" if what in ("retention", "copy") else ""
     at = before(hours=hours)
     made.note_tended(Tended(repository, host, what, subject, part, "R1", at, "succeeded"))  # type: ignore[arg-type]

@@ -1,0 +1,176 @@
+"""Retention, prune, check, copy, init and unlock at repositories in memory."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.recovery.points import NOW, before, proof
+from tests.unit.recovery.tending.desk import World, plan
+
+from mainstay.recovery.points.contract import Ack, Vault
+from mainstay.recovery.tending.copying import CopyErrand
+from mainstay.recovery.tending.errand import FAILED
+from mainstay.recovery.tending.locks import Worked
+from mainstay.recovery.tending.making import InitErrand, UnlockErrand
+from mainstay.recovery.tending.retention import RetentionErrand
+from mainstay.recovery.tending.upkeep import CheckErrand, PruneErrand
+from mainstay.runner.steps import Stopped
+from mainstay.runner.verdict import Verdict
+
+TWO = {"retention": {"last": 2}}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_retention_removes_what_the_policy_lets_go_and_marks_it_by_the_run(world: World) -> None:
+    old, newer, newest = (world.backup(before(days=days)) for days in (3, 2, 1))
+    world.points.add_proof(proof(newest, before(hours=2)))
+    said = world.do(RetentionErrand(plan(**TWO), "main", world.depot))
+    assert said == "1 point removed, 2 kept"
+    assert set(world.repository().snapshots) == {newer.id, newest.id}
+    (gone,) = (one for one in world.points.points(removed=True) if one.removed_at)
+    assert (gone.id, gone.removed_by) == (old.id, "RUN")
+    assert world.concerns() == []
+
+
+def test_nothing_goes_before_a_restore_has_proved_something(world: World) -> None:
+    for days in (3, 2, 1):
+        world.backup(before(days=days))
+    assert world.do(RetentionErrand(plan(**TWO), "main", world.depot)) == "0 points removed, 3 kept"
+    assert len(world.repository().snapshots) == 3
+    assert "proved" in world.concerns()[0]
+
+
+def test_an_anomaly_keeps_retention_away_until_somebody_has_looked(world: World) -> None:
+    world.backup(before(days=3))
+    world.points.add_proof(proof(world.backup(before(days=2)), before(hours=3)))
+    odd = world.backup(before(days=1), anomalies=("90 % less",), verdict=Verdict.DEGRADED)
+    errand = RetentionErrand(plan(**TWO), "main", world.depot)
+    assert world.do(errand) == "0 points removed, 3 kept"
+    assert "nobody has acknowledged" in world.concerns()[0]
+    world.points.acknowledge(Ack(odd.run, "", "", "anna", before(), "we moved the archive"))
+    assert world.do(errand) == "1 point removed, 2 kept"
+
+
+def test_a_point_that_somebody_else_removed_counts_no_more_and_is_named(world: World) -> None:
+    lost, kept = world.backup(before(days=2)), world.backup(before(days=1))
+    del world.repository().snapshots[lost.id]
+    world.do(RetentionErrand(plan(**TWO), "main", world.depot))
+    assert [one.id for one in world.points.points()] == [kept.id]
+    assert "1 point gone from the repository without mainstay" in world.concerns()[0]
+
+
+def test_what_is_not_of_mainstay_is_never_removed(world: World) -> None:
+    for days in (3, 2, 1):
+        made = world.backup(before(days=days))
+    world.points.add_proof(proof(made, before(hours=1)))
+    by_hand = world.repository().back_up({"/x": b"x"}, host="web1", at=before(days=400))
+    world.do(RetentionErrand(plan(**TWO), "main", world.depot))
+    assert by_hand in world.repository().snapshots
+    assert world.ios["decide"].detail.endswith("1 not of this plan")
+
+
+def test_a_wrong_password_fails_and_is_noted_as_tried(world: World) -> None:
+    world.backup(before(days=1))
+    world.repository().passwords.clear()
+    with pytest.raises(Stopped, match="password is wrong"):
+        world.do(RetentionErrand(plan(**TWO), "main", world.depot))
+    (noted,) = world.points.tended()
+    assert (noted.part, noted.verdict, noted.host) == (FAILED, "failed", "web1")
+
+
+def test_prune_says_what_it_freed_and_is_noted(world: World) -> None:
+    world.backup(before(days=1))
+    assert world.do(PruneErrand(plan(), "main", world.depot)) == "nothing to free"
+    assert [(one.what, one.part) for one in world.points.tended()] == [("prune", "")]
+
+
+def test_each_turn_of_a_check_reads_another_part(world: World) -> None:
+    world.backup(before(days=1))
+    one = plan(verify={"every": "1d", "all_within": "3d"})
+    errand = CheckErrand(one, "main", world.depot)
+    of, first = errand.parts("web1", NOW.timestamp())
+    assert world.do(errand) == f"{len(first)} part of {of} read, no damage"
+    _, second = errand.parts("web1", NOW.timestamp())
+    assert not set(first) & set(second)
+
+
+def test_damaged_data_fails_the_check_and_the_part_does_not_count_as_read(world: World) -> None:
+    world.backup(before(days=1))
+    world.repository().damaged.add("/etc/hosts")
+    errand = CheckErrand(plan(), "main", world.depot)
+    before_it = errand.parts("web1", NOW.timestamp())
+    with pytest.raises(Stopped, match="damaged: /etc/hosts can't be read"):
+        world.do(errand)
+    assert errand.parts("web1", NOW.timestamp()) == before_it
+    assert [one.part for one in world.points.tended()] == [FAILED]
+
+
+def test_points_are_copied_once_and_known_as_copies(world: World) -> None:
+    world.repository("away")
+    first, second = world.backup(before(days=2)), world.backup(before(days=1))
+    errand = CopyErrand(plan(copies=["away"]), "away", world.depot)
+    assert world.do(errand) == "2 points copied to away"
+    copies = world.points.points(repository="away")
+    assert [one.copy_of for one in copies] == [first.id, second.id]
+    assert {one.id for one in copies} == set(world.repository("away").snapshots)
+    assert world.do(errand) == "nothing to copy"
+
+
+def test_a_copy_that_retention_took_away_is_not_made_again(world: World) -> None:
+    world.repository("away")
+    world.backup(before(days=2))
+    errand = CopyErrand(plan(copies=["away"]), "away", world.depot)
+    world.do(errand)
+    (copy,) = world.points.points(repository="away")
+    world.points.mark_removed("away", [copy.id], "R2", before())
+    assert world.do(errand) == "nothing to copy"
+
+
+def test_nothing_is_copied_to_where_there_is_no_repository_and_none_is_made(world: World) -> None:
+    world.backup(before(days=1))
+    with pytest.raises(Stopped, match="there is no repository away for web1 yet") as stopped:
+        world.do(CopyErrand(plan(copies=["away"]), "away", world.depot))
+    assert stopped.value.verdict is Verdict.REFUSED
+    assert list(world.memory.repositories) == ["/srv/web1"]
+
+
+def test_a_repository_is_made_once_and_known(world: World) -> None:
+    errand = InitErrand(plan(), "main", world.depot)
+    assert world.do(errand, "R1") == "made /srv/web1"
+    made = world.points.vault("main", "web1")
+    assert made is not None
+    assert (made.id, made.made_by) == (world.repository().id, "R1")
+    assert world.do(errand, "R2") == "/srv/web1 was there already"
+    assert world.points.vault("main", "web1") == made
+
+
+def test_one_that_was_there_is_taken_and_nobody_is_said_to_have_made_it(world: World) -> None:
+    there = world.repository()
+    world.do(InitErrand(plan(), "main", world.depot))
+    assert world.points.vault("main", "web1") == Vault("main", "web1", there.id)
+
+
+def test_a_wrong_password_is_never_answered_with_a_new_repository(world: World) -> None:
+    there = world.repository()
+    there.passwords.clear()
+    with pytest.raises(Stopped, match="password is wrong"):
+        world.do(InitErrand(plan(), "main", world.depot))
+    assert world.memory.repositories == {"/srv/web1": there}
+    assert world.points.vault("main", "web1") is None
+
+
+def test_only_the_lock_of_a_dead_run_of_ours_is_removed_and_the_others_are_named(world: World) -> None:
+    there = world.repository()
+    mine = there.lock(host="web1", pid=1, at=(NOW - timedelta(hours=2)).isoformat())
+    theirs = there.lock(host="desk", pid=2, at=(NOW - timedelta(hours=2)).isoformat())
+    ended = Worked("R1", frozenset({"web1"}), NOW - timedelta(hours=3), NOW - timedelta(hours=1))
+    errand = UnlockErrand(plan(), "main", world.depot, lambda host: [ended])
+    assert world.do(errand) == "1 lock removed, 1 left"
+    assert mine not in there.locks
+    assert theirs in there.locks
+    assert "no run of ours left it (root on desk" in world.concerns()[0]
