@@ -1,6 +1,7 @@
 """What backups leave behind, kept in the state: points, proofs, what was done with each repository, who looked at what.
 
-All moments are RFC 3339 UTC. Every write may be done again with the same content; nothing is ever deleted but by `tidy`.
+All moments are RFC 3339; they are compared as moments, to the millisecond, however they are written. Every write may be done
+again with the same content; nothing is ever deleted but by `tidy`.
 """
 
 from __future__ import annotations
@@ -74,13 +75,31 @@ class PointStore(Protocol):
         repository: str | None = None,
         run: str | None = None,
         removed: bool = False,
+        anomalous: bool = False,
     ) -> list[RecoveryPoint]:
-        """Oldest first by `at`, then id. removed: also those that retention took away."""
+        """Oldest first by `at`, then id. removed: also those that retention took away. anomalous: only those with an anomaly."""
+
+    # Of a large fleet it would take too long to read every point; what follows is what most questions need of it.
+
+    def newest(
+        self, *, hosts: Collection[str] | None = None, plan: str | None = None, until: str | None = None
+    ) -> list[RecoveryPoint]:
+        """Of each (host, plan, unit, repository, verdict) the newest that is still there and not dated after `until`; oldest
+        first."""
+
+    def proved(self, *, hosts: Collection[str] | None = None, plan: str | None = None) -> list[RecoveryPoint]:
+        """Of each (host, plan, unit, repository), of the points that are still there and that a proof which succeeded or is
+        degraded is about, the newest and the one that was proved last; oldest first."""
+
+    def newest_proofs(self, *, hosts: Collection[str] | None = None, plan: str | None = None) -> list[Proof]:
+        """Of each (host, plan, unit, repository, verdict) the newest; oldest first. The proof of a point that is gone is
+        among them."""
 
     def find(self, prefix: str) -> list[RecoveryPoint]:
-        """Whose id begins so, in whichever repository."""
+        """Whose id begins so, in whichever repository, removed ones too; none for an empty prefix."""
 
-    def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None: ...
+    def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
+        """Those that are removed already keep who did it."""
 
     def add_proof(self, proof: Proof) -> None:
         """One for each point, repository and run; the first one stands."""
