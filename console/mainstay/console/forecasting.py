@@ -74,8 +74,11 @@ def arranged(
         parallel=careful.parallel,
         worst=worst_case(careful, sizes),
         when=when,
-        estimate=app.history.estimate(request.plan, waves, careful.parallel) if request.kind == "patch" else None,
+        estimate=app.history.estimate(request.plan, waves, careful.parallel)
+        if request.kind in ("patch", "backup")
+        else None,
         download=sum(downloads) or None,
+        software=app.operations[request.kind](request).software,
         limits=limits_in_words(request),
     )
 

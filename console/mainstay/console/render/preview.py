@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mainstay.console.render import opening, packages
+from mainstay.console.render import opening, packages, sources
 from mainstay.console.render.opening import When
 from mainstay.console.render.spans import Line, Span, line, span
 from mainstay.console.render.table import Cell, table, wrap
@@ -47,6 +47,8 @@ class Preview:
     """None for a plan that may start at any time."""
     estimate: float | None = None
     download: int | None = None
+    software: bool = True
+    """Whether the hosts' software changes; otherwise it is shown source by source."""
     limits: Sequence[str] = ()
     """How many hosts at once beside `parallel`, each in words."""
 
@@ -58,6 +60,14 @@ class Preview:
 
 
 def screen(preview: Preview, columns: int, *, everything: bool = False) -> list[Line]:
+    if not preview.software:
+        return [
+            *_head(preview, columns),
+            line(),
+            *sources.hosts(preview.looks, columns),
+            line(),
+            *_end(preview, columns),
+        ]
     return [
         *_head(preview, columns),
         line(),
@@ -184,11 +194,15 @@ def _foot(preview: Preview, columns: int) -> list[Line]:
         lines += wrap(f"At once at most {', '.join(preview.limits)}.", indent="", columns=columns)
     if preview.download:
         lines.append(line(f"Downloads {size(preview.download)} in all."))
+    return lines + _end(preview, columns)
+
+
+def _end(preview: Preview, columns: int) -> list[Line]:
     took = ""
     if preview.estimate is not None:
         needed = opening.needs(preview.when, preview.estimate) if preview.when else about(preview.estimate)
         took = f"Would take about {needed}. "
-    return [*lines, *wrap(f"{took}Nothing was changed.", indent="", columns=columns)]
+    return wrap(f"{took}Nothing was changed.", indent="", columns=columns)
 
 
 def to_json(preview: Preview) -> Json:
