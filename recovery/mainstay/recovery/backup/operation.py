@@ -1,0 +1,184 @@
+"""The backup of a host: one detached job there takes all sources, the repository is asked what it has, and what is good
+becomes recovery points."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mainstay.inventory.errors import Refused
+from mainstay.inventory.value import Json
+from mainstay.recovery.backup import foreseeing, handover, output, sending, sources, verifying
+from mainstay.recovery.backup.change import BackupChange, Item
+from mainstay.recovery.backup.script import Pace, job_script
+from mainstay.recovery.backup.sources.asking import Unasked
+from mainstay.recovery.depot import Depot
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.points.contract import Vault
+from mainstay.recovery.repository import Repository
+from mainstay.recovery.restic.contract import ResticError, Unreachable
+from mainstay.recovery.words import counted, sized
+from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
+from mainstay.runner.shell.contract import Command, Job, JobStatus, Output
+from mainstay.runner.steps import rfc3339
+
+
+def controllers_restic() -> Path | None:
+    found = shutil.which("restic")
+    return Path(found) if found else None
+
+
+class BackupOperation(Unchanging[BackupChange]):
+    """Operation[BackupChange, Nothing]. find: the controller's own restic, for hosts that have none."""
+
+    kind = "backup"
+
+    def __init__(self, plan: BackupPlan, depot: Depot, find: sending.Find = controllers_restic) -> None:
+        self.plan, self.depot, self._find = plan, depot, find
+
+    @classmethod
+    def of(cls, plan: Json, depot: Depot) -> BackupOperation:
+        return cls(BackupPlan.from_json(plan), depot)
+
+    @property
+    def repository(self) -> Repository:
+        return self.plan.repositories[self.plan.repository]
+
+    # Before
+
+    def preview(self, look: Look) -> Forecast:
+        return foreseeing.forecast(self.plan, self.depot, look, self._find)
+
+    def prepare(self, work: HostWork, *, wait: float) -> list[str]:
+        """The repository has to be there, and the same as ever; it is never made here."""
+        name, host = self.repository.name, work.host.name
+        try:
+            identity = self.depot.open(self.repository, host).identity()
+        except Unreachable as error:
+            if self.repository.through == "controller":
+                raise Refused(error.plain, hint=error.hint) from error
+            work.notes.append(f"the controller can't reach repository {name} now: {error.plain}")
+            return []
+        except ResticError as error:
+            raise Refused(error.plain, hint=error.hint) from error
+        if identity is None:
+            raise Refused(f"repository {name} is not there yet", hint=f"mainstay repo init {name} makes it.")
+        vault = self.repository.vault(host)
+        known = self.depot.points.vault(name, vault)
+        if known is None or not known.id:
+            made = known or Vault(repository=name, host=vault)
+            self.depot.points.note_vault(replace(made, id=identity))
+        elif known.id != identity:
+            raise Refused(
+                f"repository {name} is another one than before ({identity[:8]}, it was {known.id[:8]})",
+                hint="Was it exchanged, or a disk not mounted? mainstay repo init accepts the new one.",
+            )
+        return []
+
+    def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> BackupChange:
+        seen = sending.look(work.shell)
+        program, why = sending.choose(seen, self.plan.send_restic, self._find)
+        if program is None:
+            raise Refused(why)
+        items: list[Item] = []
+        lost: dict[str, str] = {}
+        for name, source in self.plan.sources.items():
+            try:
+                items += sources.find(name, source, lambda argv, user: _ask(work, argv, user))
+            except Unasked as error:
+                lost[name] = error.message
+        port = 0
+        if self.repository.through == "controller":
+            # The host's sshd chooses; kept, so that another process can set up the same way again.
+            with work.shell.forward(("127.0.0.1", 9)) as port:
+                pass
+        return BackupChange(
+            run=work.run,
+            host=work.host.name,
+            items=tuple(items),
+            lost=lost,
+            program=program,
+            state_dir=seen.state_dir,
+            memory=seen.memory,
+            token=secrets.token_hex(16),
+            port=port,
+            began_at=rfc3339(self.depot.clock.now()),
+        )
+
+    def changes(self, change: BackupChange) -> int:
+        return len(change.items) + len(change.lost)
+
+    def stage(self, work: HostWork, change: BackupChange, *, keep: bool) -> BackupChange:
+        if not change.program.sha256:
+            return change
+        return change.model_copy(update={"program": sending.send(work, change.program, self._find)})
+
+    # The job
+
+    def apply(self, work: HostWork, change: BackupChange, name: str) -> Job:
+        plan = self.plan
+        upload = None if change.port else self.repository.upload
+        pace = Pace(plan.nice, plan.ionice, plan.compression, upload, self.repository.lock_wait)
+        steps = [sources.step(item, plan.sources[item.source]) for item in change.items]
+        return Job(name=name, script=job_script(change, steps, pace, plan.tags, plan.name))
+
+    def attend(self, work: HostWork, change: BackupChange, name: str) -> AbstractContextManager[None]:
+        return self._beside(work, change, name)
+
+    @contextmanager
+    def _beside(self, work: HostWork, change: BackupChange, name: str) -> Iterator[None]:
+        """The way to the repository, where it goes through the controller; and the secrets, until the job has taken them."""
+        access = self.depot.access(self.repository, work.host.name, "write")
+        folder = handover.place(change.memory, name)
+        with ExitStack() as stack:
+            if change.port:
+                secret = handover.way_secret(access, change.run)
+                served = stack.enter_context(self.depot.gateway.serve(access, handover.USER, secret))
+                stack.enter_context(work.shell.forward((served.host, served.port), change.port))
+                url = f"rest:http://127.0.0.1:{change.port}/"
+                access = replace(access, kind="rest", url=url, user=handover.USER, secret=secret)
+            if work.shell.poll(name).status is JobStatus.ABSENT:
+                handover.hand_over(work, folder, handover.files(access))
+                stack.callback(handover.take_back, work, folder)
+            yield
+
+    def outcome(self, change: BackupChange, exit: int | None, output_: bytes) -> Outcome:
+        said = output.read(output_, change)
+        if said.unready:
+            return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
+        # Whether it is a good backup is judged when the repository has been asked.
+        return Outcome(ok=True, detail=_detail(said, change), measures={"job": said.to_json()})
+
+    def progress(self, output_: bytes, change: BackupChange) -> str:
+        return output.progress(output_, change)
+
+    # After
+
+    def verify(self, work: HostWork, change: BackupChange) -> tuple[str, ...]:
+        verifying.verify(self.plan, self.depot, work, change)
+        return ()
+
+    def done(self, change: BackupChange, measures: Mapping[str, Any]) -> str:
+        named = measures.get("sources", {})
+        words = [counted(len({item.source for item in change.items}), "source")]
+        words.append(f"{sized(measures.get('bytes', 0))} ({sized(measures.get('added', 0))} new)")
+        words.append(counted(measures.get("files", 0), "file"))
+        return ", ".join([*words, "checked" if named else "not checked"])
+
+    def read_change(self, data: Json) -> BackupChange:
+        return BackupChange.from_json(data)
+
+
+def _detail(said: output.JobSaid, change: BackupChange) -> str:
+    ended = sum(item.code is not None for item in said.items)
+    whole = "" if said.whole else ", cut short"
+    return f"{ended} of {len(change.items)} taken{whole}"
+
+
+def _ask(work: HostWork, argv: tuple[str, ...], user: str) -> Output:
+    return work.shell.run(Command(argv, user=user, deadline=60))

@@ -1,0 +1,209 @@
+"""The POSIX sh of a backup's job: one item after the other, each by one restic, and between what they print the job's markers.
+
+It needs what the job itself needs (see `runner.shell.scripts`), and timeout, nice, mkfifo, tee, runuser, grep; unshare and mount
+for snapshots of filesystems.
+
+A marker is a line `@mainstay TOKEN WORD …`; the token is in this text alone, which root alone can read. What varies comes quoted.
+
+Secrets: three files in a folder of the memory, root's alone. The job opens them and removes them before anything else; restic
+reads them by their open descriptors (5: S3 credentials, 7: password, 8: address), so that they are neither in a command line nor in
+an environment, and are gone with the job however it ends. What a producer runs has these descriptors closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mainstay.recovery.backup.change import BackupChange, Item
+from mainstay.runner.shell.quote import quote
+
+SECRETS = ("password", "repository", "credentials")
+"""Names of the files that secrets are handed over in; the last is there for S3 alone."""
+UNLOCKING = 90
+"""Seconds that a restic which was told to stop has for its own end: it tries for 60 s to remove its lock."""
+UNREADY = 97
+"""Exit status of a job that had no secrets: it has been begun already, or they were lost with the host."""
+
+
+class Pace(NamedTuple):
+    """How much of the host it takes. ionice: none, best-effort, idle. upload: KiB per second; None: all there is."""
+
+    nice: int
+    ionice: str
+    compression: str
+    upload: int | None
+    lock_wait: float
+
+
+class Step(NamedTuple):
+    """One item as the job takes it. text: shell that calls `files`, `stream` or a function of its own."""
+
+    item: Item
+    text: str
+    limit: float
+    """Seconds."""
+    options: tuple[str, ...] = ()
+    """restic's own, before what is to be read."""
+
+
+def job_script(change: BackupChange, steps: Iterable[Step], pace: Pace, tags: tuple[str, ...], plan: str) -> str:
+    """The whole text. tags: those of the plan, on every snapshot beside mainstay's own."""
+    lines = [
+        f"tok={quote([change.token])} d={quote([change.state_dir])} m={quote([change.memory])}",
+        f"program={quote([change.program.path])}",
+        _BEGIN,
+        _back(change, pace),
+        _SHARED,
+    ]
+    for number, step in enumerate(steps):
+        own = (*step.item.tags(change.run, plan), *tags)
+        words = quote(["--tag", ",".join(own), *step.options])
+        lines.append(
+            f'\n# {step.item.kind}\nbegin {number} {step.limit:.0f}\ntags() {{ back {words} "$@"; }}\n{step.text}'
+        )
+    return "\n".join([*lines, _END])
+
+
+def _back(change: BackupChange, pace: Pace) -> str:
+    """`back ARGUMENTS…`: restic backup, slowed down, stopped when its time is over."""
+    slow = ["nice", "-n", str(pace.nice)]
+    word = {"best-effort": "ionice -c 2 -n 7", "idle": "ionice -c 3"}.get(pace.ionice, "")
+    options = ["--json", "--retry-lock", f"{max(0, round(pace.lock_wait))}s"]
+    options += ["--compression", pace.compression] if pace.compression != "auto" else []
+    options += ["--limit-upload", str(pace.upload)] if pace.upload else []
+    return f"""io=
+command -v ionice >/dev/null 2>&1 && io={quote([word])}
+back() {{
+  timeout -s INT -k {UNLOCKING} "$limit" {quote(slow)} $io sh -c "$noted" "$w/pid" \\
+    "$program" {quote(options)} --cache-dir "$d/cache" backup --host {quote([change.host])} "$@"
+}}"""
+
+
+_BEGIN = r"""
+umask 077
+cd /
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export LC_ALL=C.UTF-8 RESTIC_PROGRESS_FPS=0.5
+name=${0%/script}; name=${name##*/}
+w=$d/work/$name m=$m/mainstay/$name n=-
+noted='{ echo "$$"; cat "/proc/$$/stat"; } >"$0"; exec "$@"'
+say() { printf '\n@mainstay %s %s\n' "$tok" "$*"; }
+tidy() { clean "$w"; rm -rf "$m"; }
+trap 'tidy' EXIT
+trap 'exit 143' TERM INT
+# What is open stays readable after it has been removed, for this job and what it starts alone.
+{ exec 7<"$m/password" 8<"$m/repository"; } 2>/dev/null || { say unready; exit 97; }
+if [ -e "$m/credentials" ]; then
+  exec 5<"$m/credentials"
+  export AWS_SHARED_CREDENTIALS_FILE=/proc/self/fd/5
+fi
+rm -f "$m/password" "$m/repository" "$m/credentials"
+export RESTIC_PASSWORD_FILE=/proc/self/fd/7 RESTIC_REPOSITORY_FILE=/proc/self/fd/8
+"""
+
+_SHARED = r"""
+at_work() { # file with the pid and the stat of a restic
+  { read -r pid && read -r stat; } <"$1" 2>/dev/null || return 1
+  now=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
+  set -- $(printf '%s\n%s\n' "${stat##*) }" "${now##*) }" | cut -d' ' -f20)
+  [ "$#" = 2 ] && [ "$1" = "$2" ]
+}
+clean() { # folder of a job: takes back what it noted down before it made it, the last first
+  [ -d "$1" ] || return 0
+  if [ -s "$1/made" ]; then
+    sed '1!G;h;$!d' "$1/made" >"$1/made.back"
+    while read -r kind what; do
+      case $kind in
+      btrfs) [ ! -e "$what" ] || btrfs subvolume delete "$what" >/dev/null || say left "$what"
+        [ ! -e "$what" ] || say left "$what";;
+      lvm) ! lvs "$what" >/dev/null 2>&1 || lvremove -f "$what" >/dev/null 2>&1
+        ! lvs "$what" >/dev/null 2>&1 || { say left "$what"; keep=yes; };;
+      esac
+    done <"$1/made.back"
+  fi
+  rm -rf "$1"
+}
+say job "$(uname -n)"
+mkdir -p "$d/work" "$d/cache" && chmod 700 "$d/work" "$d/cache"
+for old in "$d/work"/*/; do
+  old=${old%/}
+  [ -d "$old" ] && [ "$old" != "$w" ] || continue
+  if at_work "$old/pid"; then say busy "${old##*/}" "$pid"; continue; fi
+  pid=; [ ! -s "$old/pid" ] || read -r pid <"$old/pid"
+  say dead "${old##*/}" "$pid"
+  clean "$old"
+done
+mkdir -p "$w" || exit 70
+cat >"$w/produce" <<'PRODUCE'
+# memory folder, trailer or "", user or "", then the program and its arguments
+exec 5<&- 7<&- 8<&-
+m=$1 trailer=$2 user=$3; shift 3
+make() {
+  set -- env -i PATH="$PATH" LC_ALL=C.UTF-8 "HOME=$home" "USER=${user:-root}" "LOGNAME=${user:-root}" "$@"
+  if [ -z "$user" ]; then "$@"; else runuser -u "$user" -- "$@"; fi
+}
+home=$(getent passwd "${user:-root}" | cut -d: -f6)
+home=${home:-/}
+rm -f "$m/fifo" "$m/tail" "$m/code" "$m/ended"
+if [ -z "$trailer" ]; then
+  make "$@"; code=$?
+  echo "$code -" >"$m/ended"
+  exit "$code"
+fi
+mkfifo "$m/fifo" || exit 70
+tail -c 4096 <"$m/fifo" >"$m/tail" &
+{ make "$@"; echo "$?" >"$m/code"; } | tee "$m/fifo"
+wait
+read -r code <"$m/code" || code=70
+seen=no
+! grep -aqF -e "$trailer" "$m/tail" || seen=yes
+rm -f "$m/tail"
+echo "$code $seen" >"$m/ended"
+[ "$code" = 0 ] || exit "$code"
+[ "$seen" = yes ] || exit 66
+PRODUCE
+begin() { n=$1 limit=$2; rm -f "$m/ended"; say begin "$n" "$(date +%s)"; }
+end() {
+  code=$1
+  [ ! -s "$m/ended" ] || say producer "$n" "$(cat "$m/ended")"
+  [ ! -s "$w/pid" ] || { read -r pid <"$w/pid"; say pid "$n" "$pid"; rm -f "$w/pid"; }
+  say end "$n" "$code" "$(date +%s)"
+}
+stop() { say cannot "$n" "$(printf '%s' "$*" | tr '\n' ' ')"; end 70; }
+files() { # paths
+  any=
+  for p in "$@"; do
+    if [ -e "$p" ] || [ -L "$p" ]; then any=yes; else say missing "$n" "$p"; fi
+    [ ! -L "$p" ] || say link "$n" "$p"
+  done
+  if [ "$any" ]; then read_from "$@"; else end 1; fi
+}
+read_from() { tags -- "$@"; end $?; }
+listed() { # user or "", then the program that prints paths
+  timeout -s TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { end $?; return; }
+  rm -f "$m/ended"
+  if bad=$(grep -v '^/' "$w/list" | head -n 1) && [ "$bad" ]; then stop "it printed what is no absolute path: $bad"; return; fi
+  tags --files-from-verbatim "$w/list"
+  end $?
+}
+sqlite() { # file, name in the snapshot
+  command -v sqlite3 >/dev/null 2>&1 || { stop "there is no sqlite3"; return; }
+  [ -f "$1" ] || { say missing "$n" "$1"; end 1; return; }
+  copy=$w/copy; rm -f "$copy"
+  timeout -s TERM -k 10 "$limit" sqlite3 -batch -bail -cmd '.timeout 60000' "$1" ".backup main '$copy'" || { end $?; return; }
+  whole=$(sqlite3 -batch -bail "$copy" 'PRAGMA integrity_check' | head -n 20)
+  [ "$whole" = ok ] || { rm -f "$copy"; stop "its own check finds: $whole"; return; }
+  stream "$2" "" "" cat "$copy"
+  rm -f "$copy"
+}
+stream() { # name in the snapshot, trailer or "", user or "", then the program and its arguments
+  as=$1; shift
+  tags --stdin-filename "$as" --stdin-from-command -- sh "$w/produce" "$m" "$@"
+  end $?
+}
+"""
+
+_END = r"""
+say done
+"""

@@ -1,0 +1,206 @@
+"""What came of a backup: the repository is asked, every item is judged, good ones become recovery points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mainstay.recovery.anomalies import past_of
+from mainstay.recovery.backup.change import BackupChange, Item
+from mainstay.recovery.backup.output import JobSaid, Taken
+from mainstay.recovery.depot import Depot
+from mainstay.recovery.judging import Ending, Found, Judgement, found_of, judge, together
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.point import RecoveryPoint
+from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
+from mainstay.recovery.restic.exits import meaning
+from mainstay.recovery.restic.messages import BackupSummary, Said
+from mainstay.recovery.restic.replies import Snapshot
+from mainstay.recovery.restic.version import parse_version
+from mainstay.recovery.words import span
+from mainstay.runner.operation import HostWork
+from mainstay.runner.shell.contract import Command, ContactLost
+from mainstay.runner.steps import HostFailed, rfc3339
+from mainstay.runner.verdict import Verdict
+
+LEAST = (0, 17, 1)
+
+_AT_WORK = r"""
+for one in "$1/work/$2-"*/pid; do
+  { read -r pid && read -r stat; } <"$one" 2>/dev/null || continue
+  now=$(cat "/proc/$pid/stat" 2>/dev/null) || continue
+  set -- "$1" "$2" $(printf '%s\n%s\n' "${stat##*) }" "${now##*) }" | cut -d' ' -f20)
+  [ "$3" != "$4" ] || echo "$pid"
+done
+"""
+"""mainstay's folder, the run → the pids of its restic processes that still work."""
+
+
+def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange) -> None:
+    """Fills in measures and concerns, writes the points. Again is success. Raises HostFailed where a source has failed,
+    ContactLost where it can't be known now, which may be asked again."""
+    said = JobSaid.from_json(work.found["job"]) if "job" in work.found else JobSaid()
+    snapshots = _snapshots(plan, depot, work, change)
+    taken = {one.unit: one for one in said.items}
+    cut = not said.whole and bool(_at_work(work, change))
+    judgements: list[Judgement] = []
+    points: list[RecoveryPoint] = []
+    rows: dict[str, Any] = {}
+    for item in change.items:
+        snapshot = _of(item, snapshots, change, plan)
+        one = taken.get(item.unit)
+        found = _found(plan, item, one, snapshot, cut, change, asked=snapshots is not None)
+        judgement = _judged(plan, depot, change, item, found)
+        judgements.append(judgement)
+        point = None
+        if snapshot is not None and judgement.is_point:
+            point = _point(plan, change, item, snapshot, found, judgement, depot)
+            depot.points.add_point(point)
+            points.append(point)
+        rows[item.unit] = _row(judgement, found, point)
+    for name, why in change.lost.items():
+        judgements.append(Judgement(source=name, verdict=Verdict.FAILED, reasons=(why,)))
+        rows[name] = {"verdict": Verdict.FAILED.value, "reason": why}
+    work.measures |= {
+        "points": [point.id for point in points],
+        "bytes": sum(point.bytes for point in points),
+        "files": sum(point.files for point in points),
+        "added": sum(point.added for point in points),
+        "sources": rows,
+    }
+    verdict, reason = together(judgements, [item.unit for item in change.items])
+    if verdict is Verdict.UNKNOWN:
+        raise ContactLost(work.host.name, reason)
+    work.measures["job"] = _kept(said)
+    if verdict in (Verdict.FAILED, Verdict.REFUSED):
+        raise HostFailed(reason)
+    work.concerns += [reason] if verdict is Verdict.DEGRADED else []
+    work.concerns += [f"{one}: a snapshot of the filesystem could not be removed" for one in said.left]
+    links = [link for one in said.items for link in one.links]
+    work.concerns += [f"{link} is only a symbolic link; what it leads to was not taken" for link in links]
+    work.notes += [f"{each.source}: {remark}" for each in judgements for remark in each.remarks]
+
+
+def _snapshots(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange) -> list[Snapshot] | None:
+    """Those of this run; None where the repository can't say for a reason that stays."""
+    repository = plan.repositories[plan.repository]
+    try:
+        restic = depot.open(repository, work.host.name)
+        return restic.snapshots(tags=[f"run={change.run}"], host=change.host)
+    except Unreachable as error:
+        raise ContactLost(work.host.name, f"the repository can't be asked what it has: {error.plain}") from error
+    except NoRepository:
+        return []
+    except ResticError as error:
+        work.notes.append(f"the repository could not be asked: {error.plain}")
+        return None
+
+
+def _of(item: Item, snapshots: list[Snapshot] | None, change: BackupChange, plan: BackupPlan) -> Snapshot | None:
+    wanted = set(item.tags(change.run, plan.name))
+    found = [one for one in snapshots or () if wanted <= set(one.tags) and (item.name or not one.tagged("item"))]
+    return found[-1] if found else None
+
+
+def _found(
+    plan: BackupPlan,
+    item: Item,
+    one: Taken | None,
+    snapshot: Snapshot | None,
+    working: bool,
+    change: BackupChange,
+    *,
+    asked: bool,
+) -> Found:
+    """working: a restic of this run still works there, though its job has ended."""
+    there = snapshot is not None if asked else None
+    summary = snapshot.summary if snapshot else None
+    if one is None:
+        return found_of(Said(), "interrupted", there, summary=summary)
+    said, code = one.said, one.code
+    ending: Ending = "lost" if working else "interrupted"
+    if one.cannot:
+        ending, said = "failed", said.model_copy(update={"fatal": one.cannot})
+    elif code is not None and _late(plan, item, one):
+        limit = span(plan.sources[item.source].max_time)
+        ending, said, code = "failed", said.model_copy(update={"fatal": f"broken off after {limit} (max_time)"}), None
+    elif code is not None:
+        ending = meaning(code, parse_version(change.program.version) or LEAST)
+    dump = one.dump if item.kind != "files_from" else None
+    made = found_of(said, ending, there, code=code, summary=summary, missing=one.missing, dump=dump)
+    return made if made.seconds is not None else made.model_copy(update={"seconds": _seconds(one)})
+
+
+def _late(plan: BackupPlan, item: Item, one: Taken) -> bool:
+    """Whether timeout has stopped it: it says so by 124, or by 137 where even that did not help."""
+    limit = plan.sources[item.source].max_time
+    return one.code == 124 or (one.code == 137 and (_seconds(one) or 0.0) >= limit)
+
+
+def _seconds(one: Taken) -> float | None:
+    return float(max(0, one.ended_at - one.begun_at)) if one.begun_at and one.ended_at else None
+
+
+def _judged(plan: BackupPlan, depot: Depot, change: BackupChange, item: Item, found: Found) -> Judgement:
+    before = depot.points.points(hosts=[change.host], plan=plan.name, source=item.source, removed=True)
+    before = [point for point in before if point.unit == item.unit and point.run != change.run]
+    history = past_of(before, depot.points.acks())
+    return judge(item.unit, found, history, plan.expected(item.source), depot.clock.now())
+
+
+def _point(
+    plan: BackupPlan,
+    change: BackupChange,
+    item: Item,
+    snapshot: Snapshot,
+    found: Found,
+    judgement: Judgement,
+    depot: Depot,
+) -> RecoveryPoint:
+    held = snapshot.summary or BackupSummary()
+    return RecoveryPoint(
+        id=snapshot.id,
+        host=change.host,
+        plan=plan.name,
+        source=item.source,
+        item=item.name,
+        repository=plan.repository,
+        run=change.run,
+        at=held.began_at or snapshot.at,
+        made_at=held.ended_at or rfc3339(depot.clock.now()),
+        verdict=judgement.verdict,
+        files=found.files or 0,
+        bytes=found.bytes or 0,
+        added=found.added or 0,
+        changed=(found.new or 0) + (found.changed or 0),
+        paths=snapshot.paths,
+        unreadable=judgement.unreadable_count,
+        anomalies=judgement.anomalies,
+        measures={"kind": item.kind, "seconds": found.seconds, "restic": snapshot.program},
+    )
+
+
+def _row(judgement: Judgement, found: Found, point: RecoveryPoint | None) -> dict[str, Any]:
+    numbers = {name: getattr(found, name) for name in ("files", "bytes", "added", "new", "changed", "seconds")}
+    row: dict[str, Any] = {"verdict": judgement.verdict.value}
+    row |= {name: value for name, value in numbers.items() if value is not None}
+    row |= {"reason": judgement.reason} if judgement.reasons else {}
+    row |= {"point": point.id} if point else {}
+    row |= {"anomalies": list(judgement.anomalies)} if judgement.anomalies else {}
+    if judgement.unreadable_count:
+        row |= {
+            "unreadable": judgement.unreadable_count,
+            "unreadable_items": [one.item for one in judgement.unreadable[:20]],
+        }
+    return row
+
+
+def _kept(said: JobSaid) -> dict[str, Any]:
+    """What a record keeps of the job's own words: who held a lock on what machine."""
+    return {"hostname": said.hostname, "pids": [one.pid for one in said.items if one.pid], "whole": said.whole}
+
+
+def _at_work(work: HostWork, change: BackupChange) -> list[int]:
+    """The restic processes of this run that still work on the host, though nobody watches them."""
+    command = Command(("sh", "-c", _AT_WORK, "mainstay", change.state_dir, change.run), sudo=True)
+    words = work.shell.run(command).text.split()
+    return [int(word) for word in words if word.isdecimal()]
