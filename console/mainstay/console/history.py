@@ -90,11 +90,10 @@ class History:
         """For hosts whose newest part is one in which nothing was done there: the newest one in which something was."""
         missing = {host for host, part in newest.items() if part is not None and not touched(part)}
         found: dict[str, HostPart] = {}
-        for row in reversed(self.state.runs()[-FARTHEST:]):
+        rows = [row for row in self.state.runs() if row.kind != STAGE]
+        for row in reversed(rows[-FARTHEST:]):
             if not missing:
                 break
-            if row.kind == STAGE:
-                continue
             for part in self.state.parts(row.id):
                 if part.host in missing and touched(part):
                     found[part.host] = part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mainstay.inventory.errors import Refused
+from mainstay.runner.record import STAGE
 from mainstay.runner.state.contract import State
 from mainstay.runner.verdict import Verdict
 
@@ -10,7 +11,7 @@ from mainstay.runner.verdict import Verdict
 def refuse_unknown(state: State, run: str, host: str) -> None:
     """run: whose lock the host still carries. Raises Refused where that run has ended with the host as unknown."""
     row = state.run(run) if run else None
-    if row is None or row.state != "ended":
+    if row is None or row.state != "ended" or row.kind == STAGE:
         return
     left = next((part for part in state.parts(run) if part.host == host), None)
     if left is not None and left.verdict is Verdict.UNKNOWN:

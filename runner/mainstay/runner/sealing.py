@@ -10,7 +10,7 @@ from datetime import datetime
 from mainstay.inventory.value import Json
 from mainstay.runner import verdict as verdicts
 from mainstay.runner.ledger.contract import Entry, SealConflict
-from mainstay.runner.record import HostPart, MaintenanceRecord, Summary, hosts_digest
+from mainstay.runner.record import STAGE, HostPart, MaintenanceRecord, Summary, hosts_digest
 from mainstay.runner.request import RunRequest
 from mainstay.runner.state.contract import State, StateConflict
 from mainstay.runner.steps import rfc3339
@@ -55,6 +55,8 @@ def _write_missing_parts(tools: Toolbox, request: RunRequest, reason: str, resul
             part = HostPart.from_json(get_json(tools.artifacts, result["part"]))
         elif begun.get(host.name, {}).get("step", "survey") in ("survey", "admit"):
             part = HostPart(host=host.name, verdict=Verdict.CANCELLED, reason=f"not started: {reason}")
+        elif request.kind == STAGE:
+            part = HostPart(host=host.name, verdict=Verdict.FAILED, reason=f"nothing had been changed: {reason}")
         else:
             part = HostPart(host=host.name, verdict=Verdict.UNKNOWN, reason=f"work was under way: {reason}")
         write_first(tools.state, request.id, part)

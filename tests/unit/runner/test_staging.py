@@ -15,6 +15,7 @@ from tests.unit.schedules.gates import NIGHT, Around, utc
 from mainstay.inventory.errors import Refused
 from mainstay.runner.engine.memory import Crash
 from mainstay.runner.record import STAGE, HostPart, MaintenanceRecord
+from mainstay.runner.sealing import seal
 from mainstay.runner.shell.contract import ContactLost
 from mainstay.runner.state.contract import RunRow
 from mainstay.runner.steps import rfc3339
@@ -142,6 +143,19 @@ def test_whichever_checkpoint_it_dies_at_nothing_is_changed_and_no_host_is_kept(
         assert verdicts(record) == {"w1": "succeeded", "w2": "succeeded"}, where
         assert all(free(world, name) and set(world[name].log) == {"stage"} for name in world.machines), where
         assert verdicts(world.run()) == {"w1": "succeeded", "w2": "succeeded"}, where
+
+
+def test_a_staging_that_can_not_end_in_a_record_leaves_no_host_unknown() -> None:
+    world = World("w1")
+    request = world.request(**ahead(world))
+    runs = world.runs(crash=(8, "after"))
+    runs.submit(request)
+    with pytest.raises(Crash):
+        runs.start(request.id)
+    assert world["w1"].there.lock.run == request.id, "it died while it held the host"
+    seal(runs.tools, request, "internal error: the disk is full", {})
+    assert world.state.parts(request.id)[0].verdict is Verdict.FAILED
+    assert verdicts(world.run()) == {"w1": "succeeded"}
 
 
 def test_the_run_of_the_window_waits_for_a_host_that_is_still_being_staged() -> None:

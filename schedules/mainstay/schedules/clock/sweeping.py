@@ -113,10 +113,12 @@ class Sweeper:
         and is raised at once. Returns how many runs were put down."""
         now, count, fault, kept = self._clock.now(), 0, None, self._kept
         for id, due in list(kept.due.items()) if kept else ():
-            if not any(at is not None and at <= now for at in (due, kept.ahead.get(id) if kept else None)):
+            ahead = kept.ahead.get(id) if kept else None
+            is_due, stages = (at is not None and at <= now for at in (due, ahead))
+            if not is_due and not stages:
                 continue
             try:
-                count += self.sweep(id)
+                count += self.sweep(id) if is_due else self.stage(id)
             except Unkept:
                 raise  # each that follows would wait for the database as long
             except Exception as error:  # raised below; the others have their turn first
@@ -142,7 +144,14 @@ class Sweeper:
                 self._store.advance(id, rfc3339(mark))
                 count += more
             kept.due[id] = self._next(schedule, mark)
-            return count + (self._stage(schedule, kept, now) if id in kept.ahead else 0)
+            return count + self._stage(schedule, kept, now)
+
+    def stage(self, id: str) -> int:
+        """Put down what stages for the schedule's next opening, where its moment has come. Returns how many runs."""
+        with self._locks[id]:
+            kept = self._kept
+            schedule = kept.schedules.get(id) if kept else None
+            return self._stage(schedule, kept, self._clock.now()) if kept and schedule else 0
 
     def _expected(self, schedule: Schedule, after: datetime, now: datetime) -> datetime | None:
         """Now, where that can't be worked out: every round looks at it, and says so."""
@@ -155,8 +164,10 @@ class Sweeper:
         return _start(next_opening(schedule.window, schedule.zone, after))
 
     def _stage(self, schedule: Schedule, kept: _Kept, now: datetime) -> int:
-        """Put down the run that stages for the next opening, once its moment has come, late too; for one that has begun
-        there is nothing to go ahead of. No watermark: that the run is there already, is written down with it."""
+        """Late too, but not for an opening that has begun: there is nothing to go ahead of. No watermark: that the run is
+        there already, is written down with it."""
+        if schedule.id not in kept.ahead:
+            return 0
         opening = next_opening(schedule.window, schedule.zone, now)
         at = stages_at(schedule.plan, opening) if opening else None
         if opening is None or at is None or at > now:
