@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from tests.fleet.system import wait_until
 
 from mainstay.inventory.host import Host
 from mainstay.runner.shell import hostlock
@@ -20,6 +21,7 @@ from mainstay.runner.shell.contract import (
     Fence,
     FenceRefused,
     FileMissing,
+    ForwardRefused,
     HostKeyRefused,
     Job,
     JobState,
@@ -55,6 +57,12 @@ class Rig(Protocol):
     def forget_key(self) -> None: ...
     def reboot(self) -> None:
         """What runs there is gone, what was written is there."""
+
+    def local(self) -> tuple[str, int]:
+        """Where something listens on the controller's side."""
+
+    def leads(self, port: int, to: tuple[str, int]) -> bool:
+        """Whether what connects to the port of the host's loopback arrives there."""
 
 
 class ShellSuite:
@@ -292,6 +300,62 @@ class ShellSuite:
 
     def test_a_job_that_nobody_launched_is_absent(self, shell: Shell) -> None:
         assert shell.poll("nothing") == JobState(JobStatus.ABSENT)
+
+    # -- forwards
+
+    def test_a_forward_leads_from_the_host_to_the_controllers_side_while_it_is_open(
+        self, rig: Rig, shell: Shell
+    ) -> None:
+        local = rig.local()
+        with shell.forward(local) as port:
+            assert 0 < port < 65536 and rig.leads(port, local)
+            assert shell.run(Command(("printf", "meanwhile"))).stdout == b"meanwhile"
+            with shell.forward(rig.local()) as other:
+                assert other != port
+            assert rig.leads(port, local)
+        assert not rig.leads(port, local)
+
+    def test_a_port_may_be_asked_for_and_is_free_again_afterwards(self, rig: Rig, shell: Shell) -> None:
+        local = rig.local()
+        with shell.forward(local) as port:
+            with (
+                pytest.raises(ForwardRefused, match=f"port {port} of its loopback is taken"),
+                shell.forward(local, port),
+            ):
+                pass
+            assert rig.leads(port, local)
+
+        def free_again() -> bool:  # the host's sshd may need a moment to see that we have gone
+            try:
+                with shell.forward(local, port) as again:
+                    return again == port and rig.leads(port, local)
+            except ForwardRefused:
+                return False
+
+        wait_until(free_again, "the port is free", deadline=60)
+
+    def test_a_forward_is_closed_also_by_an_error(self, rig: Rig, shell: Shell) -> None:
+        local = rig.local()
+        with pytest.raises(KeyError), shell.forward(local) as port:
+            raise KeyError
+        assert not rig.leads(port, local)
+
+    def test_a_forward_outlives_a_broken_connection(self, rig: Rig, shell: Shell) -> None:
+        local = rig.local()
+        with shell.forward(local) as port:
+            rig.break_contact()
+            wait_until(lambda: rig.leads(port, local), "the forward is there again", deadline=60)
+
+    def test_a_shell_for_reading_may_forward(self, rig: Rig) -> None:
+        reading, local = rig.shells.open(rig.host, write=False), rig.local()
+        with reading.forward(local) as port:
+            assert rig.leads(port, local)
+        reading.close()
+
+    def test_nothing_is_forwarded_from_a_host_with_another_key(self, rig: Rig, shell: Shell) -> None:
+        rig.change_key()
+        with pytest.raises(HostKeyRefused, match="nothing was sent"), shell.forward(rig.local()):
+            pass
 
     @pytest.mark.parametrize("name", ["", "../x", "a b", "x;y", "é"])
     def test_a_name_that_can_not_be_a_unit_is_an_error(self, shell: Shell, name: str) -> None:

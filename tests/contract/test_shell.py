@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.echo import Echo, said
 from tests.contract.shell_suite import MINE, ShellSuite, until_it_ends
 from tests.contract.sshd import Sshd, sshd
 from tests.fleet.system import wait_until
@@ -80,6 +81,12 @@ class FakeRig:
     def reboot(self) -> None:
         self.there.reboot()
 
+    def local(self) -> tuple[str, int]:
+        return "127.0.0.1", 8000
+
+    def leads(self, port: int, to: tuple[str, int]) -> bool:
+        return any(one.open and (one.port, one.local) == (port, to) for one in self.there.forwards)
+
 
 def _printf(words: tuple[str, ...]) -> bytes:
     return words[1].encode() if words[0] == "%s" else words[0].encode().decode("unicode_escape").encode("latin-1")
@@ -95,6 +102,7 @@ class LoopbackRig:
         self.host = Host(name="loop", address="127.0.0.1", ssh=ssh)
         self.shells = FabricShells(lambda name: self.host, self.known_hosts, str, state_dir=str(self.state_dir))
         self.shells.pins.pin(self.host, self.shells.scan(self.host))
+        self.echoes: list[Echo] = []
 
     def content(self, path: str) -> bytes:
         return Path(path).read_bytes()
@@ -133,6 +141,20 @@ class LoopbackRig:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(int(file.read_text().split()[0]), signal.SIGKILL)
 
+    def local(self) -> tuple[str, int]:
+        self.echoes.append(Echo())
+        return self.echoes[-1].address
+
+    def leads(self, port: int, to: tuple[str, int]) -> bool:
+        return said(port) == f"{to[1]}".encode()
+
+    def close(self) -> None:
+        self.away(away=False)
+        self.reboot()
+        self.shells.close()
+        for echo in self.echoes:
+            echo.close()
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
@@ -158,9 +180,7 @@ class TestLoopback(ShellSuite):
     def rig(self, server: Sshd, tmp_path: Path) -> Iterator[LoopbackRig]:
         rig = LoopbackRig(server, tmp_path)
         yield rig
-        rig.away(away=False)
-        rig.reboot()
-        rig.shells.close()
+        rig.close()
 
     def test_megabytes_on_both_streams_take_time_in_proportion(self, shell: Shell) -> None:
         """0.3 s were measured for 10 MB; what is quadratic takes 9 s for them, and four minutes for 50 MB."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.pipe import Pipe
 from tests.contract.sshd import Sshd, sshd
 from tests.fleet.system import wait_until
 
@@ -272,52 +273,14 @@ def test_where_nobody_listens_is_said(shells: FabricShells, server: Sshd, addres
 
 def test_a_connection_that_stalls_in_the_middle_is_left_at_the_deadline(known: FabricShells, server: Sshd) -> None:
     """Everything arrives, then nothing does any more: nobody closes, no error comes."""
-    with _Pipe(server.port) as pipe:
+    with Pipe(server.port) as pipe:
         host = _host(server, port=pipe.port, connect_timeout=6)
         known.pins.pin(host, known.scan(_host(server)))
         shell = known.open(host)
         shell.run(Command(("printf", "x")))
-        pipe.stalled.set()
+        pipe.stall()
         started = time.monotonic()
         with pytest.raises((ContactLost, Unreachable)):
             shell.run(Command(("printf", "x"), deadline=1))
         assert time.monotonic() - started < 60
         shell.close()
-
-
-class _Pipe:
-    """Forwards one port, until told to let nothing through any more."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.stalled = threading.Event()
-        self._sockets: list[socket.socket] = []
-
-    def __enter__(self) -> _Pipe:
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one in (self._listener, *self._sockets):
-            one.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                here, _ = self._listener.accept()
-            except OSError:
-                return
-            there = socket.create_connection(("127.0.0.1", self._target))
-            self._sockets += [here, there]
-            for source, sink in ((here, there), (there, here)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                if not self.stalled.is_set():
-                    sink.sendall(data)
-        except OSError:
-            pass

@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -173,6 +174,9 @@ class WatchedShell:
 
     def poll(self, name: str, offset: int = 0) -> JobState:
         return self._shell.poll(name, offset)
+
+    def forward(self, local: tuple[str, int], port: int = 0) -> AbstractContextManager[int]:
+        return self._shell.forward(local, port)
 
     def close(self) -> None:
         self._shell.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -219,6 +220,9 @@ class SimShell:
 
     def poll(self, name: str, offset: int = 0) -> JobState:
         return self.command(f"poll {name}", lambda: self._state(name))
+
+    def forward(self, local: tuple[str, int], port: int = 0) -> AbstractContextManager[int]:
+        raise AssertionError("not foreseen: a forward")
 
     def _state(self, name: str) -> JobState:
         job = self.machine.jobs.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -132,6 +133,17 @@ class Shell(Protocol):
     def poll(self, name: str, offset: int = 0) -> JobState:
         """How the job is, and what it has printed since `offset`."""
 
+    def forward(self, local: tuple[str, int], port: int = 0) -> AbstractContextManager[int]:
+        """While it is open, what connects to 127.0.0.1:`port` on the host arrives at `local`, as seen from the controller.
+
+        port 0: the host's sshd chooses. Yields the port on the host; it listens on loopback alone. A connection that breaks
+        meanwhile is made again, and the forward with it (same port), in the background, until it is closed: what was under
+        way is reset on both sides. Nothing listens at `local`: the connection is closed. Whoever may log in to the host can
+        reach the port, and can take it while the connection is broken: what is said there needs a password of its own.
+        It has a connection to itself: this shell may be used meanwhile, also by another thread.
+        Raises ForwardRefused (sshd does not allow it, or the port is taken), Unreachable, HostKeyRefused.
+        """
+
     def close(self) -> None: ...
 
 
@@ -188,6 +200,12 @@ class FenceRefused(ShellError):
 
     kind = "fence"
     exit_code = 4
+
+
+class ForwardRefused(ShellError):
+    """The host's sshd does not let a port of its loopback be forwarded, or not this one."""
+
+    kind = "forward"
 
 
 class FileMissing(ShellError):

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import shlex
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -37,7 +38,7 @@ from mainstay.runner.shell.contract import (
 from mainstay.runner.shell.fakelock import FakeLock
 from mainstay.runner.shell.jobs import check_name
 from mainstay.runner.shell.quote import quote, with_env
-from mainstay.runner.shell.refusals import refusal
+from mainstay.runner.shell.refusals import not_forwarded, port_taken, refusal
 from mainstay.runner.shell.streams import Kept
 
 Match = str | Callable[[Command], bool]
@@ -75,6 +76,15 @@ class FakeJob:
 
 
 @dataclass(slots=True)
+class FakeForward:
+    """One that was asked for: where it leads, its port on the host, and whether it is open still."""
+
+    local: tuple[str, int]
+    port: int
+    open: bool = True
+
+
+@dataclass(slots=True)
 class _Fault:
     matches: Callable[[Command], bool]
     after: bool
@@ -99,6 +109,9 @@ class FakeHost:
     key: str = "known"
     """`known`, `unknown` or `changed`."""
     sudo: bool = True
+    forwarding: bool = True
+    """Whether its sshd lets ports be forwarded."""
+    forwards: list[FakeForward] = field(default_factory=list)
     slow: float = 0.0
     boots: int = 1
     calls: list[Command] = field(default_factory=list)
@@ -190,6 +203,16 @@ class FakeHost:
             raise ContactLost(self.name, "the connection broke")
         out, err = _limited(output.stdout, command.limit), _limited(output.stderr, command.limit)
         return Output(output.status, out.value(), err.value(), taken, out.dropped + err.dropped)
+
+    def listen(self, local: tuple[str, int], port: int) -> FakeForward:
+        """Raises ForwardRefused."""
+        with self._alone:
+            if not self.forwarding:
+                raise not_forwarded(self.name)
+            if port and any(one.open and one.port == port for one in self.forwards):
+                raise port_taken(self.name, port)
+            self.forwards.append(FakeForward(local, port or 40001 + len(self.forwards)))
+            return self.forwards[-1]
 
     def start(self, job: Job) -> None:
         with self._alone:
@@ -287,6 +310,15 @@ class FakeShell:
         self.there.reach()
         self._sudo(True)
         return self.there.state(name, offset)
+
+    @contextmanager
+    def forward(self, local: tuple[str, int], port: int = 0) -> Iterator[int]:
+        self.there.reach()
+        one = self.there.listen(local, port)
+        try:
+            yield one.port
+        finally:
+            one.open = False
 
     def _write_file(self, path: str, data: bytes, mode: int) -> None:
         self.there.files[path] = data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mainstay.runner.shell.contract import FenceRefused, ShellError
+from mainstay.runner.shell.contract import FenceRefused, ForwardRefused, ShellError
 from mainstay.runner.shell.printable import printable
 
 
@@ -51,3 +51,28 @@ def refusal(host: str, words: list[str]) -> ShellError:
         case "nouser":
             return ShellError(host, f'there is no user "{rest[0]}" there')
     return ShellError(host, f"refused without a reason that is known here: {printable(' '.join(words))}")
+
+
+def not_forwarded(host: str) -> ForwardRefused:
+    return ForwardRefused(
+        host,
+        "its sshd does not allow a reverse forward; nothing was opened",
+        hint="Set AllowTcpForwarding yes (or remote) in its sshd_config, at least for this login (Match User). DisableForwarding, "
+        "PermitListen, and restrict or no-port-forwarding in authorized_keys refuse it too.",
+    )
+
+
+def not_on_loopback(host: str) -> ForwardRefused:
+    return ForwardRefused(
+        host,
+        "its sshd opens a forwarded port on every address, not on loopback alone; it was closed again",
+        hint="Set GatewayPorts no (or clientspecified) in its sshd_config, at least for this login (Match User).",
+    )
+
+
+def port_taken(host: str, port: int) -> ForwardRefused:
+    return ForwardRefused(
+        host,
+        f"port {port} of its loopback is taken, or its sshd does not let this one be forwarded",
+        hint="Leave the port out: sshd chooses a free one. PermitListen in its sshd_config may name those that are allowed.",
+    )

@@ -284,3 +284,26 @@ JOB_CAP = 64 << 20
 """Bytes of a job's output that are read, and kept on its host. All that apt prints in an upgrade of a release is under 5 MB."""
 JOB_CAP_EVERY = 5
 """Seconds between two looks on the host at what a job has printed."""
+
+# $1 port. The sshd that serves this login, by number and start (empty where /proc hides it); whether it listens everywhere.
+FORWARD_LOOK = r"""
+p=$$
+while [ "$p" -gt 1 ] && read -r s <"/proc/$p/stat"; do
+  name=${s#*(}; name=${name%)*}
+  set -- "$1" ${s##*) }
+  case $name in sshd*|dropbear*) printf 'forward server %s %s\n' "$p" "${21}"; break;; esac
+  p=$3
+done 2>/dev/null
+hex=$(printf %04X "$1")
+while read -r _ here _ state _; do
+  [ "$here $state" != "00000000:$hex 0A" ] || echo forward everywhere
+done </proc/net/tcp
+"""
+
+# $1 number and $2 start of such an sshd: ended, if it is still the same process.
+FORWARD_END = r"""
+read -r s <"/proc/$1/stat" 2>/dev/null || exit 0
+pid=$1 start=$2
+set -- ${s##*) }
+[ "${20}" = "$start" ] && kill "$pid" && echo forward ended
+"""

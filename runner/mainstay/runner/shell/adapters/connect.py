@@ -252,8 +252,15 @@ def hang_up(transport: paramiko.Transport | None) -> None:
     transport.close()
 
 
-def load_key(host: Host, path: Path, passphrase: str | None) -> paramiko.PKey:
-    """A private key. Raises ShellError that names the file."""
+def load_key(host: Host, reference: str, root: Path, passphrase: str | None) -> paramiko.PKey:
+    """The private key `file:PATH`, relative to root. Raises ShellError that names the file."""
+    if not reference.startswith("file:"):
+        raise ShellError(
+            host.name,
+            f'the key "{reference}" is no file',
+            hint="Write it as file:PATH, for example file:~/.ssh/id_ed25519.",
+        )
+    path = root / Path(reference.removeprefix("file:")).expanduser()
     try:
         # Bytes, although paramiko says str: cryptography takes nothing else.
         return paramiko.PKey.from_path(path, passphrase.encode() if passphrase is not None else None)

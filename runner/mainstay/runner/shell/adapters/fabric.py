@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -21,6 +21,7 @@ from mainstay.inventory.host import Host
 from mainstay.runner.shell import scripts
 from mainstay.runner.shell.adapters.connect import connect, hang_up, load_key, offered, unknown_key
 from mainstay.runner.shell.adapters.exchange import Exchange, Late, watched
+from mainstay.runner.shell.adapters.forward import Forward
 from mainstay.runner.shell.contract import (
     STATE_DIR,
     Command,
@@ -142,18 +143,9 @@ class FabricShells:
             )
         with self._lock:
             if (reference, passphrase) not in self._keys:
-                self._keys[reference, passphrase] = self._load(host, reference, passphrase)
+                plain = self.plain(passphrase) if passphrase is not None else None
+                self._keys[reference, passphrase] = load_key(host, reference, self._root, plain)
             return self._keys[reference, passphrase]
-
-    def _load(self, host: Host, reference: str, passphrase: str | None) -> paramiko.PKey:
-        if not reference.startswith("file:"):
-            raise ShellError(
-                host.name,
-                f'the key "{reference}" is no file',
-                hint="Write it as file:PATH, for example file:~/.ssh/id_ed25519.",
-            )
-        path = self._root / Path(reference.removeprefix("file:")).expanduser()
-        return load_key(host, path, self.plain(passphrase) if passphrase is not None else None)
 
 
 class FabricShell:
@@ -242,6 +234,9 @@ class FabricShell:
         except ValueError:
             said = printable(output.stderr) or printable(output.stdout) or str(output.status)
             raise ShellError(self._host.name, f"the job {name} could not be asked: {said}") from None
+
+    def forward(self, local: tuple[str, int], port: int = 0) -> AbstractContextManager[int]:
+        return Forward(self._host, lambda: self._shells.connect(self._host, write=self._write), local, port)
 
     def _captured(self, command: Command, stdin: BinaryIO, stall: float | None = None) -> tuple[int, bytes, bytes]:
         out, err = Kept(65536), Kept(65536)
