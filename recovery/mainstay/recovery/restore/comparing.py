@@ -1,0 +1,138 @@
+"""Whether what was restored is what the repository has: asked anew, whatever the restore said of itself.
+
+Contents by a second restic that writes nothing: it reads each file and compares it with the hashes in the snapshot. Type, size,
+mode and time by the snapshot's listing.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mainstay.recovery.restic.contract import Restic
+from mainstay.recovery.restic.replies import Node
+from mainstay.runner.steps import rfc3339
+
+NAMED = 10
+"""So many of what differs are named."""
+_TYPES = {
+    "file": stat.S_IFREG,
+    "dir": stat.S_IFDIR,
+    "symlink": stat.S_IFLNK,
+    "dev": stat.S_IFBLK,
+    "chardev": stat.S_IFCHR,
+    "fifo": stat.S_IFIFO,
+}
+
+
+@dataclass(slots=True)
+class Compared:
+    """files, bytes: regular files that were there to be compared, and are as they should be unless they are among what differs."""
+
+    files: int = 0
+    bytes: int = 0
+    entries: int = 0
+    differing: dict[str, str] = field(default_factory=dict)
+    """path in the snapshot → what is wrong with its content, type or size; the first thousand."""
+    differing_count: int = 0
+    attributes: dict[str, str] = field(default_factory=dict)
+    """path → mode or time that is not the snapshot's; the content is right."""
+    attributes_count: int = 0
+
+    absent: int = 0
+    """Among what differs: what is not there at all, or is of another type."""
+
+    @property
+    def verified(self) -> int:
+        """Files that are as they should be."""
+        return self.files - (self.differing_count - self.absent)
+
+    def wrong(self, path: str, why: str, *, absent: bool = False) -> None:
+        if path in self.differing:
+            return
+        self.differing_count += 1
+        self.absent += absent
+        if len(self.differing) < 1000:
+            self.differing[path] = why
+
+    def odd(self, path: str, why: str) -> None:
+        self.attributes_count += 1
+        if len(self.attributes) < 1000:
+            self.attributes[path] = why
+
+    @property
+    def ok(self) -> bool:
+        return not self.differing_count
+
+    def in_words(self) -> str:
+        """What differs; empty where nothing does."""
+        return named(self.differing, self.differing_count)
+
+    def attributes_in_words(self) -> str:
+        return named(self.attributes, self.attributes_count)
+
+
+def named(found: dict[str, str], count: int) -> str:
+    listed = [f"{path} ({why})" if why else path for path, why in list(found.items())[:NAMED]]
+    more = count - len(listed)
+    return ", ".join(listed) + (f" and {more:,} more" if more > 0 else "")
+
+
+def compare(restic: Restic, snapshot: str, target: str, paths: Sequence[str] = ()) -> Compared:
+    """What of these paths (all, without any) of the snapshot is under `target`. Raises ResticError where the repository can't
+    be asked."""
+    found = Compared()
+    restic.ls(snapshot, lambda node: _look(found, target, node), paths)
+
+    def touched(action: str, path: str) -> None:
+        if action == "unchanged":
+            return
+        place = under(target, path)
+        try:
+            kind = stat.S_IFMT(place.lstat().st_mode)
+        except OSError:
+            return  # the listing has told of it
+        if kind == stat.S_IFREG:
+            found.wrong(path, "its content is another")
+
+    restic.restore(snapshot, target, include=paths, overwrite="always", dry=True, touched=touched)
+    return found
+
+
+def under(target: str, path: str) -> Path:
+    """/etc/x under /srv → /srv/etc/x."""
+    return Path(target) / path.lstrip("/")
+
+
+def _look(found: Compared, target: str, node: Node) -> None:
+    found.entries += 1
+    place = under(target, node.path)
+    try:
+        there = place.lstat()
+    except OSError:
+        if node.type != "socket":  # restic restores none
+            found.wrong(node.path, "is not there", absent=True)
+        return
+    kind = _TYPES.get(node.type)
+    if kind is not None and stat.S_IFMT(there.st_mode) != kind:
+        found.wrong(node.path, f"is no {node.type}", absent=True)
+        return
+    if node.type == "file":
+        found.files += 1
+        found.bytes += node.size
+        if there.st_size != node.size:
+            found.wrong(node.path, f"has {there.st_size:,} bytes instead of {node.size:,}")
+    if node.type in ("file", "dir"):
+        if stat.S_IMODE(there.st_mode) != node.mode:
+            found.odd(node.path, f"mode {stat.S_IMODE(there.st_mode):o} instead of {node.mode:o}")
+        elif node.modified_at and modified(there.st_mtime_ns) != node.modified_at:
+            found.odd(node.path, f"changed {modified(there.st_mtime_ns)} instead of {node.modified_at}")
+
+
+def modified(nanoseconds: int) -> str:
+    """As a listing says it: RFC 3339 UTC, milliseconds."""
+    whole, rest = divmod(nanoseconds, 10**9)
+    return rfc3339(datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000))
