@@ -6,7 +6,7 @@ before it may be all that is left of the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 
@@ -41,19 +41,41 @@ def group_of(point: RecoveryPoint) -> Group:
     return point.host, point.plan, point.unit
 
 
-def acknowledged(point: RecoveryPoint, acks: Iterable[Ack]) -> bool:
-    """Whether somebody has looked at this point, or at the run that made it, for this host and source."""
+def acknowledged(points: Iterable[RecoveryPoint], acks: Iterable[Ack]) -> set[tuple[str, str]]:
+    """(repository, id) of those anomalous points that somebody has looked at.
+
+    By the point (of a copy: also by its original), or the run that made it, for its host and source. Who has looked at one has
+    looked at the anomalies of the same group before it too: one that stays is one each night, and is looked at once.
+    """
+    by_item: dict[str, list[Ack]] = {}
+    for ack in acks:
+        by_item.setdefault(ack.item, []).append(ack)
+    odd: dict[Group, list[tuple[datetime, RecoveryPoint]]] = {}
+    for point in points:
+        if point.anomalies:
+            odd.setdefault(group_of(point), []).append((datetime.fromisoformat(point.at), point))
+    found: set[tuple[str, str]] = set()
+    for mine in odd.values():
+        looked_at = [at for at, point in mine if _named(point, by_item)]
+        newest = max(looked_at, default=None)
+        found |= {(point.repository, point.id) for at, point in mine if newest is not None and at <= newest}
+    return found
+
+
+def _named(point: RecoveryPoint, by_item: Mapping[str, Sequence[Ack]]) -> bool:
+    items = [point.id, point.run, *([point.copy_of] if point.copy_of else [])]
     return any(
-        ack.item in (point.id, point.run)
-        and ack.host in ("", point.host)
-        and ack.source in ("", point.source, point.unit)
-        for ack in acks
+        ack.host in ("", point.host) and ack.source in ("", point.source, point.unit)
+        for item in items
+        for ack in by_item.get(item, ())
     )
 
 
-def past_of(points: Iterable[RecoveryPoint], acks: Sequence[Ack]) -> list[Past]:
+def past_of(points: Iterable[RecoveryPoint], acks: Iterable[Ack]) -> list[Past]:
     """The history of one group, from its points. Also of those that retention took away: they were there. Copies say nothing
     that their originals don't."""
+    made = [point for point in points if point.copy_of is None]
+    seen = acknowledged(made, acks)
     return [
         Past(
             at=point.at,
@@ -61,22 +83,21 @@ def past_of(points: Iterable[RecoveryPoint], acks: Sequence[Ack]) -> list[Past]:
             bytes=point.bytes,
             changed=point.changed,
             anomalous=bool(point.anomalies),
-            acknowledged=bool(point.anomalies) and acknowledged(point, acks),
+            acknowledged=(point.repository, point.id) in seen,
         )
-        for point in points
-        if point.copy_of is None
+        for point in made
     ]
 
 
-def blocked_by(points: Iterable[RecoveryPoint], acks: Sequence[Ack]) -> dict[Group, str]:
-    """The groups that retention has to leave alone → why: an anomaly that nobody has acknowledged."""
+def blocked_by(points: Iterable[RecoveryPoint], acks: Iterable[Ack]) -> dict[Group, str]:
+    """The groups that retention has to leave alone → why: the newest anomaly that nobody has acknowledged."""
+    there = [point for point in points if point.removed_at is None]
+    seen = acknowledged(there, acks)
     found: dict[Group, str] = {}
-    for point in sorted(points, key=lambda point: datetime.fromisoformat(point.at)):
-        if point.anomalies and point.removed_at is None and not acknowledged(point, acks):
-            words = (
-                f"{point.anomalies[0]} (run {point.run}); nobody has acknowledged it: mainstay records ack {point.run}"
-            )
-            found.setdefault(group_of(point), words)
+    for point in sorted(there, key=lambda point: datetime.fromisoformat(point.at)):
+        if point.anomalies and (point.repository, point.id) not in seen:
+            look = f"nobody has acknowledged it: mainstay records ack {point.run}"
+            found[group_of(point)] = f"{point.anomalies[0]} (run {point.run}); {look}"
     return found
 
 

@@ -247,7 +247,8 @@ def _unreadable(found: Found) -> Iterator[_Said]:
     if count:
         listed = found.unreadable[:NAMED]
         named = ", ".join(
-            clean(one.item, 200) + (f" ({printable(one.message, 100)})" if one.message else "") for one in listed
+            clean(one.item or "something", 200) + (f" ({printable(one.message, 100)})" if one.message else "")
+            for one in listed
         )
         more = f" and {count - len(listed):,} more" if count > len(listed) else ""
         yield (

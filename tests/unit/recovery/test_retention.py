@@ -114,7 +114,7 @@ def test_the_last_proved_point_stays_however_old() -> None:
 
 def test_a_proof_that_failed_or_of_another_repository_proves_nothing() -> None:
     failed = [proof(WEEK[6], before(), Verdict.FAILED)]
-    copy = [proof(WEEK[6].model_copy(update={"repository": "offsite"}), before())]
+    copy = [proof(WEEK[6].model_copy(update={"repository": "offsite", "id": "c" * 64}), before())]
     for proofs in (failed, copy):
         plan = planned(proofs=proofs)
         assert plan.remove == ()
@@ -188,8 +188,42 @@ def test_an_anomaly_that_nobody_has_looked_at_blocks_its_own_source_alone() -> N
         assert [past.acknowledged for past in past_of([odd], [ack])] == [True]
     for ack in (Ack(odd.run, "web2", "", "anna", before(), "?"), Ack("other", "", "", "anna", before(), "?")):
         assert blocked_by(points, [ack]) == blocked
-        assert not acknowledged(odd, [ack])
+        assert acknowledged(points, [ack]) == set()
     assert blocked_by([odd.model_copy(update={"removed_at": before()})], []) == {}
+
+
+def test_who_has_looked_at_one_anomaly_has_looked_at_those_before_it_and_at_none_after() -> None:
+    odd = [one.model_copy(update={"anomalies": (f"{n}",)}) for n, one in enumerate(WEEK[:3])]
+    other = point(before(), source="db", anomalies=("less",), run=odd[0].run)
+    points = [*odd, *WEEK[3:], other]
+
+    def blocked(item: str, source: str = "") -> list[str]:
+        return [words[0] for words in blocked_by(points, [Ack(item, "", source, "anna", before(), "moved")]).values()]
+
+    assert blocked("none") == ["l", "0"] or blocked("none") == ["0", "l"]
+    assert blocked(odd[0].run) == []  # the newest, which is the one that is named; and db's, which the same run made
+    assert blocked(odd[0].run, "etc") == ["l"]
+    assert sorted(blocked(odd[1].run)) == ["0", "l"]
+    assert sorted(blocked(WEEK[3].run)) == ["0", "l"]  # nothing was odd in it, nobody has looked at anything
+    assert [past.acknowledged for past in past_of(odd, [Ack(odd[1].id, "", "", "anna", before(), "")])] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_an_anomaly_is_acknowledged_with_all_copies_of_its_point() -> None:
+    odd = WEEK[0].model_copy(update={"anomalies": ("less",)})
+    copy = odd.model_copy(update={"id": "c" * 64, "repository": "offsite", "copy_of": odd.id, "run": "copy-1"})
+    assert blocked_by([odd, copy], [Ack(odd.id, "", "", "anna", before(), "moved")]) == {}
+    assert blocked_by([copy], [Ack(odd.id, "", "", "anna", before(), "moved")]) == {}
+
+
+def test_a_copy_is_proved_with_its_original() -> None:
+    copies = [one.model_copy(update={"id": one.id[::-1], "repository": "offsite", "copy_of": one.id}) for one in WEEK]
+    plan = planned(copies, proofs=[proof(WEEK[5], before())])
+    assert ids(plan.keep) == ids([*copies[:2], copies[5]])
+    assert planned(copies, proofs=[proof(WEEK[5], before(), Verdict.FAILED)]).remove == ()
 
 
 def test_history_is_of_what_was_made_not_of_copies() -> None:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from mainstay.inventory.value import Value
 from mainstay.recovery.anomalies import Group, group_of
+from mainstay.recovery.freshness import PROVES
 from mainstay.recovery.point import Proof, RecoveryPoint
 from mainstay.recovery.retention.policy import Policy, kept_by
 from mainstay.recovery.words import counted, span
@@ -107,11 +108,13 @@ def plan_retention(
 ) -> RetentionPlan:
     """points: those of the policy's plan in one repository; those removed before are passed over. zone: of the plan; its days,
     weeks and months are meant. promised: nothing of a group is removed that has not so many proved points, and so many of the
-    newest proved ones stay. blocked: as of `blocked_by`. append_only: whether who adds points could date them back.
-    groups_before: how many groups there were at the last time; None: not known, or somebody has looked. skew: seconds that a
-    point may be ahead of now.
+    newest proved ones stay; a copy is proved with its original. blocked: as of `blocked_by`. append_only: whether who adds
+    points could date them back. groups_before: how many groups there were at the last time; None: not known, or somebody has
+    looked. skew: seconds that a point may be ahead of now.
     """
-    proved = {(proof.repository, proof.point) for proof in proofs if proof.verdict in _PROVES}
+    proved: set[tuple[str, str]] = set()
+    for proof in proofs:
+        proved |= {(proof.repository, proof.point), ("", proof.point)} if proof.verdict in PROVES else set()
     groups: dict[tuple[str, Group], dict[str, RecoveryPoint]] = {}
     for point in points:
         if point.removed_at is None:
@@ -119,14 +122,12 @@ def plan_retention(
     refused = _refused(policy, append_only, len(groups), groups_before)
     plans = []
     for (repository, group), members in sorted(groups.items()):
-        mine = {id for place, id in proved if place == repository}
+        # restic copies what a snapshot holds as it is: what a restore of the original has shown holds for its copy
+        mine = {id for id, point in members.items() if proved & {(repository, id), ("", point.copy_of or "")}}
         why = refused or (blocked or {}).get(group, "")
         whole = GroupPlan(repository=repository, host=group[0], plan=group[1], source=group[2])
         plans.append(_of_group(whole, list(members.values()), policy, (now, skew, zone), mine, promised, why))
     return RetentionPlan(groups=tuple(plans), refused=refused)
-
-
-_PROVES = (Verdict.SUCCEEDED, Verdict.DEGRADED)
 
 
 def _refused(policy: Policy, append_only: bool, groups: int, before: int | None) -> str:
