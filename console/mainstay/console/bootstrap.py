@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mainstay.console.render.hosts import Known
     from mainstay.console.telling import Notices
     from mainstay.console.working import Works
+    from mainstay.recovery.points.contract import PointStore
     from mainstay.runner.artifacts.contract import Artifacts
     from mainstay.runner.engine.adapters.dbos import DbosEngine
     from mainstay.runner.ledger.anchored import AnchoredLedger
@@ -255,6 +256,13 @@ class Application:
         from mainstay.schedules.store.adapters.sql import SqlSchedules
 
         return SqlSchedules(self.stores.database)
+
+    @cached_property
+    def points(self) -> PointStore:
+        """What backups have left behind, in the state's database."""
+        from mainstay.recovery.points.adapters.sql import SqlPoints
+
+        return SqlPoints(self.stores.database)
 
     @cached_property
     def history(self) -> History:

@@ -11,7 +11,7 @@ metadata = sa.MetaData()
 shared = sa.MetaData()
 """Of artifacts that several machines share: in PostgreSQL alone."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """In `meta` for versions before there were migrations: they refuse a higher one than theirs, which was 1."""
 
 TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -192,6 +192,75 @@ lease = sa.Table(
     sa.Column("name", TEXT, primary_key=True),
     sa.Column("holder", TEXT, nullable=False),
     sa.Column("until", TEXT, nullable=False),
+)
+
+# What backups leave behind (`mainstay.recovery.points`).
+
+recovery_point = sa.Table(
+    "recovery_point",
+    metadata,
+    sa.Column("id", TEXT, primary_key=True),
+    sa.Column("repository", TEXT, primary_key=True),
+    sa.Column("host", TEXT, nullable=False),
+    sa.Column("plan", TEXT, nullable=False),
+    sa.Column("source", TEXT, nullable=False),
+    sa.Column("item", TEXT, nullable=False),
+    sa.Column("run", TEXT, nullable=False, index=True),
+    sa.Column("verdict", TEXT, nullable=False),
+    sa.Column("at", TEXT, nullable=False),
+    sa.Column("anomalous", sa.Integer, nullable=False, index=True),  # 1 where there is an anomaly
+    sa.Column("removed_at", TEXT, index=True),
+    sa.Column("removed_by", TEXT),
+    sa.Column("body", TEXT, nullable=False),
+    # All that is asked for each host, and for the newest ones, without a look at the rows themselves.
+    sa.Index("ix_recovery_point_of", "host", "plan", "source", "item", "repository", "verdict", "at", "removed_at"),
+)
+
+proof = sa.Table(
+    "proof",
+    metadata,
+    sa.Column("point", TEXT, primary_key=True),
+    sa.Column("repository", TEXT, primary_key=True),
+    sa.Column("run", TEXT, primary_key=True),
+    sa.Column("host", TEXT, nullable=False),
+    sa.Column("plan", TEXT, nullable=False),
+    sa.Column("source", TEXT, nullable=False),
+    sa.Column("item", TEXT, nullable=False),
+    sa.Column("verdict", TEXT, nullable=False),
+    sa.Column("at", TEXT, nullable=False),
+    sa.Column("body", TEXT, nullable=False),
+    sa.Index("ix_proof_of", "host", "plan", "source", "item", "repository", "verdict", "at"),
+)
+
+vault = sa.Table(
+    "vault",
+    metadata,
+    sa.Column("repository", TEXT, primary_key=True),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("body", TEXT, nullable=False),
+)
+
+tended = sa.Table(
+    "tended",
+    metadata,
+    sa.Column("repository", TEXT, primary_key=True),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("what", TEXT, primary_key=True),
+    sa.Column("subject", TEXT, primary_key=True),
+    sa.Column("part", TEXT, primary_key=True),
+    sa.Column("at", TEXT, nullable=False),
+    sa.Column("body", TEXT, nullable=False),
+)
+
+ack = sa.Table(
+    "ack",
+    metadata,
+    sa.Column("item", TEXT, primary_key=True),
+    sa.Column("host", TEXT, primary_key=True),
+    sa.Column("source", TEXT, primary_key=True),
+    sa.Column("by", TEXT, primary_key=True),
+    sa.Column("at", TEXT, primary_key=True),
+    sa.Column("body", TEXT, nullable=False),
 )
 
 artifact = sa.Table(
