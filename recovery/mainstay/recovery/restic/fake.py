@@ -256,7 +256,7 @@ class MemoryRestic:
             for id, tree in here.trees.items()
             if not ids or id in ids
             for node in _nodes(tree)
-            if fnmatchcase(node.path if "/" in pattern else Path(node.path).name, pattern)
+            if any(_matches(one, pattern) for one in (Path(node.path), *Path(node.path).parents))
         ]
 
     def locks(self) -> list[Lock]:
@@ -301,6 +301,13 @@ class MemoryRestic:
     def _may_remove(self, here: MemoryRepository, wanted: Sequence[str], what: str) -> None:
         if here.append_only and self._access.purpose == "write" and wanted:
             raise NotRemoved(self._access, f"{len(wanted)} of {len(wanted)} {what} are still there")
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    """restic also finds what lies in a folder that matches."""
+    if "/" not in pattern:
+        return fnmatchcase(path.name, pattern)
+    return len(path.parts) == len(Path(pattern).parts) and all(map(fnmatchcase, path.parts, Path(pattern).parts))
 
 
 def _within(path: str, folders: Sequence[str]) -> bool:
