@@ -172,7 +172,8 @@ class FakeApplication(Application):
 
     @cached_property
     def operations(self) -> Any:
-        return {"patch": lambda request: request, "rollback": lambda request: request}
+        patching = SimpleNamespace(software=True)
+        return {"patch": lambda request: patching, "rollback": lambda request: patching}
 
     @cached_property
     def upkeep(self) -> Any:
