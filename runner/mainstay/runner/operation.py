@@ -189,7 +189,8 @@ class Operation(Protocol[C, U]):
         """What has to stand beside the job from before it is launched until it has ended (a forward, a gateway). Entered
         again, in another process too, where the work is gone on with. Raises what a launch may raise."""
 
-    def outcome(self, change: C, exit: int | None, output: bytes) -> Outcome: ...
+    def outcome(self, change: C, exit: int | None, output: bytes) -> Outcome:
+        """exit: None where the job was lost; then only the measures count, and only of what leaves the software as it is."""
 
     def progress(self, output: bytes, change: C) -> str:
         """One line about how far the job is: `12 of 20  libssl3`. Pure."""

@@ -143,6 +143,9 @@ def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
     if state.status is JobStatus.LOST:
         io.notes.append(CUT_SHORT)
         io.detail = "cut short"
+        if not track.operation.software:
+            # What it had told until then is kept: of several parts some may have come to their end.
+            io.measures |= track.operation.outcome(change, None, output).measures
         return {"cut": True, "boot_id": track.patiently(io, lambda: track.tools.upkeep.probe(track.shell)).boot_id}
     outcome: Outcome = track.operation.outcome(change, state.exit, output)
     if not outcome.ok:
