@@ -158,13 +158,14 @@ class Reader:
 
     def _plain(self, line: bytes) -> None:
         text = line[:LONGEST].decode("utf-8", "replace").rstrip("\r\n")
-        if not text.strip():
-            return
         if (found := _MISSING.match(text)) and len(self._missing) < LISTED:
             self._missing[found[1][:4096]] = None
+        words = printable(text, 500)
+        if not words:
+            return
         if len(self._words) >= WORDS:
             del self._words[WORDS // 2]
-        self._words.append(printable(text, 500))
+        self._words.append(words)
 
 
 def read(lines: bytes | Iterable[bytes]) -> Said:
