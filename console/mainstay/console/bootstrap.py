@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from mainstay.console.depots import Depots
 from mainstay.inventory.errors import ConfigError, Problem, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.secrets import Secret, Secrets
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from mainstay.console.render.hosts import Known
     from mainstay.console.telling import Notices
     from mainstay.console.working import Works
-    from mainstay.recovery.points.contract import PointStore
     from mainstay.runner.artifacts.contract import Artifacts
     from mainstay.runner.engine.adapters.dbos import DbosEngine
     from mainstay.runner.ledger.anchored import AnchoredLedger
@@ -87,7 +87,7 @@ def who() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-class Application:
+class Application(Depots):
     """One site with everything that works on it. A context manager: what was opened is closed at its end."""
 
     def __init__(self, loaded: LoadedSite) -> None:
@@ -256,13 +256,6 @@ class Application:
         from mainstay.schedules.store.adapters.sql import SqlSchedules
 
         return SqlSchedules(self.stores.database)
-
-    @cached_property
-    def points(self) -> PointStore:
-        """What backups have left behind, in the state's database."""
-        from mainstay.recovery.points.adapters.sql import SqlPoints
-
-        return SqlPoints(self.stores.database)
 
     @cached_property
     def history(self) -> History:

@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mainstay.console.gating import Gates
+from mainstay.console.tending import errands
 from mainstay.inventory.selectors import parse
 from mainstay.inventory.value import Json
+from mainstay.recovery.backup.operation import BackupOperation
 from mainstay.runner.patching.change import Undo
 from mainstay.runner.patching.operation import PatchOperation
 from mainstay.runner.patching.reversal import ReversalOperation
@@ -48,6 +50,8 @@ def operations(app: Application) -> Mapping[str, OperationFactory]:
         "patch": lambda request: patching.operation(request.operation),
         STAGE: lambda request: patching.operation(request.operation, ahead=True),
         "rollback": lambda request: ReversalOperation.of(request.operation, patching.operation),
+        "backup": lambda request: BackupOperation.of(request.operation, app.depot),
+        **errands(app),
     }
 
 

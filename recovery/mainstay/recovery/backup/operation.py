@@ -25,6 +25,7 @@ from mainstay.recovery.restic.contract import ResticError, Unreachable
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
 from mainstay.runner.shell.contract import Command, Job, JobStatus, Output
+from mainstay.runner.shell.printable import printable
 from mainstay.runner.steps import rfc3339
 
 
@@ -151,6 +152,8 @@ class BackupOperation(Unchanging[BackupChange]):
         said = output.read(output_, change)
         if said.unready:
             return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
+        if exit is not None and not said.whole and not said.items:
+            return Outcome(ok=False, detail=f"the job ended with {exit}: {printable(output_)}")
         # Whether it is a good backup is judged when the repository has been asked.
         return Outcome(ok=True, detail=_detail(said, change), measures={"job": said.to_json()})
 

@@ -1,0 +1,43 @@
+"""What backups, restores and proofs work with, put together for one site."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+    from mainstay.recovery.depot import Depot
+    from mainstay.recovery.points.contract import PointStore
+
+
+class Depots:
+    """The part of Application that knows of repositories and points."""
+
+    @cached_property
+    def points(self) -> PointStore:
+        """What backups have left behind, in the state's database."""
+        from mainstay.recovery.points.adapters.sql import SqlPoints
+
+        return SqlPoints(cast("Application", self).stores.database)
+
+    @cached_property
+    def depot(self) -> Depot:
+        """Opens nothing but the state."""
+        return depot(cast("Application", self))
+
+
+def depot(app: Application) -> Depot:
+    from mainstay.recovery.depot import Depot
+    from mainstay.recovery.restic.adapters.command import Program
+    from mainstay.recovery.restic.adapters.controller import opener
+
+    return Depot(
+        points=app.points,
+        restic=opener(Program(cache=app.stores.directory / "restic")),
+        gateway=cast(Any, None),
+        resolve=app.secrets.resolve,
+        place=lambda path: str(app.site.root / path),
+        clock=app.clock,
+        zone=app.zone,
+    )
