@@ -8,6 +8,7 @@ does not. Nothing that is raised or logged holds its arguments.
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import signal
@@ -48,9 +49,10 @@ def run(
     deadline: float,
     grace: float = GRACE,
     pass_fds: Sequence[int] = (),
+    now: Callable[[], float] = time.monotonic,
 ) -> Ended:
-    """Run and wait. deadline: seconds. out, err: hear of the output in any pieces. What they raise is raised, once the
-    program has ended (it is asked to stop then). Raises NotStarted."""
+    """Run and wait. deadline, grace: seconds by `now`. out, err: hear of the output in any pieces. What they raise is raised,
+    once the program has ended (it is asked to stop then). Raises NotStarted."""
     with ExitStack() as closing:
         (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
         for end in (out_read, err_read):
@@ -64,15 +66,16 @@ def run(
         watch.register(out_read, selectors.EVENT_READ, out)
         watch.register(err_read, selectors.EVENT_READ, err)
         try:
-            return _follow(running, watch, time.monotonic() + deadline, grace)
+            return _follow(running, watch, now() + deadline, grace, now)
         except BaseException:
-            _stop(running, watch, grace)
+            _stop(running, watch, grace, now)
             raise
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass_fds: Sequence[int]) -> Any:
     import sh
 
+    logging.getLogger("sh").setLevel(logging.CRITICAL)  # it logs all arguments
     with Path(os.devnull).open("rb") as nothing:
         try:
             return sh.Command(argv[0])(
@@ -89,7 +92,6 @@ def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass
                 _bg=True,
                 _bg_exc=False,
                 _return_cmd=True,
-                _log_msg=lambda ran, call_args, pid=None: "a program",  # the library logs all arguments
             )
         except sh.CommandNotFound:
             raise NotStarted(f"there is no program {Path(argv[0]).name}") from None
@@ -97,21 +99,21 @@ def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass
             raise NotStarted(f"{Path(argv[0]).name} can't be started") from None
 
 
-def _follow(running: Any, watch: selectors.BaseSelector, end: float, grace: float) -> Ended:
+def _follow(running: Any, watch: selectors.BaseSelector, end: float, grace: float, now: Callable[[], float]) -> Ended:
     """Read until the program has ended and its output too, within its time."""
     expired = False
     ended_at: float | None = None
     while True:
-        now = time.monotonic()
+        moment = now()
         if ended_at is None and not running.is_alive():
-            ended_at = now
+            ended_at = moment
             if expired:
                 _kill(running.pid)  # what it has left behind
-        if ended_at is not None and (not watch.get_map() or now > ended_at + _LEFT):
+        if ended_at is not None and (not watch.get_map() or moment > ended_at + _LEFT):
             return Ended(_status(running), expired)
-        if ended_at is None and now > end:
+        if ended_at is None and moment > end:
             if not expired:
-                expired, end = True, now + grace
+                expired, end = True, moment + grace
                 _signal(running.pid, signal.SIGINT)
             else:
                 _kill(running.pid)
@@ -130,12 +132,12 @@ def _read(watch: selectors.BaseSelector, patience: float) -> None:
             watch.unregister(key.fd)
 
 
-def _stop(running: Any, watch: selectors.BaseSelector, grace: float) -> None:
+def _stop(running: Any, watch: selectors.BaseSelector, grace: float, now: Callable[[], float]) -> None:
     """After an exception of ours (or Ctrl-C): the output is of no interest any more, but has to flow. A second Ctrl-C kills."""
     for fd, key in dict(watch.get_map()).items():
         watch.modify(fd, key.events, _ignore)
     try:
-        _follow(running, watch, time.monotonic() - 1, grace)
+        _follow(running, watch, now() - 1, grace, now)
     except BaseException:
         if running.is_alive():
             _kill(running.pid)
