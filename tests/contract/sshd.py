@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,8 @@ class Sshd:
     def cut(self) -> None:
         """Every connection breaks, what runs on it goes on."""
         for pid in self.sessions():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -80,7 +81,8 @@ def sshd(folder: Path, *, more: str = "", address: str = "127.0.0.1") -> Iterato
     finally:
         if process.poll() is None:
             for pid in server.sessions():
-                os.kill(pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
         process.terminate()
         process.wait()
 

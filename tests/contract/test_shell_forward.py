@@ -109,7 +109,7 @@ def test_many_connections_at_once_carry_their_own_bytes(world: World, echo: Echo
 
     with world.open().forward(echo.address) as port, ThreadPoolExecutor(10) as threads:
         assert all(threads.map(one, range(20)))
-    wait_until(lambda: echo.held == 0, "every connection has ended at the other end", deadline=SECONDS)
+        wait_until(lambda: echo.held == 0, "every connection has ended at the other end", deadline=SECONDS)
     assert echo.resets == 0
 
 
