@@ -178,11 +178,12 @@ def _within(path: str, folder: str) -> bool:
 
 
 def _pushed_out(plan: BackupPlan, spot: Spot) -> Iterator[Problem]:
-    """restic's documentation, 060_forget.rst: in an append-only repository only --keep-within is safe."""
+    """restic's documentation, 060_forget.rst: in an append-only repository only --keep-within is safe. What goes through the
+    controller is another matter: what counts there is when mainstay's own runs made the points."""
     if plan.retention is None or not plan.retention.counting:
         return
     used = plan.repositories.get(plan.repository)
-    if used is not None and used.guarded:
+    if used is not None and used.append_only:
         rules = ", ".join(plan.retention.counting)
         yield spot.at("retention").problem(
             f"{rules} counts points, and {used.name} is append-only: a host that was broken into could add points with other "

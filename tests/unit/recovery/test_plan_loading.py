@@ -89,7 +89,6 @@ plans:
         ),
         ("prove: {check: {source: s, database: x, query: q, equals: a}}", None, "prove.check asks of s", None),
         ("prove: {check: {source: shop, database: x, query: q}}", "prove.check", "exactly one of equals", None),
-        ("retention: {daily: 7}", "retention", "daily counts points, and main is append-only", None),
         ("retention: {}", "retention", "would keep nothing", None),
         ("expect: {drop: 5}", "expect.drop", "is no share", None),
         ("on_failure: rollback-host", None, "a backup changes nothing that could be rolled back", None),
@@ -210,3 +209,15 @@ def test_retention_that_waits_for_a_proof_that_never_comes_is_warned_of(
 ) -> None:
     errors, warnings = check(tmp_path, plan("retention: {within: 90d}", "prove: null", *more))
     assert (errors, [problem.key for problem in warnings]) == ([], ["plans.nightly.retention"] if told else [])
+
+
+def test_what_counts_points_is_not_for_a_repository_that_is_append_only(tmp_path: Path) -> None:
+    repositories = (
+        'repositories:\n  main:\n    url: "rest:https://nas.test/{host}/"\n    password: "file:secrets/restic/{host}"\n'
+        "    append_only: true\n    write: {user: add, password: file:secrets/add}\n"
+        "    maintain: {user: tend, password: file:secrets/tend}\n"
+    )
+    (problem,) = check(tmp_path, plan("retention: {daily: 7, within: 30d}"), repositories)[0]
+    assert "daily counts points, and main is append-only" in problem.message
+    assert check(tmp_path, plan("retention: {within: 30d}"), repositories)[0] == []
+    assert check(tmp_path, plan("retention: {daily: 7}"))[0] == []

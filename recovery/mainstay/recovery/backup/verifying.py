@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from mainstay.recovery.anomalies import past_of
@@ -18,6 +19,7 @@ from mainstay.recovery.restic.replies import Snapshot
 from mainstay.recovery.restic.version import parse_version
 from mainstay.recovery.words import span
 from mainstay.runner.operation import HostWork
+from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.shell.contract import Command, ContactLost
 from mainstay.runner.steps import HostFailed, rfc3339
 from mainstay.runner.verdict import Verdict
@@ -54,6 +56,8 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         point = None
         if snapshot is not None and judgement.is_point:
             point = _point(plan, change, item, snapshot, found, judgement, depot)
+            if why := _odd_time(snapshot, change, depot):
+                work.concerns.append(f"{item.unit}: {why}")
             depot.points.add_point(point)
             points.append(point)
         rows[item.unit] = _row(judgement, found, point)
@@ -165,7 +169,7 @@ def _point(
         item=item.name,
         repository=plan.repository,
         run=change.run,
-        at=held.began_at or snapshot.at,
+        at=change.began_at if _odd_time(snapshot, change, depot) else held.began_at or snapshot.at,
         made_at=held.ended_at or rfc3339(depot.clock.now()),
         verdict=judgement.verdict,
         files=found.files or 0,
@@ -177,6 +181,17 @@ def _point(
         anomalies=judgement.anomalies,
         measures={"kind": item.kind, "seconds": found.seconds, "restic": snapshot.program},
     )
+
+
+def _odd_time(snapshot: Snapshot, change: BackupChange, depot: Depot) -> str:
+    """Why the moment that the host gave its snapshot is not believed; empty where it is. Whoever has broken into a host could
+    date points back or ahead, and so push the good ones out of what retention keeps."""
+    said = (snapshot.summary.began_at if snapshot.summary else "") or snapshot.at
+    at, began, now = datetime.fromisoformat(said), datetime.fromisoformat(change.began_at), depot.clock.now()
+    skew = timedelta(seconds=CLOCK_SKEW_MAX)
+    if began - skew <= at <= now + skew:
+        return ""
+    return f"its snapshot is dated {said}, and it was made between {change.began_at} and {rfc3339(now)}; that is what counts"
 
 
 def _row(judgement: Judgement, found: Found, point: RecoveryPoint | None) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
-from mainstay.recovery.anomalies import blocked_by
+from mainstay.recovery.anomalies import blocked_by, group_of
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.retention.planning import RetentionPlan, plan_retention
 from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
@@ -24,7 +26,7 @@ class RetentionErrand(RepositoryErrand):
 
     def preview(self, host: Host, now: float) -> Forecast:
         """items: (source and point, when it was made, empty: it goes, or why it stays)."""
-        plan = self.decide(host.name, now)
+        plan = self.decide(host.name, now, self._there(host.name))
         items = tuple(
             (f"{group.source} {point.id[:SHOWN]}", point.at, "")
             for group in plan.groups
@@ -37,10 +39,15 @@ class RetentionErrand(RepositoryErrand):
         )
         return something(len(items), items=tuple(sorted((*items, *kept))), notes=plan.alarms)
 
-    def decide(self, host: str, now: float) -> RetentionPlan:
-        """What the points in the state say. Nothing is asked of the repository, and nothing removed."""
+    def _there(self, host: str) -> set[str]:
+        return {snapshot.id for snapshot in self.open(host).snapshots(host=host)}
+
+    def decide(self, host: str, now: float, there: Collection[str]) -> RetentionPlan:
+        """Of the points that are in the repository: one that has vanished must not count as kept. Nothing is removed.
+        there: ids of its snapshots."""
         store, policy = self.depot.points, self.plan.retention
-        points = store.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
+        known = store.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
+        points = [point for point in known if point.id in there]
         if policy is None:
             return RetentionPlan(refused="the plan has no retention:, so that everything is kept")
         return plan_retention(
@@ -53,7 +60,22 @@ class RetentionErrand(RepositoryErrand):
             # An anomaly is the source's, wherever its points are kept.
             blocked=blocked_by(store.points(hosts=[host], plan=self.plan.name), store.acks()),
             append_only=self.repository.append_only,
+            groups_before=self._groups_before(host),
         )
+
+    def _groups_before(self, host: str) -> int | None:
+        """How many groups there were when retention last was carried out here; None where it never was."""
+        done = [
+            one.at
+            for one in self.depot.points.tended(repository=self.repository.name, host=host)
+            if (one.what, one.subject, one.part) == ("retention", self.plan.name, "")
+        ]
+        if not done:
+            return None
+        points = self.depot.points.points(
+            hosts=[host], plan=self.plan.name, repository=self.repository.name, removed=True
+        )
+        return len({group_of(one) for one in points if one.made_at <= max(done)})
 
     def tend(self, desk: Desk) -> str:
         host = desk.host.name
@@ -68,7 +90,7 @@ class RetentionErrand(RepositoryErrand):
 
     def _decide(self, desk: Desk, io: StepIO) -> Json:
         host = desk.host.name
-        there = {snapshot.id for snapshot in self.open(host).snapshots(host=host)}
+        there = self._there(host)
         known = self.depot.points.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
         lost = [point for point in known if point.id not in there]
         if lost:
@@ -76,9 +98,9 @@ class RetentionErrand(RepositoryErrand):
             io.concerns.append(
                 f"{counted(len(lost), 'point')} gone from the repository without mainstay: {_named(lost)}"
             )
-        plan = self.decide(host, desk.now())
+        plan = self.decide(host, desk.now(), there)
         io.concerns += plan.alarms
-        remove = [point.id for point in plan.remove if point.id in there]
+        remove = [point.id for point in plan.remove]
         keep = len(known) - len(remove) - len(lost)
         foreign = len(there - {point.id for point in known})
         io.detail = f"{len(remove)} to go, {keep} to keep" + (f", {foreign} not of this plan" if foreign else "")

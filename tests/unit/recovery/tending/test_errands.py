@@ -64,6 +64,28 @@ def test_a_point_that_somebody_else_removed_counts_no_more_and_is_named(world: W
     assert "1 point gone from the repository without mainstay" in world.concerns()[0]
 
 
+def test_points_that_have_vanished_do_not_push_out_those_that_are_there(world: World) -> None:
+    there = [world.backup(before(days=days)) for days in (9, 8)]
+    world.points.add_proof(proof(there[1], before(hours=1)))
+    for days in (3, 2, 1):
+        del world.repository().snapshots[world.backup(before(days=days)).id]
+    world.do(RetentionErrand(plan(**TWO), "main", world.depot))
+    assert set(world.repository().snapshots) == {one.id for one in there}
+
+
+def test_the_same_data_under_many_new_names_stops_retention(world: World) -> None:
+    for days in (4, 3, 2):
+        newest = world.backup(before(days=days))
+    world.points.add_proof(proof(newest, before(hours=1)))
+    errand = RetentionErrand(plan(**TWO), "main", world.depot)
+    world.do(errand)
+    for number in range(7):
+        world.backup(before(days=1), item=f"/srv/{number}", made_at=before(hours=-1))
+    world.backup(before(days=1, hours=1))
+    assert world.do(errand).startswith("0 points removed")
+    assert "there are 8 groups of host and source, 1 at the last time" in " ".join(world.concerns())
+
+
 def test_what_is_not_of_mainstay_is_never_removed(world: World) -> None:
     for days in (3, 2, 1):
         made = world.backup(before(days=days))
