@@ -230,6 +230,7 @@ def test_the_newest_of_what_was_done_there(store: PointStore) -> None:
     assert store.tended(repository="main", host="web1") == [newer, others[0], others[1]]
     assert store.tended(host="") == [others[2]]
     assert store.tended(repository="offsite") == [others[3]]
+    assert store.tended(part="4/28") == [others[0]]
     assert len(store.tended()) == 5
 
 

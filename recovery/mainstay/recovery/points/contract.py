@@ -116,7 +116,9 @@ class PointStore(Protocol):
     def note_vault(self, vault: Vault) -> None:
         """Written over as a whole."""
 
-    def tended(self, *, repository: str | None = None, host: str | None = None) -> list[Tended]:
+    def tended(
+        self, *, repository: str | None = None, host: str | None = None, part: str | None = None
+    ) -> list[Tended]:
         """The newest of each (repository, host, what, subject, part)."""
 
     def note_tended(self, tended: Tended) -> None:

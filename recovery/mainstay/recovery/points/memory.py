@@ -121,10 +121,16 @@ class MemoryPoints:
         with self._lock:
             self._vaults[vault.repository, vault.host] = vault
 
-    def tended(self, *, repository: str | None = None, host: str | None = None) -> list[Tended]:
+    def tended(
+        self, *, repository: str | None = None, host: str | None = None, part: str | None = None
+    ) -> list[Tended]:
         with self._lock:
             found = [one for _, one in sorted(self._tended.items())]
-        return [one for one in found if repository in (None, one.repository) and host in (None, one.host)]
+        return [
+            one
+            for one in found
+            if repository in (None, one.repository) and host in (None, one.host) and part in (None, one.part)
+        ]
 
     def note_tended(self, tended: Tended) -> None:
         key = (tended.repository, tended.host, tended.what, tended.subject, tended.part)

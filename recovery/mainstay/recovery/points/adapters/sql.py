@@ -186,9 +186,11 @@ class SqlPoints:
             )
 
     @persistent
-    def tended(self, *, repository: str | None = None, host: str | None = None) -> list[Tended]:
+    def tended(
+        self, *, repository: str | None = None, host: str | None = None, part: str | None = None
+    ) -> list[Tended]:
         table = tables.tended
-        given = {"repository": repository, "host": host}
+        given = {"repository": repository, "host": host, "part": part}
         where = [table.c[name] == value for name, value in given.items() if value is not None]
         query = sa.select(table.c.body).where(*where).order_by(*table.primary_key.columns)
         with self._database.read() as of:

@@ -1,0 +1,225 @@
+"""How the backups of a site stand, from its state alone: what `points`, `status` and `why` say of them. Asks no host and no
+repository."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from mainstay.console.tending import backup_plans
+from mainstay.console.vaults import places, vaults_of
+from mainstay.inventory.host import Host
+from mainstay.inventory.selectors import parse
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.point import Proof, RecoveryPoint
+from mainstay.recovery.points.contract import Ack, PointStore, Tended
+from mainstay.recovery.standing import Health, Standing, Trouble, standings, worst
+from mainstay.recovery.tending.errand import FAILED
+from mainstay.runner.preflight import CLOCK_SKEW_MAX
+from mainstay.runner.steps import rfc3339
+from mainstay.runner.verdict import Verdict
+from mainstay.schedules.occurrences import Schedule, schedules
+from mainstay.schedules.outlook import openings_between
+from mainstay.schedules.windows import HOST
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+
+AROUND = (8, 45, 400)
+"""Days before and after now in which a plan's openings are looked for, until there are three."""
+RUNS_BACK = 50
+"""Of a plan: so many of its newest backups are looked through for the last one of a host."""
+COPY_SLACK = 1.5
+"""Times its `every` within which a copy has to be there."""
+
+LEVELS: Mapping[Verdict, Health] = {
+    Verdict.SUCCEEDED: "well",
+    Verdict.DEGRADED: "look",
+    Verdict.REFUSED: "look",
+    Verdict.MISSED: "look",
+    Verdict.CANCELLED: "look",
+    Verdict.UNKNOWN: "unknown",
+}
+"""Anything else is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """standings: of every source that a plan backs up on the hosts asked for, those without a point too. last: (plan, host) →
+    the run of its newest backup there, and how that ended. troubles: of hosts and repositories, beside the sources' own."""
+
+    plans: tuple[BackupPlan, ...]
+    standings: tuple[Standing, ...]
+    last: Mapping[tuple[str, str], tuple[str, Verdict]]
+    troubles: tuple[Trouble, ...]
+
+    def of(self, host: str) -> list[Standing]:
+        return [one for one in self.standings if one.host == host]
+
+    def all_troubles(self, host: str) -> list[Trouble]:
+        """Of this host; worst first."""
+        found = [*(one for one in self.troubles if one.host == host), *(t for s in self.of(host) for t in s.troubles)]
+        return sorted(found, key=lambda one: ("wrong", "unknown", "look", "well").index(one.health))
+
+    def health(self, host: str) -> Health | None:
+        """None: no plan backs it up."""
+        mine = self.of(host)
+        return worst(one.health for one in self.all_troubles(host)) if mine else None
+
+
+def backups(app: Application, hosts: Sequence[Host]) -> Backups:
+    """Of these hosts, by every backup plan that targets them."""
+    found, store, now = backup_plans(app), app.points, app.clock.now()
+    if not found or not hosts:
+        return Backups(tuple(found), (), {}, ())
+    of = {plan.name: {host.name for host in hosts if parse(plan.targets).matches(host)} for plan in found}
+    names = set().union(*of.values())
+    # All of them: without a condition for each host.
+    among = None if len(names) > len(app.site.hosts) // 2 else names
+    acks = store.acks()
+    lags = {plan.name: _lags(app, plan, now) for plan in found}
+    points = _points(store, among, now, {lag for of_plan in lags.values() for lag in of_plan.values()})
+    # The newest of all may be about a point that is gone by now.
+    proved = {one.id for one in store.proved(hosts=among)}
+    proofs = _once([*store.newest_proofs(hosts=among), *(store.proofs(points=proved) if proved else [])])
+    standing: list[Standing] = []
+    last: dict[tuple[str, str], tuple[str, Verdict]] = {}
+    troubles: list[Trouble] = []
+    for plan in found:
+        every = interval(app, plan, now)
+        mine = of[plan.name]
+        standing += standings(plan, mine, points, proofs, now, interval=every, copy_lags=lags[plan.name], acks=acks)
+        ended = _last(app, plan.name, mine)
+        last |= {(plan.name, host): how for host, how in ended.items()}
+        troubles += _ended_badly(plan.name, ended, acks)
+        troubles += _repositories(app, plan, [host for host in hosts if host.name in mine])
+    return Backups(tuple(found), tuple(standing), last, tuple(dict.fromkeys(troubles)))
+
+
+def interval(app: Application, plan: BackupPlan, now: datetime) -> float | None:
+    """Seconds: the longest time from one opening of the plan's windows to the next, around now. None: it has no window, or none
+    that opens again."""
+    zones: dict[str, list[Schedule]] = {}
+    for one in schedules(app.loaded):
+        if one.plan.name == plan.name:
+            zones.setdefault(one.zone, []).append(one)
+    longest: float | None = None
+    for mine in zones.values():
+        gap = _gap(mine, now)
+        longest = gap if longest is None else max(longest, gap or 0.0)
+    return longest
+
+
+def _gap(mine: Iterable[Schedule], now: datetime) -> float | None:
+    for days in AROUND:
+        since, until = now - timedelta(days=days), now + timedelta(days=days)
+        starts = {at.starts_at for one in mine for at in openings_between(one.window, one.zone, since, until)}
+        if len(starts) >= 3 or (len(starts) == 2 and days == AROUND[-1]):
+            return max((later - earlier).total_seconds() for earlier, later in pairwise(sorted(starts)))
+    return None
+
+
+def _lags(app: Application, plan: BackupPlan, now: datetime) -> dict[str, float]:
+    """Repository of a copy → seconds within which a point has to be there."""
+    found = {}
+    for one in plan.copies:
+        window = app.loaded.windows.get(one.window) if one.window else None
+        own = None
+        if window is not None:
+            zone = window.timezone if window.timezone not in (None, HOST) else app.site.timezone
+            own = _gap([Schedule("", plan, window, zone)], now)
+        found[one.to] = max(one.every, own or 0.0) * COPY_SLACK
+    return found
+
+
+def _points(
+    store: PointStore, among: Collection[str] | None, now: datetime, lags: Collection[float]
+) -> list[RecoveryPoint]:
+    """The newest, those that had to be copied by now, the proved and the odd ones."""
+
+    def until(ago: float) -> str:
+        return rfc3339(now + timedelta(seconds=CLOCK_SKEW_MAX - ago))
+
+    found = store.newest(hosts=among, until=until(0.0))
+    for lag in lags:
+        found += store.newest(hosts=among, until=until(lag + CLOCK_SKEW_MAX))
+    found += store.proved(hosts=among)
+    found += store.points(hosts=among, anomalous=True)
+    return list({(one.repository, one.id): one for one in found}.values())
+
+
+def _last(app: Application, plan: str, hosts: Collection[str]) -> dict[str, tuple[str, Verdict]]:
+    found: dict[str, tuple[str, Verdict]] = {}
+    rows = [row for row in app.state.runs() if row.plan == plan and row.kind == "backup" and row.state == "ended"]
+    for row in reversed(rows[-RUNS_BACK:]):
+        if len(found) == len(hosts):
+            break
+        for host, verdict in app.state.outcomes(row.id).items():
+            if host in hosts:
+                found.setdefault(host, (row.id, verdict))
+    return found
+
+
+def _ended_badly(plan: str, ended: Mapping[str, tuple[str, Verdict]], acks: Sequence[Ack]) -> Iterator[Trouble]:
+    """Of the newest backup of each host, unless somebody has looked at it. A degraded one is told of its points."""
+    looked = {(ack.item, ack.host) for ack in acks if not ack.source}
+    for host, (run, verdict) in ended.items():
+        health = LEVELS.get(verdict, "wrong")
+        if verdict in (Verdict.SUCCEEDED, Verdict.DEGRADED) or looked & {(run, ""), (run, host)}:
+            continue
+        text = f"the last backup ended {verdict}"
+        hint = f"mainstay records show {run} --host {host}"
+        yield Trouble(health=health, kind=text, text=text, host=host, plan=plan, hint=hint)
+
+
+def _repositories(app: Application, plan: BackupPlan, hosts: Sequence[Host]) -> Iterator[Trouble]:
+    """Of the repositories that these hosts use: keys that are kept nowhere else, and what went wrong there and was not done since."""
+    wrong: dict[tuple[str, str], list[Tended]] = {}
+    for one in app.points.tended(part=FAILED):
+        wrong.setdefault((one.repository, one.host), []).append(one)
+    confirmed = {(one.repository, one.host) for one in app.points.vaults() if one.escrow_at}
+    for repository, host in vaults_of(plan, hosts):
+        key = repository.name, repository.vault(host)
+        if key not in confirmed:
+            text = f"nobody has confirmed that the key of {repository.name} is kept elsewhere"
+            hint = f"mainstay repo key export {plan.name} --to FILE"
+            yield Trouble(health="look", kind=text, text=text, host=key[1], plan=plan.name, hint=hint)
+    for name in places(plan):
+        owners = {owner for host in hosts for owner in (plan.repositories[name].vault(host.name), host.name)}
+        for owner in sorted(owners):
+            for one in wrong.get((name, owner), ()):
+                if one.subject in ("", plan.name) and not _done_since(app.points, one):
+                    yield _undone(one, plan.name)
+
+
+def _done_since(store: PointStore, failed: Tended) -> bool:
+    at = datetime.fromisoformat(failed.at)
+    return any(
+        one.what == failed.what
+        and one.subject == failed.subject
+        and one.part != FAILED
+        and datetime.fromisoformat(one.at) >= at
+        for one in store.tended(repository=failed.repository, host=failed.host)
+    )
+
+
+def _undone(one: Tended, plan: str) -> Trouble:
+    locked = "lock" in one.detail.lower()
+    health: Health = "wrong" if one.what == "check" or locked else "look"
+    kind = f"{one.what} at {one.repository} did not succeed"
+    hint = f"mainstay repo unlock {plan}" if locked else f"mainstay records show {one.run}"
+    return Trouble(
+        health=health,
+        kind=kind,
+        text=f"{kind}: {one.detail}" if one.detail else kind,
+        host=one.host,
+        plan=plan,
+        hint=hint,
+    )
+
+
+def _once(proofs: Iterable[Proof]) -> list[Proof]:
+    return list({(one.repository, one.point, one.run): one for one in proofs}.values())
