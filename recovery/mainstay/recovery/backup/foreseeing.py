@@ -65,7 +65,7 @@ def _refused(plan: BackupPlan, depot: Depot, host: str, notes: list[str]) -> str
     except MainstayError as error:
         return error.message
     if identity is None:
-        return f"repository {plan.repository} is not there yet (mainstay repo init {plan.repository} makes it)"
+        return f"repository {plan.repository} is not there yet (mainstay repo init {plan.name} makes it)"
     return ""
 
 

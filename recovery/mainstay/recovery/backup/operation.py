@@ -68,7 +68,7 @@ class BackupOperation(Unchanging[BackupChange]):
         except ResticError as error:
             raise Refused(error.plain, hint=error.hint) from error
         if identity is None:
-            raise Refused(f"repository {name} is not there yet", hint=f"mainstay repo init {name} makes it.")
+            raise Refused(f"repository {name} is not there yet", hint=f"mainstay repo init {self.plan.name} makes it.")
         vault = self.repository.vault(host)
         known = self.depot.points.vault(name, vault)
         if known is None or not known.id:

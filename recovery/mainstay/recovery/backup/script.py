@@ -177,11 +177,11 @@ files() { # paths
     if [ -e "$p" ] || [ -L "$p" ]; then any=yes; else say missing "$n" "$p"; fi
     [ ! -L "$p" ] || say link "$n" "$p"
   done
-  if [ "$any" ]; then read_from "$@"; else end 1; fi
+  if [ "$any" ]; then read_from "$@"; else stop "nothing of it is there"; fi
 }
 read_from() { tags -- "$@"; end $?; }
 listed() { # user or "", then the program that prints paths
-  timeout -s TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { end $?; return; }
+  timeout -s TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { stop "its command ended with $?"; return; }
   rm -f "$m/ended"
   if bad=$(grep -v '^/' "$w/list" | head -n 1) && [ "$bad" ]; then stop "it printed what is no absolute path: $bad"; return; fi
   tags --files-from-verbatim "$w/list"
@@ -189,9 +189,10 @@ listed() { # user or "", then the program that prints paths
 }
 sqlite() { # file, name in the snapshot
   command -v sqlite3 >/dev/null 2>&1 || { stop "there is no sqlite3"; return; }
-  [ -f "$1" ] || { say missing "$n" "$1"; end 1; return; }
+  [ -f "$1" ] || { say missing "$n" "$1"; stop "nothing of it is there"; return; }
   copy=$w/copy; rm -f "$copy"
-  timeout -s TERM -k 10 "$limit" sqlite3 -batch -bail -cmd '.timeout 60000' "$1" ".backup main '$copy'" || { end $?; return; }
+  timeout -s TERM -k 10 "$limit" sqlite3 -batch -bail -cmd '.timeout 60000' "$1" ".backup main '$copy'" ||
+    { stop "sqlite3 ended with $?"; return; }
   whole=$(sqlite3 -batch -bail "$copy" 'PRAGMA integrity_check' | head -n 20)
   [ "$whole" = ok ] || { rm -f "$copy"; stop "its own check finds: $whole"; return; }
   stream "$2" "" "" cat "$copy"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from mainstay.inventory.names import clean
 from mainstay.recovery.anomalies import past_of
 from mainstay.recovery.backup.change import BackupChange, Item
 from mainstay.recovery.backup.output import JobSaid, Taken
 from mainstay.recovery.depot import Depot
-from mainstay.recovery.judging import Ending, Found, Judgement, found_of, judge, together
+from mainstay.recovery.judging import NAMED, Ending, Found, Judgement, found_of, judge, together
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
@@ -51,7 +52,7 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         snapshot = _of(item, snapshots, change, plan)
         one = taken.get(item.unit)
         found = _found(plan, item, one, snapshot, cut, change, asked=snapshots is not None)
-        judgement = _judged(plan, depot, change, item, found)
+        judgement = _not_taken(plan, item, one, found) or _judged(plan, depot, change, item, found)
         judgements.append(judgement)
         point = None
         if snapshot is not None and judgement.is_point:
@@ -122,16 +123,24 @@ def _found(
         return found_of(Said(), "interrupted", there, summary=summary)
     said, code = one.said, one.code
     ending: Ending = "lost" if working else "interrupted"
-    if one.cannot:
-        ending, said = "failed", said.model_copy(update={"fatal": one.cannot})
-    elif code is not None and _late(plan, item, one):
-        limit = span(plan.sources[item.source].max_time)
-        ending, said, code = "failed", said.model_copy(update={"fatal": f"broken off after {limit} (max_time)"}), None
-    elif code is not None:
+    if code is not None:
         ending = meaning(code, parse_version(change.program.version) or LEAST)
     dump = one.dump if item.kind != "files_from" else None
     made = found_of(said, ending, there, code=code, summary=summary, missing=one.missing, dump=dump)
     return made if made.seconds is not None else made.model_copy(update={"seconds": _seconds(one)})
+
+
+def _not_taken(plan: BackupPlan, item: Item, one: Taken | None, found: Found) -> Judgement | None:
+    """Where restic was not begun, or was stopped by us: what it says itself is not why."""
+    if one is None or found.in_repository or not (one.cannot or _late(plan, item, one)):
+        return None
+    why = one.cannot or f"broken off after {span(plan.sources[item.source].max_time)} (max_time)"
+    missing = (
+        [f"declared, but not there: {', '.join(clean(path, 200) for path in one.missing[:NAMED])}"]
+        if one.missing
+        else []
+    )
+    return Judgement(source=item.unit, verdict=Verdict.FAILED, reasons=(why, *missing))
 
 
 def _late(plan: BackupPlan, item: Item, one: Taken) -> bool:
