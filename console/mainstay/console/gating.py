@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from mainstay.recovery.required import BackupGate, required_of
 from mainstay.runner.ports import AlwaysOpen, Gate
 from mainstay.runner.record import STAGE
 from mainstay.runner.request import RunRequest
@@ -41,7 +42,7 @@ class Gates:
 
     def __call__(self, request: RunRequest) -> Gate:
         if not request.timing:
-            return AlwaysOpen()
+            return self._backed(request, AlwaysOpen())
         with self._lock:
             gate = self._kept.get(request.id) or self._make(request)
             self._kept[request.id] = gate
@@ -54,7 +55,7 @@ class Gates:
         app = self._app
         if request.kind == STAGE:
             return StagingGate(request, clock=app.clock, freezes=lambda: app.freezes)
-        return SiteGate(
+        gate = SiteGate(
             request,
             clock=app.clock,
             timezone=app.site.timezone,
@@ -62,6 +63,16 @@ class Gates:
             approved=self._approved,
             estimates=Estimates(app.state, request.plan),
             carry=lambda carried: app.schedule_store.carry(carried),
+        )
+        return self._backed(request, gate)
+
+    def _backed(self, request: RunRequest, gate: Gate) -> Gate:
+        required = required_of(request)
+        if required is None:
+            return gate
+        app = self._app
+        return BackupGate(
+            gate, request, required, points=lambda: app.points, plans=lambda: app.plans.values(), clock=app.clock
         )
 
     def _approved(self, request: RunRequest, now: datetime, opening: Opening | None) -> Standing:

@@ -17,8 +17,8 @@ from mainstay.inventory.validation import did_you_mean
 from mainstay.recovery.plan import BackupPlan, Source
 from mainstay.recovery.repositories import Repositories, named, readable, references
 from mainstay.recovery.repository import HOST, Repository
-from mainstay.runner.plan import PatchPlan, Plan
-from mainstay.runner.plans import PlanKind, plan_spot
+from mainstay.runner.plan import BackupRequired, PatchPlan, Plan
+from mainstay.runner.plans import PlanKind, declared_plans, plan_spot
 
 _DATABASES = ("postgresql", "mysql", "sqlite")
 Plans = Mapping[str, Plan]
@@ -48,8 +48,9 @@ def check_backups(
     backups = [plan for plan in plans.values() if isinstance(plan, BackupPlan)]
     users = users_of(site, backups)
     errors = [*_sharing(users, repositories), *_passwords(users, repositories), *_windows(site, backups, windows)]
-    required, doubts = _required(site, plans)
-    return errors + required, [*_unguarded(users, repositories), *_reused(users, repositories), *doubts]
+    errors += _named(site, plans)
+    doubts = [*_unguarded(users, repositories), *_reused(users, repositories), *_never_proved(site, plans)]
+    return errors, doubts
 
 
 def backup_references(site: Site, plans: Plans, repositories: Repositories) -> Iterator[tuple[str, Spot]]:
@@ -269,35 +270,54 @@ def _windows(site: Site, plans: Sequence[BackupPlan], windows: Collection[str]) 
             yield at.at("window").problem(f"there is no window {shown(copy.window)}.", hint=hint)
 
 
-def _required(site: Site, plans: Plans) -> tuple[list[Problem], list[Problem]]:
-    """What patch plans require that no backup could ever give."""
-    errors: list[Problem] = []
-    doubts: list[Problem] = []
+def _required(site: Site, plans: Plans) -> Iterator[tuple[PatchPlan, BackupRequired, Spot]]:
+    """Patch plans that require backups, what they do, and where it is written."""
     for plan in plans.values():
         wanted = plan.requires.backup if isinstance(plan, PatchPlan) and plan.requires else None
         spot = plan_spot(site, plan.name)
-        if wanted is None or spot is None:
-            continue
-        at = spot.at("requires", "backup")
-        backups = {one.name: one for one in plans.values() if isinstance(one, BackupPlan)}
-        if wanted.plan is not None and wanted.plan not in backups:
-            known = did_you_mean(wanted.plan, backups)
-            what = "no plan of the kind backup" if wanted.plan in plans else "no plan"
-            message = f"there is {what} {shown(wanted.plan)}."
-            errors.append(at.at("plan").problem(message, hint=known or "Name a plan of the kind backup."))
-            continue
-        counted = [backups[wanted.plan]] if wanted.plan else list(backups.values())
-        covered = {host.name for one in counted for host in targets(one, site)}
-        bare = {host.name for host in targets(plan, site)} - covered
-        if bare:
-            by = f"{wanted.plan} does not back up" if wanted.plan else "no plan backs up"
-            message = f"{by} {named(bare)}: patched they would never be."
-            hint = "Add them to the targets of a backup plan, or take them out of this plan."
-            errors.append((at.at("plan") if wanted.plan else at).problem(message, hint=hint, on="key"))
-        never = [one.name for one in counted if one.prove is None]
+        if isinstance(plan, PatchPlan) and wanted is not None and spot is not None:
+            yield plan, wanted, spot.at("requires", "backup")
+
+
+def _named(site: Site, plans: Plans) -> Iterator[Problem]:
+    backups = {name for name, plan in plans.items() if isinstance(plan, BackupPlan)}
+    declared = declared_plans(site)
+    for _, wanted, at in _required(site, plans):
+        name = wanted.plan
+        if name is None or name in backups or (name in declared and name not in plans):
+            continue  # one that is wrong elsewhere has been told already
+        what = "no plan of the kind backup" if name in plans else "no plan"
+        hint = did_you_mean(name, backups) or "Name a plan of the kind backup."
+        yield at.at("plan").problem(f"there is {what} {shown(name)}.", hint=hint)
+
+
+def _never_proved(site: Site, plans: Plans) -> Iterator[Problem]:
+    for plan, wanted, at in _required(site, plans):
+        hosts = {host.name for host in targets(plan, site)}
+        never = [one.name for one in _counted(wanted, plans) if one.prove is None]
+        never = [name for name in never if hosts & {host.name for host in targets(plans[name], site)}]
         if wanted.proved_within is not None and never:
             message = f"asks for a proof, and {named(never)} has prove: null: nothing of it is ever proved."
-            doubts.append(
-                at.at("proved_within").problem(message, on="key", hint="Let the backup plan prove its points.")
-            )
-    return errors, doubts
+            yield at.at("proved_within").problem(message, on="key", hint="Let the backup plan prove its points.")
+
+
+def _counted(wanted: BackupRequired, plans: Plans) -> list[BackupPlan]:
+    return [one for one in plans.values() if isinstance(one, BackupPlan) and wanted.plan in (None, one.name)]
+
+
+def never_backed_up(site: Site, plans: Plans) -> Iterator[Problem]:
+    """Hosts of patch plans whose required backup no plan makes: the gate would refuse them every time."""
+    if declared_plans(site) - set(plans):
+        return  # the plan that backs them up may be one of those that are wrong
+    for plan, wanted, at in _required(site, plans):
+        counted = _counted(wanted, plans)
+        bare = {host.name for host in targets(plan, site)}
+        bare -= {host.name for one in counted for host in targets(one, site)}
+        if not bare or (wanted.plan and not counted):
+            continue
+        by = f"{wanted.plan} does not back up" if wanted.plan else "no plan backs up"
+        they = "it" if len(bare) == 1 else "they"
+        them = "it" if len(bare) == 1 else "them"
+        message = f"{by} {named(bare)}: patched {they} would never be."
+        hint = f"Add {them} to the targets of a backup plan, or take {them} out of this plan."
+        yield (at.at("plan") if wanted.plan else at).problem(message, hint=hint, on="key")

@@ -110,9 +110,6 @@ def unavailable(plan: Plan, site: Site | None = None) -> list[Problem]:
     """
     spot = plan_spot(site, plan.name) if site else None
     wanted: list[tuple[tuple[str | int, ...], str]] = []
-    if isinstance(plan, PatchPlan) and plan.requires is not None:
-        words = [word for word in type(plan.requires).model_fields if getattr(plan.requires, word) is not None]
-        wanted += [(("requires", word), f"a required {word}") for word in words] or [(("requires",), "requires")]
     if plan.stage is not None and not isinstance(plan, PatchPlan):
         wanted.append((("stage",), "a download ahead of the window"))
     for word in ("before", "after"):

@@ -30,6 +30,8 @@ class Permission(Value):
     in which it starts, None where none ends."""
     reason: str = ""
     gate: str = ""
+    relies_on: tuple[str, ...] = ()
+    """With `start` for a host: the runs whose backups allow it."""
 
 
 class Gate(Protocol):

@@ -18,6 +18,9 @@ from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.wire import get_json
 
+_UNTOUCHED = (Verdict.REFUSED, Verdict.CANCELLED)
+"""A host that ended so has relied on nothing."""
+
 
 def seal(tools: Toolbox, request: RunRequest, reason: str, results: Mapping[str, Json]) -> Json:
     """Idempotent: a run that is sealed already is returned as it is. results: host → what its child returned."""
@@ -71,7 +74,12 @@ def write_first(state: State, run: str, part: HostPart) -> None:
 
 def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
     state = tools.state
-    of_hosts = [part.verdict for part in state.each_part(request.id)]
+    of_hosts: list[Verdict] = []
+    relied = set(request.links.relies_on)
+    for part in state.each_part(request.id):
+        of_hosts.append(part.verdict)
+        if part.verdict not in _UNTOUCHED:
+            relied.update(part.measures.get("relies_on", ()))
     verdict = verdicts.of_run(of_hosts)
     row = tools.state.run(request.id)
     assert row is not None
@@ -92,7 +100,7 @@ def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
         mainstay_version=request.mainstay_version,
         started_at=row.started_at,
         finished_at=rfc3339(now),
-        links=request.links,
+        links=request.links.model_copy(update={"relies_on": tuple(sorted(relied))}),
         interventions=tuple(tools.state.interventions(request.id)),
         approvals=tuple(tools.said(request)),
         measures=_measures(request, state.each_part(request.id), row.started_at, now),

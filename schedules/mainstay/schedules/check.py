@@ -11,7 +11,7 @@ from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.notify import unknown_plans
 from mainstay.inventory.site import MAIN, Site, check_files, read_site, without_key
-from mainstay.recovery.loading import backup_references, check_backups
+from mainstay.recovery.loading import backup_references, check_backups, never_backed_up
 from mainstay.recovery.repositories import Repositories, read_repositories
 from mainstay.recovery.repository import Repository
 from mainstay.runner.plan import Plan
@@ -51,12 +51,13 @@ def check_site(
 ) -> tuple[LoadedSite | None, list[Problem], list[Problem]]:
     """(the site, errors, warnings), both sorted by file and line. The site is None where there is any error.
 
-    Stricter than `load_checked`: what a plan asks for and mainstay can't do yet is an error, and so is a key file that
-    can't be used. now: for what is looked at in the coming years.
+    Stricter than `load_checked`: what a plan asks for and mainstay can't do yet is an error, and so are hosts that its gate
+    would refuse every time, and a key file that can't be used. now: for what is looked at in the coming years.
     """
     loaded, errors, warnings = _read(directory)
     if loaded is not None:
         errors += [problem for plan in loaded.plans.values() for problem in unavailable(plan, loaded.site)]
+        errors += never_backed_up(loaded.site, loaded.plans)
         errors += check_files(loaded.site, loaded.references)
         calendar_errors, calendar_warnings = check_freeze_files(loaded.site, loaded.freezes)
         errors += calendar_errors

@@ -16,6 +16,7 @@ from mainstay.inventory.amounts import seconds
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem
 from mainstay.inventory.site import Site
+from mainstay.recovery.plan import BackupPlan
 from mainstay.runner.plan import Plan
 from mainstay.runner.plans import plan_spot
 from mainstay.schedules.fitting import Work
@@ -75,6 +76,8 @@ def conflicts(look: Look) -> list[Problem]:
 
 def _unused(look: Look) -> Iterator[Problem]:
     used = {name for plan in look.plans.values() for name in plan.window}
+    backups = [plan for plan in look.plans.values() if isinstance(plan, BackupPlan)]
+    used |= {copying.window for plan in backups for copying in plan.copies if copying.window}
     for name in look.windows:
         spot = _window_spot(look.site, name)
         if name not in used and spot is not None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Protocol
 
 from mainstay.inventory.host import Host
+from mainstay.recovery.required import GATE as BACKUP
 from mainstay.runner.ports import Clock, Permission
 from mainstay.runner.request import RunRequest
 from mainstay.runner.steps import rfc3339
@@ -24,8 +25,8 @@ from mainstay.schedules.openings import Opening
 from mainstay.schedules.store.contract import Carried
 from mainstay.schedules.timing import Timing, timing_of
 
-GATES = ("window", "freeze", "calendar", "approval")
-"""Each may be passed over by its name."""
+GATES = ("window", "freeze", "calendar", "approval", BACKUP)
+"""Each may be passed over by its name. The last one is asked in `mainstay.recovery.required`."""
 WAITING = ("run", "wave", "soaked", "host")
 """The steps before which there may be a wait."""
 

@@ -53,7 +53,7 @@ SITE = {
         "plans:\n"
         "  patch-web: {targets: role=web, waves: [1, 100%], budget: 1, parallel: 5}\n"
         "  patch-night: {targets: role=web, window: night}\n"
-        "  patch-proved: {targets: role=web, requires: {backup: {newer_than: 24h}}}\n"
+        "  patch-later: {targets: role=web, before: {playbook: drain.yml}}\n"
     ),
 }
 

@@ -186,7 +186,7 @@ def test_nobody_is_asked_for_what_can_not_run(app: FakeApplication) -> None:
     edited(
         app,
         "targets: role=db, window: yearly",
-        "targets: role=db, requires: {backup: {newer_than: 24h}}, window: yearly",
+        "targets: role=db, before: {playbook: drain.yml}, window: yearly",
     )
     approving.refresh(app)
     assert of(app, "patch-db") == []

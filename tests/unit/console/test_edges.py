@@ -92,7 +92,7 @@ def test_resume_brings_everything_that_was_taken_up_to_its_end(
     ("words", "offered"),
     [
         (["run", "patch-w"], ["patch-web"]),
-        (["preview", ""], ["patch-night", "patch-proved", "patch-web"]),
+        (["preview", ""], ["patch-later", "patch-night", "patch-web"]),
         (["next", "web"], ["web1", "web10", "web2", "webservers"]),
         (["next", "patch-w"], ["patch-web"]),
         (["why", "web1"], ["web1", "web10"]),

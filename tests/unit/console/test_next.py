@@ -222,10 +222,10 @@ def test_an_occurrence_that_runs_and_one_that_has_ended(
 def test_a_plan_that_asks_for_what_is_not_there_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mainstay: Mainstay
 ) -> None:
-    site(tmp_path, monkeypatch, SCHEDULES.replace("jitter: 30m", "requires: {backup: {newer_than: 24h}}"))
+    site(tmp_path, monkeypatch, SCHEDULES.replace("jitter: 30m", "before: {playbook: drain.yml}"))
     (one,) = mainstay("next", "patch-web", "--json").json
     assert one["state"] == "unavailable"
-    assert "a required backup is not available yet" in one["reason"]
+    assert "a playbook as hook is not available yet" in one["reason"]
 
 
 def test_a_calendar_in_trouble_is_warned_of(app: Site, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,8 +156,8 @@ def test_what_a_run_as_a_whole_waits_for_is_shown(app: FakeApplication, mainstay
     assert mainstay("runs", "--json").json[0]["waiting"] == "waiting until 03:00: nobody has approved it"
 
 
-def test_a_plan_that_requires_what_is_not_there_is_exit_2(app: FakeApplication, mainstay: Mainstay) -> None:
-    result = mainstay("run", "patch-proved", "--json")
+def test_a_plan_that_asks_for_what_is_not_there_is_exit_2(app: FakeApplication, mainstay: Mainstay) -> None:
+    result = mainstay("run", "patch-later", "--json")
     assert result.code == 2
     assert result.json["error"]["file"] == "schedules/web.yml"
     assert app.runs.requests == []

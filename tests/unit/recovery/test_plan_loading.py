@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.recovery.backup_site import REPOSITORIES, check, loaded, places
+from tests.unit.recovery.backup_site import REPOSITORIES, check, loaded, places, write
 
 from mainstay.inventory.errors import Problem
 from mainstay.recovery.plan import BackupPlan
 from mainstay.runner.plan import Plan
+from mainstay.schedules.check import load_checked
 
 OFFSITE = REPOSITORIES + '  offsite: {url: "/mnt/{host}", password: "file:secrets/other", shared: accepted}\n'
 SOURCES = "sources: {etc: {paths: /etc}, shop: {postgresql: {databases: [shop]}}}"
@@ -189,12 +190,21 @@ def requiring(wanted: str, targets: str = "role=web") -> str:
 def test_a_backup_that_is_required_and_could_never_be(
     tmp_path: Path, wanted: str, targets: str, key: str, words: str
 ) -> None:
-    errors = [
-        problem for problem in check(tmp_path, requiring(wanted, targets))[0] if "not available" not in problem.message
-    ]
+    errors, _ = check(tmp_path, requiring(wanted, targets))
     (problem,) = errors
     assert (problem.line, problem.key) == (9, f"plans.patch.requires.backup{key}")
     assert words in problem.message
+
+
+def test_a_backup_plan_that_is_wrong_is_not_missed_by_those_that_rely_on_it(tmp_path: Path) -> None:
+    for wanted in ("{newer_than: 24h}", "{newer_than: 24h, plan: nightly}"):
+        errors, _ = check(tmp_path, requiring(wanted).replace("kind: backup", "kind: backup\n    nice: 30"))
+        assert [problem.key for problem in errors] == ["plans.nightly.nice"]
+
+
+def test_a_host_that_no_plan_backs_up_keeps_no_other_plan_from_running(tmp_path: Path) -> None:
+    site = load_checked(write(tmp_path, requiring("{newer_than: 24h}", "all")))
+    assert list(site.plans) == ["nightly", "patch"]
 
 
 def test_a_proof_that_is_required_and_never_made_is_warned_of(tmp_path: Path) -> None:

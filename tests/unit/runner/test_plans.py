@@ -214,9 +214,8 @@ def test_a_kind_that_is_not_there_yet_is_an_error_and_never_ignored(site: WholeS
     assert "not available yet" in problem.message
 
 
-def test_what_a_plan_requires_and_is_not_there_yet_is_never_ignored(site: WholeSite) -> None:
+def test_what_a_plan_asks_for_and_is_not_there_yet_is_never_ignored(site: WholeSite) -> None:
     lines = [
-        "requires: {backup: {newer_than: 24h}}",
         "before: {playbook: drain.yml}",
         "after:\n      - {command: x}\n      - {playbook: undrain.yml}",
     ]
@@ -226,12 +225,11 @@ def test_what_a_plan_requires_and_is_not_there_yet_is_never_ignored(site: WholeS
     text = "\n".join(["plans:", "  p:", "    targets: all", *(f"    {line}" for line in lines), ""])
     found = unavailable(made, site(text))
     assert [(p.file, p.line, p.key) for p in found] == [
-        (FILE, 4, "plans.p.requires.backup"),
-        (FILE, 5, "plans.p.before"),
-        (FILE, 6, "plans.p.after"),
+        (FILE, 4, "plans.p.before"),
+        (FILE, 5, "plans.p.after"),
     ]
     assert all("never ignored" in p.message and p.hint for p in found)
-    assert [(p.file, p.line) for p in unavailable(made)] == [(FILE, 2)] * 3
+    assert [(p.file, p.line) for p in unavailable(made)] == [(FILE, 2)] * 2
 
 
 def test_a_plan_declared_twice_names_both_places(site: WholeSite, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_missed_one_is_put_on_record_as_that_even_where_glass_is_broken() -> N
     missed = OWN.model_copy(update={"missed": "the controller was down"})
     permission = around().ask(request_of(NIGHT, occurrence=missed, break_glass="now"))
     assert (permission.verdict, permission.reason) == ("missed", "the controller was down")
-    refused = OWN.model_copy(update={"refused": "a required backup is not available yet"})
+    refused = OWN.model_copy(update={"refused": "a playbook as hook is not available yet"})
     assert short(around().ask(request_of(NIGHT, occurrence=refused))) == ("refuse", "refused", "plan")
 
 

@@ -81,10 +81,10 @@ def test_the_run_of_an_occurrence_keeps_what_it_has_to_keep_to(tmp_path: Path) -
 
 
 def test_a_plan_that_asks_for_what_cannot_be_done_yet_says_so_in_each_of_its_occurrences(tmp_path: Path) -> None:
-    plans = {"a": "{targets: all, window: night, requires: {backup: {newer_than: 24h}}}"}
+    plans = {"a": "{targets: all, window: night, before: {playbook: drain.yml}}"}
     world = ClockWorld(tmp_path, "2026-12-10T12:00:00Z", {"night": NIGHT}, plans)
     daemon = world.daemon()
     world.wall.pass_(hours=15)
     daemon.round()
     (occurrence,) = world.occurrences()
-    assert "a required backup is not available yet" in occurrence.refused
+    assert "a playbook as hook is not available yet" in occurrence.refused

@@ -11,6 +11,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner import asking, places
 from mainstay.runner.asking import LATE, SOON
 from mainstay.runner.budget import FAILURES, stop_reason
+from mainstay.runner.ports import Permission
 from mainstay.runner.record import STAGE
 from mainstay.runner.state.contract import UndoRow
 from mainstay.runner.steps import StepIO, rfc3339
@@ -25,6 +26,8 @@ def admit(track: Track, total: int) -> None:
     if answer["stop"]:
         raise NotAdmitted(Verdict(answer["verdict"]), answer["stop"])
     track.ends = answer.get("ends") or ""
+    if runs := answer.get("relies_on"):
+        track.measures["relies_on"] = runs
     track.tools.hands.hold(track.recorder.context.id)
 
 
@@ -94,13 +97,13 @@ def _admission(track: Track, total: int, io: StepIO) -> Json | str:
     if why:
         io.verdict, io.detail = Verdict.REFUSED, why
         return {"stop": why, "verdict": Verdict.REFUSED}
-    return _in_place(track, io, permission.until or "")
+    return _in_place(track, io, permission)
 
 
-def _in_place(track: Track, io: StepIO, ends: str) -> Json | str:
+def _in_place(track: Track, io: StepIO, permission: Permission) -> Json | str:
     waits = _place(track)
     if waits is None:
-        return {"stop": "", "ends": ends}
+        return {"stop": "", "ends": permission.until or "", "relies_on": list(permission.relies_on)}
     why, refused = waits
     if refused:
         io.verdict, io.detail = Verdict.REFUSED, why
