@@ -12,7 +12,7 @@ from mainstay.console.render.record import elapsed, touched
 from mainstay.inventory.errors import UsageError
 from mainstay.inventory.host import Host
 from mainstay.runner.ledger.contract import Entry, Ledger
-from mainstay.runner.record import STAGE, HostPart, MaintenanceRecord, Summary
+from mainstay.runner.record import ASIDE, NO_SOFTWARE, HostPart, MaintenanceRecord, Summary
 from mainstay.runner.state.contract import RunRow, State
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import PlannedWave
@@ -30,7 +30,7 @@ FARTHEST = 200
 DONE = (Verdict.SUCCEEDED, Verdict.DEGRADED)
 """How a run ends after which nobody has to ask for what was missed before."""
 
-OTHER_PACE = ("rollback", "reconcile", STAGE)
+OTHER_PACE = ("rollback", "reconcile", *ASIDE)
 """Kinds of runs that carry the name of the plan that they come back to or go ahead of, and take another time."""
 
 
@@ -90,7 +90,7 @@ class History:
         """For hosts whose newest part is one in which nothing was done there: the newest one in which something was."""
         missing = {host for host, part in newest.items() if part is not None and not touched(part)}
         found: dict[str, HostPart] = {}
-        rows = [row for row in self.state.runs() if row.kind != STAGE]
+        rows = [row for row in self.state.runs() if row.kind not in NO_SOFTWARE]
         for row in reversed(rows[-FARTHEST:]):
             if not missing:
                 break

@@ -10,6 +10,11 @@ from mainstay.runner.verdict import Verdict
 
 STAGE = "stage"
 """Kind of a run that downloads ahead of a window what an occurrence will install, and changes nothing."""
+ASIDE = (STAGE, "restore", "init", "retention", "prune", "check", "copy", "lock", "drill")
+"""Kinds of runs that bear a plan's name and are not what the plan is for: they say nothing of what its work takes, of whose turn
+it is, or of whether it was done."""
+NO_SOFTWARE = ("backup", *ASIDE)
+"""Kinds of runs after which a host's software is as it was before."""
 
 
 class Step(Value):

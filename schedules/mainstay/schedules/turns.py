@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mainstay.runner.ports import Quiet
-from mainstay.runner.record import STAGE, MaintenanceRecord
+from mainstay.runner.record import ASIDE, MaintenanceRecord
 from mainstay.runner.state.contract import State
 from mainstay.runner.verdict import Verdict
 from mainstay.schedules.store.contract import ScheduleStore
@@ -26,7 +26,7 @@ class Turns(Quiet):
 
     def run_finished(self, record: MaintenanceRecord) -> None:
         summary = record.summary
-        if summary.links.undoes or summary.links.reconciles or summary.kind == STAGE:
+        if summary.links.undoes or summary.links.reconciles or summary.kind in ASIDE:
             return
         carried = self._store.carried(summary.plan)
         ended = self._state.outcomes(summary.id) if carried else {}

@@ -18,7 +18,7 @@ from mainstay.inventory.value import Json
 from mainstay.runner.ledger.contract import Entry, Ledger
 from mainstay.runner.plan import Plan
 from mainstay.runner.ports import Clock
-from mainstay.runner.record import STAGE, Summary
+from mainstay.runner.record import ASIDE, Summary
 from mainstay.runner.state.contract import State
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
@@ -118,7 +118,7 @@ class Outbox:
                 if self._whole(summary.id, plan, hosts):
                     yield self._notice(f"{summary.id}:end", ping_channel(summary.plan), events.of_end(summary), now)
             return
-        if summary.kind == STAGE and summary.verdict not in ALARMING:
+        if summary.kind in ASIDE and summary.verdict not in ALARMING:
             return
         channel = next(one for one in self.channels if one.label == name)
         if age <= OLDEST and channel.wants(str(summary.verdict), summary.plan):

@@ -129,11 +129,11 @@ class State(Protocol):
         """The same, one after the other: all parts of a run together are much."""
 
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
-        """(run id, part) of the host's newest part, but for those of runs that only staged."""
+        """(run id, part) of the host's newest part, but for those of runs that left its software as it was."""
 
     def recent_parts(self, plan: str, host: str | None, last: int) -> list[HostPart]:
-        """At most `last`, the newest first, of the newest RUNS_BACK ended runs of the plan, but for those that
-        only staged; of one host, or of all."""
+        """At most `last`, the newest first, of the newest RUNS_BACK ended runs of the plan, but for those that are
+        not what the plan is for; of one host, or of all."""
 
     def note_outcome(self, run: str, host: str, verdict: Verdict) -> None:
         """How a host ended, as soon as it is known: what the budget counts while the run goes on. The last one stands; once

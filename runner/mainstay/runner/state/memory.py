@@ -10,7 +10,7 @@ from ulid import ULID
 
 from mainstay.inventory.value import Json
 from mainstay.runner.ports import Clock, SystemClock
-from mainstay.runner.record import STAGE, HostPart, Intervention
+from mainstay.runner.record import ASIDE, NO_SOFTWARE, HostPart, Intervention
 from mainstay.runner.state.contract import RUNS_BACK, NoSuchRun, RunRow, RunState, Standing, StateConflict, UndoRow
 from mainstay.runner.verdict import Verdict
 
@@ -146,13 +146,13 @@ class MemoryState:
 
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         with self._lock:
-            staged = {id for id, row in self._runs.items() if row.kind == STAGE}
-            found = [(run, part) for (run, on), part in self._parts.items() if on == host and run not in staged]
+            others = {id for id, row in self._runs.items() if row.kind in NO_SOFTWARE}
+            found = [(run, part) for (run, on), part in self._parts.items() if on == host and run not in others]
         return found[-1] if found else None
 
     def recent_parts(self, plan: str, host: str | None, last: int) -> list[HostPart]:
         with self._lock:
-            rows = [row for row in self._runs.values() if row.plan == plan and row.kind != STAGE]
+            rows = [row for row in self._runs.values() if row.plan == plan and row.kind not in ASIDE]
             runs = [row.id for row in rows if row.state == "ended"][-RUNS_BACK:]
             found = [part for (run, on), part in self._parts.items() if run in runs and host in (None, on)]
         return found[: -last - 1 : -1]

@@ -13,7 +13,7 @@ from ulid import ULID
 
 from mainstay.inventory.value import Json, canonical, digest
 from mainstay.runner.ports import Clock, SystemClock
-from mainstay.runner.record import STAGE, HostPart, Intervention
+from mainstay.runner.record import ASIDE, NO_SOFTWARE, HostPart, Intervention
 from mainstay.runner.state.adapters import tables
 from mainstay.runner.state.adapters.database import Database, persistent, storable
 from mainstay.runner.state.adapters.migrating import ready
@@ -248,8 +248,8 @@ class SqlState:
     @persistent
     def last_part(self, host: str) -> tuple[str, HostPart] | None:
         table = tables.host_part
-        staged = sa.select(tables.run.c.id).where(tables.run.c.id == table.c.run, tables.run.c.kind == STAGE)
-        query = sa.select(table.c.run, table.c.body).where(table.c.host == host, ~staged.exists())
+        others = sa.select(tables.run.c.id).where(tables.run.c.id == table.c.run, tables.run.c.kind.in_(NO_SOFTWARE))
+        query = sa.select(table.c.run, table.c.body).where(table.c.host == host, ~others.exists())
         query = query.order_by(table.c.number.desc())
         with self._database.read() as of:
             row = of.execute(query.limit(1)).one_or_none()
@@ -258,7 +258,7 @@ class SqlState:
     @persistent
     def recent_parts(self, plan: str, host: str | None, last: int) -> list[HostPart]:
         table, runs = tables.host_part, tables.run
-        ended = sa.select(runs.c.id).where(runs.c.plan == plan, runs.c.state == "ended", runs.c.kind != STAGE)
+        ended = sa.select(runs.c.id).where(runs.c.plan == plan, runs.c.state == "ended", runs.c.kind.not_in(ASIDE))
         with self._database.read() as of:
             newest = of.execute(ended.order_by(runs.c.number.desc()).limit(RUNS_BACK)).scalars().all()
             query = sa.select(table.c.body).where(table.c.run.in_(newest)).order_by(table.c.number.desc()).limit(last)
