@@ -37,7 +37,7 @@ from mainstay.runner.operation import HostWork, Outcome
 from mainstay.runner.ports import Clock
 from mainstay.runner.shell import hostlock
 from mainstay.runner.shell.adapters.fabric import FabricShells
-from mainstay.runner.shell.contract import Fence, JobState, JobStatus, Shell, ShellError
+from mainstay.runner.shell.contract import ContactLost, Fence, JobState, JobStatus, Shell, ShellError
 from mainstay.runner.steps import HostFailed
 
 CANARY = "canary-7f1e-repository"
@@ -91,6 +91,8 @@ class Rig:
     """Is called once when the job is under way, with its name."""
     more: dict[str, str] = field(default_factory=dict)
     gateway: Any = None
+    unknown: str = ""
+    """Why it could not be known how the last backup ended, when it was first asked; empty where it could."""
 
     @property
     def repository_folder(self) -> Path:
@@ -179,12 +181,26 @@ class Rig:
         work.found = outcome.measures
         failed = "" if outcome.ok else outcome.detail
         if outcome.ok:
-            try:
-                operation.verify(work, change)
-            except HostFailed as error:
-                failed = error.message
+            failed = self.judged(operation, work, change)
         points = self.points.points(run=change.run)
         return Ended(change, state, output, outcome, failed, work.concerns, {**work.found, **work.measures}, points)
+
+    def judged(self, operation: BackupOperation, work: HostWork, change: BackupChange) -> str:
+        """As the rollout does: asked again while it can't be known. Returns what was wrong."""
+        wrong: list[str] = []
+
+        def known() -> bool:
+            try:
+                operation.verify(work, change)
+            except ContactLost as error:
+                self.unknown = error.plain
+                return False
+            except HostFailed as error:
+                wrong.append(error.message)
+            return True
+
+        wait_until(known, "it is known how it ended", deadline=60, every=0.2)
+        return wrong[0] if wrong else ""
 
     def restored(self, point: RecoveryPoint, into: Path) -> Path:
         """By restic alone, without anything of mainstay's."""

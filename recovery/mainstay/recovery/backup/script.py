@@ -106,6 +106,7 @@ _SHARED = r"""
 at_work() { # file with the pid and the stat of a restic
   { read -r pid && read -r stat; } <"$1" 2>/dev/null || return 1
   now=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
+  case ${now##*) } in [ZX]*) return 1;; esac
   set -- $(printf '%s\n%s\n' "${stat##*) }" "${now##*) }" | cut -d' ' -f20)
   [ "$#" = 2 ] && [ "$1" = "$2" ]
 }

@@ -18,7 +18,7 @@ from mainstay.recovery.restic.exits import meaning
 from mainstay.recovery.restic.messages import BackupSummary, Said
 from mainstay.recovery.restic.replies import Snapshot
 from mainstay.recovery.restic.version import parse_version
-from mainstay.recovery.words import span
+from mainstay.recovery.words import counted, span
 from mainstay.runner.operation import HostWork
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.shell.contract import Command, ContactLost
@@ -30,12 +30,13 @@ LEAST = (0, 17, 1)
 _AT_WORK = r"""
 for one in "$1/work/$2-"*/pid; do
   { read -r pid && read -r stat; } <"$one" 2>/dev/null || continue
-  now=$(cat "/proc/$pid/stat" 2>/dev/null) || continue
+  now=$(cat "/proc/$pid/stat" 2>/dev/null) || now=") gone"
+  case ${now##*) } in [ZX]*) now=") gone";; esac
   set -- "$1" "$2" $(printf '%s\n%s\n' "${stat##*) }" "${now##*) }" | cut -d' ' -f20)
-  [ "$3" != "$4" ] || echo "$pid"
+  if [ "$3" = "$4" ]; then echo "works $pid"; else echo "dead $pid"; fi
 done
 """
-"""mainstay's folder, the run → the pids of its restic processes that still work."""
+"""mainstay's folder, the run → a line for each of its restic processes that had not ended when the job did."""
 
 
 def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange) -> None:
@@ -44,21 +45,21 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     said = JobSaid.from_json(work.found["job"]) if "job" in work.found else JobSaid()
     snapshots = _snapshots(plan, depot, work, change)
     taken = {one.unit: one for one in said.items}
-    cut = not said.whole and bool(_at_work(work, change))
+    works, dead = ([], []) if said.whole else _orphans(work, change)
     judgements: list[Judgement] = []
     points: list[RecoveryPoint] = []
     rows: dict[str, Any] = {}
+    odd: list[str] = []
     for item in change.items:
         snapshot = _of(item, snapshots, change, plan)
         one = taken.get(item.unit)
-        found = _found(plan, item, one, snapshot, cut, change, asked=snapshots is not None)
+        found = _found(plan, item, one, snapshot, bool(works), change, asked=snapshots is not None)
         judgement = _not_taken(plan, item, one, found) or _judged(plan, depot, change, item, found)
         judgements.append(judgement)
         point = None
         if snapshot is not None and judgement.is_point:
             point = _point(plan, change, item, snapshot, found, judgement, depot)
-            if why := _odd_time(snapshot, change, depot):
-                work.concerns.append(f"{item.unit}: {why}")
+            odd += [f"{item.unit}: {why}" for why in [_odd_time(snapshot, change, depot)] if why]
             depot.points.add_point(point)
             points.append(point)
         rows[item.unit] = _row(judgement, found, point)
@@ -76,9 +77,11 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     if verdict is Verdict.UNKNOWN:
         raise ContactLost(work.host.name, reason)
     work.measures["job"] = _kept(said)
+    _unlock(plan, depot, work, said, {*dead, *(one.pid for one in said.dead if one.pid)})
     if verdict in (Verdict.FAILED, Verdict.REFUSED):
         raise HostFailed(reason)
     work.concerns += [reason] if verdict is Verdict.DEGRADED else []
+    work.concerns += odd
     work.concerns += [f"{one}: a snapshot of the filesystem could not be removed" for one in said.left]
     links = [link for one in said.items for link in one.links]
     work.concerns += [f"{link} is only a symbolic link; what it leads to was not taken" for link in links]
@@ -223,8 +226,28 @@ def _kept(said: JobSaid) -> dict[str, Any]:
     return {"hostname": said.hostname, "pids": [one.pid for one in said.items if one.pid], "whole": said.whole}
 
 
-def _at_work(work: HostWork, change: BackupChange) -> list[int]:
-    """The restic processes of this run that still work on the host, though nobody watches them."""
+def _orphans(work: HostWork, change: BackupChange) -> tuple[list[int], list[int]]:
+    """(pids of the run's restic processes that still work on the host though nobody watches them, of those that were killed)"""
     command = Command(("sh", "-c", _AT_WORK, "mainstay", change.state_dir, change.run), sudo=True)
-    words = work.shell.run(command).text.split()
-    return [int(word) for word in words if word.isdecimal()]
+    found: dict[str, list[int]] = {"works": [], "dead": []}
+    for line in work.shell.run(command).text.splitlines():
+        word, _, pid = line.partition(" ")
+        if word in found and pid.isdecimal():
+            found[word].append(int(pid))
+    return found["works"], found["dead"]
+
+
+def _unlock(plan: BackupPlan, depot: Depot, work: HostWork, said: JobSaid, dead: set[int]) -> None:
+    """Remove the locks of processes that our own jobs on this host had begun, and that are known to be dead; no others. A lock
+    that stays is no reason to call the backup bad: whoever tends the repository finds it."""
+    if not dead or not said.hostname:
+        return
+    try:
+        restic = depot.open(plan.repositories[plan.repository], work.host.name)
+        ours = [lock.id for lock in restic.locks() if lock.host == said.hostname and lock.pid in dead]
+        gone = restic.unlock(ours) if ours else []
+    except ResticError as error:
+        work.notes.append(f"locks of a killed restic could not be removed: {error.plain}")
+        return
+    if gone:
+        work.notes.append(f"removed {counted(len(gone), 'lock')} that a killed restic of ours had left")
