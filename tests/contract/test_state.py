@@ -199,6 +199,15 @@ def test_what_was_only_staged_is_no_hosts_past(state: State) -> None:
     assert [one.reason for one in state.recent_parts("p", None, 9)] == ["r1"]
 
 
+def test_a_backup_hides_no_patch_and_an_errand_is_no_backup(state: State) -> None:
+    for id, kind in (("r1", "patch"), ("r2", "backup"), ("r3", "retention"), ("r4", "drill")):
+        state.add_run(row(id, plan="p", kind=kind))
+        state.write_part(id, part(reason=id))
+        state.set_run(id, state="ended", ended_at="2026-05-01T13:00:00Z")
+    assert state.last_part("a") == ("r1", part(reason="r1"))
+    assert [one.reason for one in state.recent_parts("p", "a", 9)] == ["r2", "r1"]
+
+
 def test_the_last_outcome_stands(state: State) -> None:
     state.note_outcome("r1", "b", Verdict.UNKNOWN)
     state.note_outcome("r1", "a", Verdict.FAILED)
