@@ -13,6 +13,7 @@ from mainstay.recovery.restic import replies
 from mainstay.recovery.restic.adapters import lockfiles
 from mainstay.recovery.restic.adapters.command import Commands, Program
 from mainstay.recovery.restic.contract import (
+    Damaged,
     NoRepository,
     NothingRestored,
     NotRemoved,
@@ -26,6 +27,7 @@ from mainstay.recovery.restic.environment import check_ids, pattern
 from mainstay.recovery.restic.messages import Reader
 from mainstay.recovery.restic.replies import CheckSummary, Key, Lock, Node, RestoreSummary, Snapshot, Stats
 from mainstay.recovery.restic.version import Version
+from mainstay.runner.shell.printable import printable
 
 AT_ONCE = 500
 """Ids in one command."""
@@ -181,9 +183,12 @@ class Controller:
         summary = replies.restore_summary(done.reader.summary or {})
         if done.status:
             error = self._commands.failed("restore", done)
-            if type(error) is ResticError and done.said.unreadable:
-                left = f"{done.said.unreadable_count} could not be restored"
-                raise Partial(self._access, f"{left}: {error.plain}", done.said.unreadable)
+            if type(error) in (ResticError, Damaged) and done.said.unreadable:
+                # What is damaged is told of for each piece, and once more for the file
+                items = list({one.item: one for one in reversed(done.said.unreadable)}.values())[::-1]
+                more = " or more" if done.said.unreadable_count > len(done.said.unreadable) else ""
+                left = f"{len(items)}{more} could not be restored, of {summary.files}"
+                raise Partial(self._access, f"{left}: {printable(items[0].item)}: {items[0].message}", items)
             raise error
         if done.reader.summary is None:
             raise ResticError(self._access, "restic restored, and did not say what")
