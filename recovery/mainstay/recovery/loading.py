@@ -183,12 +183,13 @@ def _pushed_out(plan: BackupPlan, spot: Spot) -> Iterator[Problem]:
     controller is another matter: what counts there is when mainstay's own runs made the points."""
     if plan.retention is None or not plan.retention.counting:
         return
-    used = plan.repositories.get(plan.repository)
-    if used is not None and used.append_only:
+    kept = {plan.repository, *(copying.to for copying in plan.copies if copying.keep == "same")}
+    names = sorted(name for name in kept if name in plan.repositories and plan.repositories[name].append_only)
+    if names:
         rules = ", ".join(plan.retention.counting)
         yield spot.at("retention").problem(
-            f"{rules} counts points, and {used.name} is append-only: a host that was broken into could add points with other "
-            "dates and so push the good ones out.",
+            f"{rules} counts points, and {named(names)} is append-only: a host that was broken into could add points with "
+            "other dates and so push the good ones out.",
             on="key",
             hint="Write retention: {within: 90d}.",
         )

@@ -130,10 +130,17 @@ def test_a_source_that_is_wrong_is_told_where(tmp_path: Path, sources: str, key:
     assert words in problem.message
 
 
-def test_points_that_are_counted_are_well_where_no_host_could_date_its_own(tmp_path: Path) -> None:
-    text = "repositories: {main: {url: 'rest:https://x.example/', password: file:secrets/other, shared: accepted}}\n"
-    errors, _ = check(tmp_path, plan("retention: {daily: 7, weekly: 4}"), text)
-    assert errors == []
+def test_what_counts_points_is_not_for_a_copy_that_is_append_only_either(tmp_path: Path) -> None:
+    more = "{url: 'rest:https://nas.test/{host}/', password: file:secrets/other, shared: accepted, append_only: true}"
+    repositories = f"{REPOSITORIES}  nas: {more}\n"
+    (problem,) = check(tmp_path, plan("retention: {daily: 7, weekly: 4}", "copies: nas"), repositories)[0]
+    assert (problem.line, problem.key) == (6, "plans.nightly.retention")
+    assert "daily, weekly counts points, and nas is append-only" in problem.message
+    for lines in (
+        ("retention: {within: 90d}", "copies: nas"),
+        ("retention: {daily: 7}", "copies: {to: nas, keep: all}"),
+    ):
+        assert check(tmp_path, plan(*lines), repositories)[0] == []
 
 
 def test_an_unknown_repository(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from mainstay.console.verb import verb
 @click.option(
     "--break-glass", default="", metavar="REASON", help="Pass window, freeze and approval; loud in the record."
 )
-@click.option("--skip-gate", metavar="GATE", help="Pass one gate: window, freeze, calendar, approval. Needs --reason.")
+@click.option(
+    "--skip-gate", metavar="GATE", help="Pass one gate: window, freeze, calendar, approval, backup. Needs --reason."
+)
 @click.option("--retry", is_flag=True, help="Try again what was rolled back on a host before.")
 @click.option("--reason", default="", metavar="TEXT", help="Why this run; it stands in the record.")
 @click.option("--min-age", metavar="DURATION", help="Another age than the plan asks for (0, 3d). Needs --reason.")
@@ -64,9 +66,7 @@ def command(
             )
         if queued and (break_glass.strip() or "window" in skip):
             passing = "--skip-gate window" if "window" in skip else "--break-glass"
-            hint = (
-                "Give one of the two. What else is in its way, --skip-gate passes by name: freeze, calendar, approval."
-            )
+            hint = "Give one of the two. What else is in its way, --skip-gate passes by name: freeze, calendar, approval, backup."
             raise UsageError(f"--at-next-window waits for the window, and {passing} starts now, outside it.", hint=hint)
         from mainstay.console.verbs._following import run_and_follow, run_when_open
         from mainstay.runner.request import plan_request
