@@ -176,7 +176,7 @@ def _ended_badly(plan: str, ended: Mapping[str, tuple[str, Verdict]], acks: Sequ
 
 
 def _repositories(app: Application, plan: BackupPlan, hosts: Sequence[Host]) -> Iterator[Trouble]:
-    """Of the repositories that these hosts use: keys that are kept nowhere else, and what went wrong there and was not done since."""
+    """Of the repositories that these hosts use: keys that are kept nowhere else, and what was tried there in vain."""
     wrong: dict[tuple[str, str], list[Tended]] = {}
     for one in app.points.tended(part=FAILED):
         wrong.setdefault((one.repository, one.host), []).append(one)

@@ -21,6 +21,7 @@ VERBS = {
     "runs": "Runs in flight, and who works on them; pause, resume, cancel.",
     "serve": "Keep the clock and work: what falls due starts by itself.",
     "worker": "Work on runs that others ask for, until it is stopped.",
+    "points": "What can be restored, how old it is, and what of it a restore has proved.",
     "repo": "The repositories of backup plans: make, list, tend them; keep their keys.",
     "records": "Maintenance records: list, show, export, verify, ack.",
     "status": "Well or not, and why, in one line per host.",

@@ -16,6 +16,8 @@ from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
+from mainstay.recovery.points.contract import PointStore
+from mainstay.recovery.points.memory import MemoryPoints
 from mainstay.runner import verdict as verdicts
 from mainstay.runner.artifacts.memory import MemoryArtifacts
 from mainstay.runner.forecasting import HostForecast
@@ -165,6 +167,10 @@ class FakeApplication(Application):
     @cached_property
     def schedule_store(self) -> ScheduleStore:
         return MemorySchedules()
+
+    @cached_property
+    def points(self) -> PointStore:
+        return MemoryPoints()
 
     @cached_property
     def runs(self) -> Any:
