@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -29,13 +29,14 @@ class Depots:
 
 def depot(app: Application) -> Depot:
     from mainstay.recovery.depot import Depot
+    from mainstay.recovery.gateway.adapters.rclone import Rclone
     from mainstay.recovery.restic.adapters.command import Program
     from mainstay.recovery.restic.adapters.controller import opener
 
     return Depot(
         points=app.points,
         restic=opener(Program(cache=app.stores.directory / "restic")),
-        gateway=cast(Any, None),
+        gateway=Rclone(),
         resolve=app.secrets.resolve,
         place=lambda path: str(app.site.root / path),
         clock=app.clock,

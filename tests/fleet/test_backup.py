@@ -1,0 +1,70 @@
+"""Backups of real hosts, from the command line: through the controller, with a restic that is sent, into a folder on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import Fleet, Host
+from tests.fleet.site import OperatorSite, make_site
+from tests.servers.restic import folder, restic
+
+CANARY = "canary-0b7c-fleet"
+NIGHTLY = """
+kind: backup
+targets: all
+repository: main
+sources:
+  files: {paths: [/etc, /home]}
+  packages: {command: [dpkg, -l], filename: dpkg.txt}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, fleet: Fleet, host: Host) -> OperatorSite:
+    made = make_site(tmp_path / "site", fleet, [host])
+    secret = made.root / "secrets" / host.name
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text(CANARY)
+    secret.chmod(0o600)
+    (made.root / "recovery").mkdir()
+    lines = f"    url: {tmp_path}/kept/{{host}}\n    password: file:secrets/{{host}}\n"
+    (made.root / "recovery" / "main.yml").write_text(f"repositories:\n  main:\n{lines}")
+    made.plan("nightly", NIGHTLY)
+    return replace(made, environ={"PATH": f"{folder()}:{os.environ['PATH']}"})
+
+
+def test_a_host_is_backed_up_and_what_came_is_what_was_there(site: OperatorSite, host: Host, tmp_path: Path) -> None:
+    refused = site("run", "nightly", "--yes")
+    assert refused.status == 4 and "mainstay repo init nightly" in refused.told
+    made = site("repo", "init", "nightly", "--yes")
+    assert made.status == 0, made.told
+    preview = site("preview", "nightly")
+    assert preview.status == 0 and "sends the controller's restic" in preview.out
+
+    ran = site("run", "nightly", "--yes", "--json")
+    assert ran.status == 0, ran.told + ran.out
+    part = ran.host(host.name)
+    assert part["verdict"] == "succeeded" and part["reason"].startswith("2 sources, "), part["reason"]
+    points = part["measures"]["points"]
+    assert len(points) == 2
+    assert site("records", "verify").status == 0
+    assert host.exec(["find", "/run/mainstay", "-type", "f"]) == ""
+
+    env = {**os.environ, "RESTIC_PASSWORD": CANARY, "RESTIC_REPOSITORY": str(tmp_path / "kept" / host.name)}
+    for point in points:
+        subprocess.run([str(restic()), "restore", point, "--target", str(tmp_path / "back")], env=env, check=True)
+    sums = ["sh", "-c", "find /etc /home -type f -exec sha256sum {} + | sort"]
+    back = subprocess.run(
+        ["sh", "-c", "find etc home -type f -exec sha256sum {} + | sed 's|  |  /|' | sort"],
+        cwd=tmp_path / "back",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert back == host.exec(sums)
+    assert (tmp_path / "back" / "dpkg.txt").read_text() == host.exec(["dpkg", "-l"])
