@@ -86,8 +86,29 @@ def compare(restic: Restic, snapshot: str, target: str, paths: Sequence[str] = (
     be asked."""
     found = Compared()
     restic.ls(snapshot, lambda node: _look(found, target, node), paths)
+    _contents(found, restic, snapshot, target, paths)
+    return found
+
+
+def compare_files(restic: Restic, snapshot: str, target: str, files: Sequence[Node]) -> Compared:
+    """The same of files whose listing is known. Each of them has to be called unchanged by restic."""
+    found = Compared()
+    for node in files:
+        _look(found, target, node)
+    for path in {node.path for node in files} - _contents(
+        found, restic, snapshot, target, [node.path for node in files]
+    ):
+        found.wrong(path, "restic did not compare it")
+    return found
+
+
+def _contents(found: Compared, restic: Restic, snapshot: str, target: str, paths: Sequence[str]) -> set[str]:
+    """Returns the files that restic has compared, where their paths are given."""
+    asked, same = set(paths), set[str]()
 
     def touched(action: str, path: str) -> None:
+        if path in asked:
+            same.add(path)
         if action == "unchanged":
             return
         place = under(target, path)
@@ -99,7 +120,7 @@ def compare(restic: Restic, snapshot: str, target: str, paths: Sequence[str] = (
             found.wrong(path, "its content is another")
 
     restic.restore(snapshot, target, include=paths, overwrite="always", dry=True, touched=touched)
-    return found
+    return same
 
 
 def under(target: str, path: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from tests.servers.restic import restic
@@ -20,6 +20,7 @@ from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
 from mainstay.inventory.secrets import Secret
 from mainstay.recovery.depot import Depot
+from mainstay.recovery.gateway.contract import Gateway
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.points.memory import MemoryPoints
 from mainstay.recovery.repository import Repository
@@ -47,7 +48,7 @@ class World:
         return Depot(
             points=self.points,
             restic=opener(program),
-            gateway=None,  # nothing here goes through one
+            gateway=cast(Gateway, None),  # nothing here goes through one
             resolve=lambda reference: Secret(self.passwords.get(reference, PASSWORD)),
             place=lambda path: path,
             clock=SystemClock(),

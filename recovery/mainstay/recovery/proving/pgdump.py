@@ -1,0 +1,173 @@
+"""Dumps of PostgreSQL: restored as a whole into an empty database, and asked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mainstay.recovery.proving import asserting
+from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried, Untried
+from mainstay.recovery.proving.files import RESERVE, only_file
+from mainstay.recovery.proving.postgres import OWNER, Cluster, identifier, installed, said
+from mainstay.recovery.words import counted, sized
+from mainstay.runner.verdict import Verdict
+
+MAGIC = b"PGDMP"
+GLOBALS_END = b"PostgreSQL database cluster dump complete"
+GROWS = 4
+"""So many times its own size does a dump take, at the most, once it is restored (indexes); dumps are not compressed."""
+_ROLE = re.compile(r'^CREATE ROLE ("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*);$', re.MULTILINE)
+_EXTENSION = re.compile(
+    r'^CREATE EXTENSION IF NOT EXISTS ("(?:[^"]|"")+"|\w+) WITH SCHEMA ("(?:[^"]|"")+"|\w+);$', re.MULTILINE
+)
+_TABLES = (
+    "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' "
+    "AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"
+)
+
+
+def prove_globals(attempt: Attempt) -> Tried:
+    """Roles of a cluster: the dump is whole, and says which there are. Passwords and rights are not set anywhere."""
+    brought = only_file(attempt)
+    text = brought.path.read_bytes()
+    if GLOBALS_END not in text[-4096:]:
+        raise NotProved("the dump has no end: it was cut off")
+    roles = tuple(
+        name[1:-1].replace('""', '"') if name.startswith('"') else name
+        for name in _ROLE.findall(text.decode("utf-8", "replace"))
+    )
+    if not roles:
+        raise NotProved("the dump names no role")
+    return Tried(Verdict.SUCCEEDED, scope=f"{counted(len(roles), 'role')}, whole", bytes=brought.size, roles=roles)
+
+
+def prove_dump(attempt: Attempt) -> Tried:
+    """One database by pg_restore."""
+    brought = only_file(attempt)
+    with brought.path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise NotProved("it is no dump of pg_dump -Fc")
+    room(attempt, brought)
+    attempt.phase("recover")
+    there = installed()
+    if not there:
+        raise Untried("the controller has no PostgreSQL server: install the package postgresql")
+    cluster = Cluster.at(attempt, there[max(there)])
+    listing = cluster.run("pg_restore", "--list", stdin=brought.path)
+    if listing.status:
+        words = said(listing)
+        if "unsupported version" in words:
+            raise Untried(f"it was made by a newer PostgreSQL than the controller has ({max(there)}): {words}")
+        raise NotProved(f"pg_restore can't read its list: {words}")
+    _new_enough(listing.stdout.decode("utf-8", "replace"), max(there))
+    contents = _contents(cluster, brought.path)
+    cluster.make()
+    with cluster.running():
+        database = attempt.point.item or "restored"
+        _prepare(cluster, database, contents, brought.path)
+        _restore(cluster, database, contents, brought)
+        attempt.phase("verify")
+        tables = _count(cluster, database, contents)
+        for one in attempt.checks:
+            if why := asserting.judge(one, cluster.ask(database, one.query), attempt.point.at):
+                raise NotProved(why)
+    asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
+    return Tried(
+        Verdict.SUCCEEDED, scope=f"{counted(tables, 'table')}, {sized(brought.size)}{asked}", bytes=brought.size
+    )
+
+
+def room(attempt: Attempt, brought: Brought) -> None:
+    free, needed = attempt.place.free(), brought.size * GROWS + RESERVE
+    if free < needed:
+        raise Untried(
+            f"a server for it may need {sized(needed)}, and the controller has {sized(free)} free", limit=True
+        )
+
+
+def _new_enough(listing: str, ours: int) -> None:
+    found = re.search(r"^;\s+Dumped by pg_dump version: (\d+)", listing, re.MULTILINE)
+    theirs = re.search(r"^;\s+Dumped from database version: (\d+)", listing, re.MULTILINE)
+    newest = max((int(one[1]) for one in (found, theirs) if one), default=0)
+    if newest > ours:
+        raise Untried(f"it is of PostgreSQL {newest}, and the controller has {ours}")
+
+
+def _contents(cluster: Cluster, dump: Path) -> list[str]:
+    """Lines of its list, whole: a database of many tables has a long one."""
+    listed = cluster.place / "list"
+    done = cluster.run("pg_restore", "--list", "-f", str(listed), stdin=dump)
+    if done.status:
+        raise NotProved(f"pg_restore can't read its list: {said(done)}")
+    lines = listed.read_text("utf-8", "replace").splitlines()
+    return [line for line in lines if line and not line.startswith(";")]
+
+
+def _prepare(cluster: Cluster, database: str, contents: list[str], dump: Path) -> None:
+    """The empty database with its owner, the roles that policies may name, and the extensions."""
+    roles = [name for name in cluster.attempt.roles if not name.startswith("pg_") and name != OWNER]
+    sql = [f"CREATE ROLE {identifier(OWNER)} LOGIN", *(f"CREATE ROLE {identifier(name)}" for name in roles)]
+    for one in sql:
+        cluster.execute("template1", one)
+    cluster.execute("template1", f"CREATE DATABASE {identifier(database)} OWNER {identifier(OWNER)} TEMPLATE template0")
+    wanted = [line for line in contents if " EXTENSION - " in line and " COMMENT - " not in line]
+    if not wanted:
+        return
+    chosen, script = cluster.place / "extensions", cluster.place / "extensions.sql"
+    _write(cluster, chosen, wanted)
+    done = cluster.run("pg_restore", "-L", str(chosen), "-f", str(script), stdin=dump)
+    if done.status:
+        raise NotProved(f"pg_restore can't read its extensions: {said(done)}")
+    for name, schema in _EXTENSION.findall(script.read_text("utf-8", "replace")):
+        plain = name.strip('"')
+        if plain == "plpgsql":
+            continue
+        asked = f"SELECT 1 FROM pg_available_extensions WHERE name = {_literal(plain)}"  # noqa: S608 - quoted
+        if cluster.ask("template1", asked, cluster.superuser) is None:
+            raise Untried(f"it needs the extension {plain}, which the controller does not have")
+        cluster.execute(database, f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {identifier(OWNER)}")
+        cluster.execute(database, f"CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA {schema}")
+
+
+def _restore(cluster: Cluster, database: str, contents: list[str], brought: Brought) -> None:
+    chosen = cluster.place / "chosen"
+    made = {row for row in (cluster.ask(database, _SCHEMAS, cluster.superuser) or "").split("\n") if row}
+    wanted = [line for line in contents if " EXTENSION - " not in line and not _is_schema(line, made)]
+    _write(cluster, chosen, wanted)
+    words = ["--exit-on-error", "--no-owner", "--no-acl", "--no-comments", "--no-publications", "--no-subscriptions"]
+    words += ["--no-security-labels", "--no-tablespaces", "-h", str(cluster.socket), "-U", OWNER, "-d", database]
+    done = cluster.run("pg_restore", *words, "-L", str(chosen), stdin=brought.path)
+    if done.status:
+        raise NotProved(f"pg_restore failed: {said(done)}")
+
+
+_SCHEMAS = "SELECT string_agg(nspname, E'\\n') FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_'"
+
+
+def _is_schema(line: str, made: set[str]) -> bool:
+    """A schema that is there already: public, and those of extensions."""
+    found = re.match(r"\d+; \d+ \d+ SCHEMA - (.+) \S+$", line)
+    return bool(found and found[1] in made)
+
+
+def _count(cluster: Cluster, database: str, contents: list[str]) -> int:
+    """How many tables are there. Raises NotProved where the list has others."""
+    there = int(cluster.ask(database, _TABLES, cluster.superuser) or 0)
+    listed = sum(
+        1
+        for line in contents
+        if re.match(r"\d+; \d+ \d+ (?:FOREIGN )?TABLE (?!DATA|ATTACH)", line) and " FOREIGN TABLE " not in line
+    )
+    if there < listed:
+        raise NotProved(f"{counted(there, 'table')} were restored, and the dump lists {listed}")
+    return there
+
+
+def _write(cluster: Cluster, path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    path.chmod(0o644)  # its folder is the user's alone
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

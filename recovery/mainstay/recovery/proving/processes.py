@@ -1,0 +1,123 @@
+"""Programs of the controller that look at what was restored: with few rights, in the scratch place, and with an end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from mainstay.recovery.proving.attempt import Late, Untried
+
+KEPT = 65536
+"""Bytes of what a program prints that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who runs a program. Where mainstay is not root: itself."""
+
+    uid: int
+    gid: int
+    name: str
+
+    @classmethod
+    def of(cls, *names: str) -> User:
+        """The first of them that there is, if mainstay is root. Raises Untried where it has nobody to be instead of root."""
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid(), pwd.getpwuid(os.geteuid()).pw_name)
+        for name in (*names, "nobody"):
+            with suppress(KeyError):
+                found = pwd.getpwnam(name)
+                return cls(found.pw_uid, found.pw_gid, name)
+        raise Untried(f"mainstay is root here, and there is no user {names[0]} or nobody to run a server")
+
+    @property
+    def other(self) -> bool:
+        """Whether it is somebody else than mainstay itself."""
+        return os.geteuid() == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    status: int
+    stdout: bytes
+    """The first KEPT bytes."""
+    stderr: bytes
+    """The last KEPT bytes."""
+
+
+def environment(folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    return {"PATH": path, "LC_ALL": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder), "TZ": "UTC", **(more or {})}
+
+
+def run(
+    argv: Sequence[str],
+    folder: Path,
+    user: User,
+    seconds: float,
+    *,
+    stdin: IO[bytes] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run and wait. Raises Late after so many seconds, Untried where there is no such program."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = start(argv, folder, user, stdin=stdin, out=out, errors=errors, env=env)
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Late(f"max_time was over while {Path(argv[0]).name} worked", limit=True) from None
+        finally:
+            end(process)
+        out.seek(0)
+        size = errors.seek(0, os.SEEK_END)
+        errors.seek(max(0, size - KEPT))
+        return Ended(status, out.read(KEPT), errors.read(KEPT))
+
+
+def start(
+    argv: Sequence[str],
+    folder: Path,
+    user: User,
+    *,
+    out: IO[bytes],
+    errors: IO[bytes],
+    stdin: IO[bytes] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """In a session of its own."""
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            cwd=folder,
+            env=environment(folder, env),
+            start_new_session=True,
+            umask=0o077,
+            user=user.uid if user.other else None,
+            group=user.gid if user.other else None,
+            extra_groups=[] if user.other else None,
+        )
+    except FileNotFoundError:
+        raise Untried(f"there is no program {argv[0]} on the controller") from None
+
+
+def end(process: subprocess.Popen[bytes], how: int = signal.SIGKILL, patience: float = 30.0) -> None:
+    """What it has started and left behind goes with the place."""
+    if process.poll() is not None:
+        return
+    process.send_signal(how)
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

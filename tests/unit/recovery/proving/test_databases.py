@@ -1,0 +1,253 @@
+"""Proofs of dumps: real PostgreSQL, MariaDB and SQLite, whole and broken."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers import mariadb
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgres import Postgres, programs
+from tests.unit.recovery.proving.drills import Drill
+from tests.unit.recovery.restore.repositories import Book
+
+from mainstay.recovery.point import RecoveryPoint
+from mainstay.recovery.proving import postgres as proving_postgres
+from mainstay.runner.steps import Stopped
+from mainstay.runner.verdict import Verdict
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("proving")]
+
+PG: dict[str, Any] = {"db": {"postgresql": {}}}
+MY: dict[str, Any] = {"db": {"mysql": {}}}
+
+
+@pytest.fixture
+def drill(tmp_path: Path) -> Drill:
+    return Drill(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def app(postgres: Postgres) -> str:
+    """A database with data, an extension in a schema of its own, a policy for a role, and two owners."""
+    name = f"proving_{os.getpid()}"
+    postgres.execute(f"CREATE ROLE reader_{os.getpid()}")
+    postgres.execute(f"CREATE DATABASE {name} OWNER mainstay")
+    for sql in (
+        "CREATE SCHEMA ext",
+        "CREATE EXTENSION hstore WITH SCHEMA ext",
+        "CREATE TABLE orders (id int PRIMARY KEY, at timestamptz, more ext.hstore)",
+        "INSERT INTO orders SELECT n, now() - n * interval '1 minute', 'a=>1' FROM generate_series(1, 1000) n",
+        "ALTER TABLE orders OWNER TO owner",
+        "GRANT SELECT ON orders TO mainstay",
+    ):
+        postgres.execute(sql, database=name)
+    return name
+
+
+def dumped(postgres: Postgres, database: str, *words: str, program: str = "pg_dump") -> bytes:
+    argv = [programs() / program, "-h", postgres.folder, "-p", str(postgres.port), "-U", "postgres", *words]
+    return subprocess.run([*argv, *([database] if database else [])], check=True, capture_output=True).stdout
+
+
+def keep(drill: Drill, item: str, content: bytes, name: str = "", **more: Any) -> RecoveryPoint:
+    return drill.world.backup(source="db", stdin=(name or f"{item}.dump", content), item=item, **more)
+
+
+def test_a_dump_is_restored_into_a_cluster_of_its_own_and_asked(drill: Drill, postgres: Postgres, app: str) -> None:
+    point = keep(drill, app, dumped(postgres, app, "-Fc", "-Z0"))
+    keep(drill, "(globals)", dumped(postgres, "", "--globals-only", program="pg_dumpall"), "globals.sql")
+    asked = {"source": "db", "database": app}
+    checks = [
+        {**asked, "query": "SELECT count(*) FROM orders", "equals": "1000"},
+        {**asked, "query": "SELECT count(*) FROM orders", "at_least": 900},
+        {**asked, "query": "SELECT max(at) FROM orders", "newer_than": "1h"},
+        {**asked, "query": "SELECT current_setting('is_superuser')", "equals": "off"},
+        {**asked, "query": "SELECT current_setting('default_transaction_read_only')", "equals": "on"},
+    ]
+    said, _ = drill.do(PG, check=checks)
+    assert said.startswith("2 of 2 points proved")
+    roles, data = drill.proofs()
+    assert roles.item == "(globals)" and "roles, whole" in roles.scope
+    assert (data.point, data.verdict) == (point.id, Verdict.SUCCEEDED)
+    assert data.scope.startswith("1 table, ") and data.scope.endswith("5 assertions held")
+    assert {"locate", "transfer", "recover", "verify"} <= set(data.measures)
+    assert list(drill.scratch.iterdir()) == []
+    assert drill.left_elsewhere() == []
+
+
+def test_a_dump_that_was_cut_off_is_not_proved(drill: Drill, postgres: Postgres, app: str) -> None:
+    whole = dumped(postgres, app, "-Fc", "-Z0")
+    keep(drill, app, whole[: len(whole) * 2 // 3])
+    with pytest.raises(Stopped, match="pg_restore failed"):
+        drill.do(PG)
+    assert drill.proofs()[0].verdict is Verdict.FAILED
+
+
+def test_stale_data_and_assertions_that_do_not_hold(drill: Drill, postgres: Postgres, app: str) -> None:
+    keep(drill, app, dumped(postgres, app, "-Fc", "-Z0"), at=datetime.now(UTC) + timedelta(days=1))
+    asked = {"source": "db", "database": app}
+    stale = {**asked, "query": "SELECT max(at) FROM orders", "newer_than": "6h"}
+    with pytest.raises(Stopped, match=r"stale: `SELECT max\(at\) FROM orders` is .* before the point; 6 h are allowed"):
+        drill.do(PG, check=[stale])
+    writes = {**asked, "query": "INSERT INTO orders VALUES (0)", "equals": "1"}
+    drill.world.points = type(drill.world.points)()
+    keep(drill, app, dumped(postgres, app, "-Fc", "-Z0"))
+    other = {**asked, "database": "gone", "query": "SELECT 1", "equals": "1"}
+    with pytest.raises(Stopped, match=r"read-only transaction.*no point of the database gone"):
+        drill.do(PG, check=[writes, other])
+
+
+def test_a_role_that_is_missing_is_named(drill: Drill, postgres: Postgres) -> None:
+    name, role = f"policy_{os.getpid()}", f"clerk_{os.getpid()}"
+    postgres.execute(f"CREATE ROLE {role}")
+    postgres.execute(f"CREATE DATABASE {name}")
+    for sql in ("CREATE TABLE t (a int)", f"CREATE POLICY p ON t TO {role} USING (true)"):
+        postgres.execute(sql, database=name)
+    dump = dumped(postgres, name, "-Fc", "-Z0")
+    keep(drill, name, dump)
+    with pytest.raises(Stopped, match=f'role "{role}" does not exist'):
+        drill.do(PG)
+    keep(drill, "(globals)", dumped(postgres, "", "--globals-only", program="pg_dumpall"), "globals.sql")
+    said, _ = drill.do(PG, book=Book("run-2"))
+    assert said.startswith("2 of 2")
+
+
+def test_without_a_server_here_nothing_is_green(
+    drill: Drill, postgres: Postgres, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(drill, app, dumped(postgres, app, "-Fc", "-Z0"))
+    monkeypatch.setattr("mainstay.recovery.proving.pgdump.installed", dict)
+    with pytest.raises(Stopped, match="the controller has no PostgreSQL server"):
+        drill.do(PG)
+    assert drill.proofs()[0].verdict is Verdict.UNKNOWN
+    monkeypatch.setattr("mainstay.recovery.proving.pgdump.installed", lambda: {9: programs()})
+    drill.world.points = type(drill.world.points)()
+    keep(drill, app, dumped(postgres, app, "-Fc", "-Z0"))
+    with pytest.raises(Stopped, match=r"it is of PostgreSQL [0-9]+, and the controller has 9"):
+        drill.do(PG)
+    assert proving_postgres.installed(), "the machine of these tests has one"
+
+
+def test_a_hostile_dump_runs_nothing_here(drill: Drill, postgres: Postgres) -> None:
+    name, witness = f"hostile_{os.getpid()}", Path("/tmp") / f"mainstay-witness-{os.getpid()}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    program = f"BEGIN COPY (SELECT 1) TO PROGRAM 'touch {witness}'; RETURN 1; END"
+    postgres.execute(f"CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ {program} $$", database=name)
+    postgres.execute("CREATE TABLE t (a int CHECK (public.f() = 1))", database=name)
+    try:
+        postgres.execute("INSERT INTO t VALUES (1)", database=name)
+        assert witness.exists(), "it would run as a superuser"
+        witness.unlink()
+        keep(drill, name, dumped(postgres, name, "-Fc", "-Z0"))
+        with pytest.raises(Stopped, match=r"permission denied|must be superuser|pg_execute_server_program"):
+            drill.do(PG)
+        assert not witness.exists()
+    finally:
+        witness.unlink(missing_ok=True)
+
+
+def test_a_base_backup_is_started_and_asked(drill: Drill, postgres: Postgres, app: str) -> None:
+    base = dumped(postgres, "", "-D", "-", "-Ft", "-X", "fetch", "-c", "fast", program="pg_basebackup")
+    keep(drill, "(cluster)", base, "base.tar")
+    check = {"source": "db", "database": app, "query": "SELECT count(*) FROM orders", "equals": "1000"}
+    said, _ = drill.do({"db": {"postgresql": {"method": "basebackup"}}}, check=[check])
+    assert said.startswith("1 of 1 point proved")
+    (proof,) = drill.proofs()
+    assert proof.scope.startswith("the whole cluster, ") and proof.left_out == ()
+    drill.world.points = type(drill.world.points)()
+    broken = bytearray(base)
+    at = broken.find(b"PG_VERSION")
+    place = broken.find(b"generate_series") if b"generate_series" in base else at + 600_000
+    broken[place] ^= 0xFF
+    keep(drill, "(cluster)", bytes(broken), "base.tar")
+    with pytest.raises(Stopped, match=r"pg_verifybackup|can't be unpacked"):
+        drill.do({"db": {"postgresql": {"method": "basebackup"}}})
+
+
+# MariaDB
+
+
+@pytest.fixture(scope="module")
+def maria() -> Iterator[MariaDB]:
+    with mariadb.running() as server:
+        server.execute(
+            "CREATE DATABASE shop; USE shop; CREATE TABLE shop.orders (id int PRIMARY KEY, at datetime);"
+            "INSERT INTO shop.orders SELECT seq, utc_timestamp() - INTERVAL seq MINUTE FROM seq_1_to_500;"
+            "CREATE VIEW shop.recent AS SELECT * FROM shop.orders WHERE id < 10;"
+            "CREATE TRIGGER shop.t BEFORE INSERT ON shop.orders FOR EACH ROW SET NEW.at = now()"
+        )
+        yield server
+
+
+def mydump(server: MariaDB, database: str = "shop") -> bytes:
+    options = ["--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob"]
+    argv = [mariadb.program("mariadb-dump"), "--no-defaults", f"--socket={server.socket}", "--user=root"]
+    return subprocess.run([*argv, *options, "--", database], check=True, capture_output=True).stdout
+
+
+def test_a_dump_of_mariadb_is_restored_and_asked(drill: Drill, maria: MariaDB) -> None:
+    keep(drill, "shop", mydump(maria), "shop.sql")
+    asked = {"source": "db", "database": "shop"}
+    checks = [
+        {**asked, "query": "SELECT count(*) FROM orders", "equals": "500"},
+        {**asked, "query": "SELECT count(*) FROM recent", "at_least": 9},
+        {**asked, "query": "SELECT max(at) FROM orders", "newer_than": "1h"},
+    ]
+    said, _ = drill.do(MY, check=checks)
+    assert said.startswith("1 of 1 point proved")
+    assert drill.proofs()[0].scope.startswith("1 table, ")
+
+
+def test_a_dump_of_mariadb_that_is_broken_or_runs_commands(drill: Drill, maria: MariaDB) -> None:
+    whole = mydump(maria)
+    witness = Path("/tmp") / f"mainstay-witness-my-{os.getpid()}"
+    keep(drill, "shop", whole[: len(whole) // 2], "shop.sql")
+    with pytest.raises(Stopped, match="the dump has no end"):
+        drill.do(MY)
+    drill.world.points = type(drill.world.points)()
+    keep(drill, "shop", f"\\! touch {witness}\n".encode() + whole, "shop.sql")
+    with pytest.raises(Stopped, match=r"the dump could not be read"):
+        drill.do(MY)
+    assert not witness.exists()
+    drill.world.points = type(drill.world.points)()
+    keep(drill, "shop", f"SELECT 1 INTO OUTFILE '{witness}';\n".encode() + whole, "shop.sql")
+    with pytest.raises(Stopped, match=r"the dump could not be read: .*[Aa]ccess denied"):
+        drill.do(MY)
+    assert not witness.exists()
+
+
+# SQLite
+
+
+def test_sqlite_is_checked_as_a_whole_and_asked(drill: Drill) -> None:
+    path = drill.folder / "app.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE t (a, at)")
+        database.executemany("INSERT INTO t VALUES (?, ?)", [(n, "2026-11-22 11:00:00") for n in range(5000)])
+    database.close()
+    sources = {"db": {"sqlite": ["/srv/app.db"]}}
+    keep(drill, "srv/app.db", path.read_bytes(), "app.db", at=datetime(2026, 11, 22, 12, tzinfo=UTC))
+    asked = {"source": "db", "database": "app.db"}
+    checks = [
+        {**asked, "query": "SELECT count(*) FROM t", "equals": "5000"},
+        {**asked, "query": "SELECT max(at) FROM t", "newer_than": "2h"},
+    ]
+    said, _ = drill.do(sources, check=checks)
+    assert said.startswith("1 of 1") and drill.proofs()[0].scope.startswith("app.db: 1 table, ")
+    content = bytearray(path.read_bytes())
+    content[8192:12288] = os.urandom(4096)
+    drill.world.points = type(drill.world.points)()
+    keep(drill, "srv/app.db", bytes(content), "app.db")
+    with pytest.raises(Stopped, match=r"integrity check found|SQLite can't read it"):
+        drill.do(sources)
+    drill.world.points = type(drill.world.points)()
+    keep(drill, "srv/app.db", path.read_bytes(), "app.db")
+    with pytest.raises(Stopped, match=r"readonly database|could not be asked"):
+        drill.do(sources, check=[{**asked, "query": "DELETE FROM t", "equals": "1"}])
