@@ -119,7 +119,7 @@ def _world(which: Literal["memory", "oldest", "newest"], folder: Path) -> World:
     return InMemory() if which == "memory" else Real(folder, restic(which))
 
 
-@pytest.fixture(params=["memory", "oldest", "newest"])
+@pytest.fixture(params=["memory", "oldest", pytest.param("newest", marks=pytest.mark.long)])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     return _world(request.param, tmp_path)
 
@@ -128,6 +128,13 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
 def slow_world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     """For what makes restic measure how fast this machine derives a key: seconds, on purpose."""
     return _world(request.param, tmp_path)
+
+
+SLOW = pytest.mark.parametrize(
+    "slow_world",
+    ["memory", *(pytest.param(name, marks=pytest.mark.long) for name in ("oldest", "newest"))],
+    indirect=True,
+)
 
 
 def test_a_place_without_a_repository_is_told_apart_and_one_is_made_once(slow_world: World) -> None:
@@ -145,11 +152,7 @@ def test_a_place_without_a_repository_is_told_apart_and_one_is_made_once(slow_wo
     assert here.snapshots() == []
 
 
-@pytest.mark.parametrize(
-    "slow_world",
-    ["memory", *(pytest.param(name, marks=pytest.mark.long) for name in ("oldest", "newest"))],
-    indirect=True,
-)
+@SLOW
 def test_one_that_is_to_be_copied_to_cuts_data_as_the_other_does(slow_world: World) -> None:
     vault = slow_world.made("vault")
     id = slow_world.back_up(vault, TREE)
@@ -174,6 +177,7 @@ def test_a_wrong_password_is_said_and_changes_nothing(world: World) -> None:
     assert world.open(right).snapshots() == []
 
 
+@SLOW
 def test_a_further_password_opens_the_same_repository(slow_world: World) -> None:
     first = slow_world.made("vault")
     slow_world.open(first).add_key(Secret("second-8831"), user="escrow", host="safe")
@@ -213,7 +217,9 @@ def test_what_is_removed_is_named_in_full_and_only_that_goes(world: World) -> No
     assert here.forget([]) == []
     assert here.forget([NOBODY]) == []
     assert here.forget([ids[0], NOBODY, ids[0]]) == [ids[0]]
-    here.prune()
+    freed = here.prune()
+
+    assert freed is not None and freed > 0 == here.prune()
 
     assert {one.id for one in here.snapshots()} == set(ids[1:])
     assert here.check(READ_ALL).sound

@@ -48,8 +48,9 @@ class Restic(Protocol):
         """Remove these snapshots (full ids); their data stays until `prune`. Returns those that were there, and are gone
         now: it asks the repository. Raises NotRemoved where one is still there."""
 
-    def prune(self, *, max_unused: str = "5%", tell: Tell | None = None) -> None:
-        """Remove data that no snapshot needs. Locks out everybody else meanwhile. max_unused: what may stay."""
+    def prune(self, *, max_unused: str = "5%", tell: Tell | None = None) -> int | None:
+        """Remove data that no snapshot needs; returns how many bytes, as restic rounds them, None where it does not say.
+        Locks out everybody else meanwhile. max_unused: what may stay."""
 
     def check(self, part: tuple[int, int] | None = None, *, tell: Tell | None = None) -> CheckSummary:
         """The structure; and, with part (n, t), that n-th of t parts of the data, read and compared with its hashes.

@@ -50,6 +50,8 @@ class MemoryRepository:
     trees: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """By the snapshot's id."""
     locks: dict[str, Lock] = field(default_factory=dict)
+    unused: int = 0
+    """Bytes that no snapshot needs any more."""
     append_only: bool = False
     """Refuses to remove for `write`."""
     damaged: set[str] = field(default_factory=set)
@@ -155,12 +157,15 @@ class MemoryRestic:
         there = [id for id in dict.fromkeys(ids) if id in here.snapshots]
         self._may_remove(here, there, "snapshots")
         for id in there:
+            here.unused += sum(map(len, here.trees[id].values()))
             del here.snapshots[id], here.trees[id]
         return there
 
-    def prune(self, *, max_unused: str = "5%", tell: Tell | None = None) -> None:
+    def prune(self, *, max_unused: str = "5%", tell: Tell | None = None) -> int | None:
         here = self._open("prune")
         self._may_remove(here, ["data"], "packs of data")
+        freed, here.unused = here.unused, 0
+        return freed
 
     def check(self, part: tuple[int, int] | None = None, *, tell: Tell | None = None) -> CheckSummary:
         here = self._open("check")

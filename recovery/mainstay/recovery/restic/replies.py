@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -111,7 +112,8 @@ class ForgetGroup(Value):
 
 class Stats(Value):
     bytes: int = 0
-    """What the repository holds, or what a restore of these snapshots would write: as it was asked for."""
+    """What the repository keeps for these snapshots, compressed. What nothing needs any more and was not pruned is not
+    counted."""
     files: int = 0
     snapshots: int = 0
     uncompressed: int = 0
@@ -237,6 +239,12 @@ def restore_summary(message: dict[str, Any]) -> RestoreSummary:
         bytes_restored=count_of(message.get("bytes_restored")),
         bytes_skipped=count_of(message.get("bytes_skipped")),
     )
+
+
+def pruned(data: bytes) -> int | None:
+    """Bytes, of the line `total prune:  3 blobs / 1.200 MiB`; restic before 0.20 has no JSON for it."""
+    found = re.search(rb"^total prune:\s+\d+ blobs / (\d{1,9}(?:\.\d{1,6})?) (B|[KMGTPE]iB)\s*$", data, re.MULTILINE)
+    return round(float(found[1]) * 1024 ** b"BKMGTPE".index(found[2][:1])) if found else None
 
 
 def stats(message: dict[str, Any]) -> Stats:

@@ -31,12 +31,9 @@ class PruneErrand(RepositoryErrand):
         return str(freed)
 
     def _prune(self, host: str, io: StepIO) -> str:
-        restic = self.open(host)
-        before = restic.stats().bytes
-        restic.prune(max_unused=self.plan.prune.max_unused, tell=lambda one: io.progress(str(one)))
-        after = restic.stats().bytes
-        io.measures["prune"] = {"before": before, "after": after}
-        io.detail = f"{before - after:,} bytes fewer" if before > after else "nothing to free"
+        freed = self.open(host).prune(max_unused=self.plan.prune.max_unused, tell=lambda one: io.progress(str(one)))
+        io.measures["prune"] = {"freed": freed}
+        io.detail = f"{freed:,} bytes fewer" if freed else "nothing to free" if freed == 0 else "pruned"
         return io.detail
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from mainstay.recovery.restic import replies
 from mainstay.recovery.restic.replies import Key, Node, RestoreSummary
 
@@ -84,6 +86,24 @@ def test_what_is_left_out_is_zero() -> None:
     assert replies.restore_summary({"message_type": "summary"}) == RestoreSummary()
     check = replies.check_summary({"num_errors": 0, "broken_packs": None}, [])
     assert check.sound and check.broken_packs == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "bytes"),
+    [
+        (
+            b"to delete:             3 blobs / 754 B\ntotal prune:           3 blobs / 754 B\nremaining: 6 blobs / 2 B\n",
+            754,
+        ),
+        (b"total prune:     0 blobs / 0 B\n", 0),
+        (b"total prune:     12 blobs / 293.983 KiB\n", 301039),
+        (b"total prune:     12 blobs / 1.500 GiB\n", 1610612736),
+        (b"done\n", None),
+        (b"total prune:     many\n", None),
+    ],
+)
+def test_what_was_pruned_is_read(said: bytes, bytes: int | None) -> None:
+    assert replies.pruned(said) == bytes
 
 
 def test_damage_is_not_sound() -> None:

@@ -202,8 +202,9 @@ class Controller:
 
     # The repository's data
 
-    def prune(self, *, max_unused: str = "5%", tell: Tell | None = None) -> None:
-        self._commands.ask("prune", "--max-unused", max_unused, tell=tell, deadline=self._program.deadline)
+    def prune(self, *, max_unused: str = "5%", tell: Tell | None = None) -> int | None:
+        done = self._commands.ask("prune", "--max-unused", max_unused, tell=tell, deadline=self._program.deadline)
+        return replies.pruned(done.data)
 
     def check(self, part: tuple[int, int] | None = None, *, tell: Tell | None = None) -> CheckSummary:
         words = [f"--read-data-subset={part[0]}/{part[1]}"] if part else []
