@@ -111,9 +111,14 @@ def standings(
     windows. copy_lags: repository of a copy → seconds within which a point is to be there."""
     declared = {(host, plan.name, source) for host in hosts for source in plan.sources}
     mine = [one for one in points if one.plan == plan.name and one.host in hosts]
+    mine.sort(key=lambda one: datetime.fromisoformat(one.at))
+    originals = {one.id: one for one in mine}
     seen = acknowledged(mine, acks)
     odd: dict[Group, list[RecoveryPoint]] = {}
     for one in mine:
+        # A copy tells nothing that its original does not; it counts where that is gone.
+        if one.copy_of in originals:
+            continue
         if one.anomalies and one.removed_at is None and (one.repository, one.id) not in seen:
             odd.setdefault(group_of(one), []).append(one)
     at: dict[tuple[Group, str], RecoveryPoint] = {}
@@ -145,7 +150,7 @@ def standings(
             failed=since[-1] if since else None,
             anomalies=tuple(odd.get(group, ())),
         )
-        found.append(standing.model_copy(update={"troubles": tuple(_troubles(standing, acks))}))
+        found.append(standing.model_copy(update={"troubles": tuple(_troubles(standing, acks, originals))}))
     return found
 
 
@@ -155,7 +160,7 @@ def _place(name: str, point: RecoveryPoint | None, behind: Iterable[MissingCopy]
     return Place(repository=name, point=point, age=None if age is None else max(0.0, age), missing=why)
 
 
-def _troubles(one: Standing, acks: Sequence[Ack]) -> Iterator[Trouble]:
+def _troubles(one: Standing, acks: Sequence[Ack], originals: Mapping[str, RecoveryPoint]) -> Iterator[Trouble]:
     def say(health: Health, kind: str, text: str, hint: str = "") -> Trouble:
         return Trouble(health=health, kind=kind, text=text, hint=hint, host=one.host, plan=one.plan, source=one.source)
 
@@ -171,7 +176,8 @@ def _troubles(one: Standing, acks: Sequence[Ack]) -> Iterator[Trouble]:
     elif one.promised is None and age is not None:
         text = f"the newest point is {span(age)} old; nothing says how old it may be"
         yield say("look", "no promise of its age", text, f"give {one.plan} a window, or fresh: 26h")
-    yield from _about_anomalies(one, acks, say_of=say)
+    newest = originals.get(exposure.newest.copy_of or "", exposure.newest)
+    yield from _about_anomalies(one, newest, acks, say_of=say)
     yield from _about_proof(one, acks, say_of=say)
     for place in one.places:
         if place.missing:
@@ -179,8 +185,7 @@ def _troubles(one: Standing, acks: Sequence[Ack]) -> Iterator[Trouble]:
             yield say("look", f"behind in {place.repository}", text)
 
 
-def _about_anomalies(one: Standing, acks: Sequence[Ack], say_of: Say) -> Iterator[Trouble]:
-    newest = one.exposure.newest
+def _about_anomalies(one: Standing, newest: RecoveryPoint, acks: Sequence[Ack], say_of: Say) -> Iterator[Trouble]:
     if one.anomalies:
         last = one.anomalies[-1]
         more = f" (and {len(one.anomalies) - 1} more)" if len(one.anomalies) > 1 else ""
@@ -188,7 +193,7 @@ def _about_anomalies(one: Standing, acks: Sequence[Ack], say_of: Say) -> Iterato
         yield say_of(
             "look", "an anomaly that nobody has acknowledged", text, f"mainstay records ack {last.run} --reason …"
         )
-    elif newest is not None and newest.verdict is not Verdict.SUCCEEDED and not _looked_at(newest, acks):
+    elif newest.verdict is not Verdict.SUCCEEDED and not _looked_at(newest, acks):
         unread = f": {counted(newest.unreadable, 'file')} unreadable" if newest.unreadable else ""
         hint = f"mainstay records show {newest.run} --host {one.host}"
         yield say_of("look", "the newest point is degraded", f"the newest point is degraded{unread}", hint)

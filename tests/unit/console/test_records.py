@@ -128,10 +128,3 @@ def test_export(app: FakeApplication, mainstay: Mainstay) -> None:
     whole = mainstay("records", "export", "--json").json
     assert [one["id"] for one in whole] == [RUN]
     assert len(whole[0]["hosts"]) == 2
-
-
-def test_ack_says_that_it_does_nothing_yet(app: FakeApplication, mainstay: Mainstay) -> None:
-    seal(app, RUN, [part("web1")])
-    result = mainstay("records", "ack", RUN, "--reason", "seen")
-    assert result.code == 2
-    assert "Nothing was written" in result.err

@@ -117,7 +117,8 @@ def every(points: Sequence[RecoveryPoint], proofs: Sequence[Proof], zone: tzinfo
     """What `points --all` prints below: every point, newest first within each host and source."""
     proved = {(one.repository, one.point): one for one in proofs}  # the newest comes last
     rows: list[list[Cell]] = []
-    for one in sorted(points[::-1], key=lambda one: (natural(one.host), one.plan, one.unit)):
+    newest_first = points[::-1]
+    for one in sorted(newest_first, key=lambda one: (natural(one.host), one.plan, one.unit)):
         proof = proved.get((one.repository, one.id))
         said = "–" if proof is None else f"{proof.verdict} {times.local(proof.at, zone, short=True)}"
         moment = times.local(one.at, zone, short=True)

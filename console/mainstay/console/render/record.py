@@ -16,6 +16,8 @@ from mainstay.runner.waves import natural
 ALONE = 2
 """So many hosts with the same fate and no step are still named one per line."""
 
+FEW = 3
+"""So many records that rely on one are named."""
 
 TOLD = ("wall_seconds",)
 """Measures that the head of a record says in other words."""
@@ -135,10 +137,14 @@ def _plainly(value: object) -> str:
 
 
 def whole(
-    record: MaintenanceRecord, zone: tzinfo, columns: int, outputs: Mapping[str, bytes] | None = None
+    record: MaintenanceRecord,
+    zone: tzinfo,
+    columns: int,
+    outputs: Mapping[str, bytes] | None = None,
+    looked: Sequence[Line] = (),
 ) -> list[Line]:
-    """What `records show` prints. outputs: artifact → what a step printed, shown where given."""
-    lines = [*head(record, zone, columns), *interventions.section(record.summary, zone, columns)]
+    """What `records show` prints. outputs: artifact → what a step printed, shown where given. looked: who has looked at it."""
+    lines = [*head(record, zone, columns), *interventions.section(record.summary, zone, columns), *looked]
     for part in in_order(record.hosts):
         lines += [line(), *host(part, columns, outputs)]
     return lines
@@ -182,9 +188,23 @@ def _step_row(step: Json) -> list[Cell]:
     return [step["name"], verdict(step["verdict"]), times.clock(took), step["detail"] or ""]
 
 
-def listing(records: Sequence[tuple[int, Summary]], zone: tzinfo, columns: int) -> list[Line]:
-    """What `records list` prints, in the order given. A record that undoes another names its number."""
+def _relied_on(by: Sequence[int]) -> str:
+    """by: numbers of the records that do."""
+    newest = [str(seq) for seq in sorted(by, reverse=True)]
+    more = f" and {len(newest) - FEW} more" if len(newest) > FEW else ""
+    return f", relied on by {', '.join(newest[:FEW])}{more}" if newest else ""
+
+
+def listing(
+    records: Sequence[tuple[int, Summary]], zone: tzinfo, columns: int, looked: Mapping[str, str] | None = None
+) -> list[Line]:
+    """What `records list` prints, in the order given. A record that undoes another names its number, and one that others
+    rely on names theirs. looked: run → who has looked at it."""
     numbers = {summary.id: seq for seq, summary in records}
+    relying: dict[str, list[int]] = {}
+    for seq, summary in records:
+        for run in summary.links.relies_on:
+            relying.setdefault(run, []).append(seq)
     rows: list[list[Cell]] = []
     for seq, summary in records:
         total = sum(summary.counts.values())
@@ -193,6 +213,8 @@ def listing(records: Sequence[tuple[int, Summary]], zone: tzinfo, columns: int) 
         moment = times.local(summary.started_at, zone, short=True)
         undone = summary.links.undoes
         who = summary.requested_by + (f", undoes {numbers.get(undone, undone)}" if undone else "")
+        who += _relied_on(relying.get(summary.id, []))
+        who += f"; {looked[summary.id]}" if looked and summary.id in looked else ""
         rows.append(
             [seq, moment, summary.kind, summary.plan, verdict(summary.verdict), f"{well} of {total}", took, who]
         )

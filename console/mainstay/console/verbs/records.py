@@ -18,18 +18,25 @@ def command() -> None: ...
 @with_screen
 def list_records(screen: Screen, last: int) -> int:
     from mainstay.console import bootstrap
+    from mainstay.console.acknowledging import by_run
+    from mainstay.console.render import acks as looked
     from mainstay.console.render import record as render
     from mainstay.console.render.spans import line
 
     with bootstrap.load(screen.site_dir) as app:
         sealed = app.history.summaries()
+        sealed = sealed[-last:] if last else sealed
+        acks = by_run(app, [entry.id for entry, _ in sealed])
         zone = app.zone
-    sealed = sealed[-last:] if last else sealed
     sealed.reverse()
+    seen = {run: looked.briefly(said) for run, said in acks.items()}
     screen.show(
-        lambda: [{**summary.to_json(), "seq": entry.seq, "hash": entry.hash} for entry, summary in sealed],
+        lambda: [
+            {**summary.to_json(), "seq": entry.seq, "hash": entry.hash, "acks": looked.to_json(acks.get(entry.id, []))}
+            for entry, summary in sealed
+        ],
         lambda: (
-            render.listing([(entry.seq, summary) for entry, summary in sealed], zone, screen.columns)
+            render.listing([(entry.seq, summary) for entry, summary in sealed], zone, screen.columns, seen)
             or [line("No record yet.")]
         ),
     )
@@ -43,12 +50,15 @@ def list_records(screen: Screen, last: int) -> int:
 @with_screen
 def show(screen: Screen, id: str, hosts: tuple[str, ...], full: bool) -> int:
     from mainstay.console import bootstrap
+    from mainstay.console.acknowledging import acks_of
+    from mainstay.console.render import acks as looked
     from mainstay.console.render import record as render
     from mainstay.console.verbs._outputs import read_outputs, with_outputs
     from mainstay.inventory.errors import UsageError
 
     with bootstrap.load(screen.site_dir) as app:
         record = app.record(id)
+        acks = acks_of(app, record)
         unknown = sorted(set(hosts) - {part.host for part in record.hosts})
         if unknown:
             raise UsageError(f"Record {record.seq} holds no host {', '.join(unknown)}.", hint="Leave out --host.")
@@ -58,8 +68,8 @@ def show(screen: Screen, id: str, hosts: tuple[str, ...], full: bool) -> int:
         outputs = read_outputs(app.artifacts, record) if full else None
         zone = app.zone
     screen.show(
-        lambda: with_outputs(record.to_json(), outputs),
-        lambda: render.whole(record, zone, screen.columns, outputs),
+        lambda: with_outputs({**record.to_json(), "acks": looked.to_json(acks)}, outputs),
+        lambda: render.whole(record, zone, screen.columns, outputs, looked.section(acks, zone, screen.columns)),
     )
     return 0
 
@@ -93,6 +103,8 @@ def verify(screen: Screen, local: bool) -> int:
 @with_screen
 def export(screen: Screen, as_csv: bool) -> int:
     from mainstay.console import bootstrap
+    from mainstay.console.acknowledging import by_run
+    from mainstay.console.render import acks as looked
     from mainstay.console.verbs._outputs import to_csv
     from mainstay.inventory.errors import UsageError
 
@@ -100,18 +112,29 @@ def export(screen: Screen, as_csv: bool) -> int:
         raise UsageError("Say one of --csv and --json.", hint="See mainstay records export --help.")
     with bootstrap.load(screen.site_dir) as app:
         records = [app.record(entry.id) for entry, _ in app.history.summaries()]
+        acks = {} if as_csv else by_run(app, [record.summary.id for record in records])
     if as_csv:
         screen.raw(to_csv(records))
     else:
-        screen.data([record.to_json() for record in records])
+        screen.data([{**one.to_json(), "acks": looked.to_json(acks.get(one.summary.id, []))} for one in records])
     return 0
 
 
-@command.command(help="Note that somebody has looked at a record. Not available yet.")
+@command.command(
+    help="Somebody has looked at what was not well. ID: a run's id or record's number, or a point's id (mainstay points --all)."
+)
 @click.argument("id", shell_complete=completing.runs)
 @click.option("--reason", required=True, metavar="TEXT", help="Why it is settled.")
+@click.option("--host", default="", metavar="HOST", help="Only for this host.")
+@click.option("--source", default="", metavar="SOURCE", help="Only for this source of a backup.")
 @with_screen
-def ack(screen: Screen, id: str, reason: str) -> int:
-    from mainstay.inventory.errors import UsageError
+def ack(screen: Screen, id: str, reason: str, host: str, source: str) -> int:
+    from mainstay.console import bootstrap
+    from mainstay.console.acknowledging import acknowledge
+    from mainstay.console.render import acks as looked
+    from mainstay.console.render.spans import line
 
-    raise UsageError("Records can't be acknowledged in this version. Nothing was written.")
+    with bootstrap.load(screen.site_dir) as app:
+        said = acknowledge(app, id, reason=reason, host=host, source=source)
+    screen.show(lambda: looked.to_json([said])[0], lambda: [line(f"{said.item}: {looked.briefly([said])}")])
+    return 0
