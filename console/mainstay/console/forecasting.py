@@ -11,6 +11,7 @@ from mainstay.console.render.opening import When
 from mainstay.console.render.preview import Look, Preview
 from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
+from mainstay.recovery.required import Backing, backings, required_of
 from mainstay.runner.budget import worst_case
 from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.places import limits_in_words, spread_over
@@ -64,11 +65,12 @@ def arranged(
     waves = arrange(workable(found), careful.waves, matches, request.hosts, spread_over(request))
     wave_of = {name: wave.number for wave in waves for name in wave.hosts}
     sizes = [len(wave.hosts) for wave in waves]
+    backed = _backed(app, request)
     downloads = [one.forecast.download_bytes or 0 for one in found.values() if one.forecast]
     return Preview(
         plan=request.plan,
         title=title,
-        looks=[_look(found[name], wave_of.get(name)) for name in sorted(found, key=natural)],
+        looks=[_look(found[name], wave_of.get(name), backed.get(name)) for name in sorted(found, key=natural)],
         waves=sizes,
         budget=careful.budget.of(sum(sizes)),
         parallel=careful.parallel,
@@ -83,7 +85,13 @@ def arranged(
     )
 
 
-def _look(one: HostForecast, wave: int | None) -> Look:
+def _backed(app: Application, request: RunRequest) -> dict[str, Backing]:
+    """How its hosts stand to the backup that it requires now; empty where it requires none."""
+    required = required_of(request)
+    return backings(required, request.hosts, app.points, app.plans.values(), app.clock.now()) if required else {}
+
+
+def _look(one: HostForecast, wave: int | None, backing: Backing | None) -> Look:
     return Look(
         host=one.host.name,
         forecast=one.forecast,
@@ -92,4 +100,5 @@ def _look(one: HostForecast, wave: int | None) -> Look:
         wave=wave,
         cohort=one.facts.cohort if one.facts else "",
         asked=one.facts is not None,
+        backing=backing,
     )

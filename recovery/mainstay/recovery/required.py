@@ -6,7 +6,7 @@ What it asks is defined in freshness.py. It holds under break-glass too, which p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -94,23 +94,32 @@ def required_of(request: RunRequest) -> BackupRequired | None:
 
 
 def backing(required: BackupRequired, host: Host, points: PointStore, plans: Iterable[Plan], now: datetime) -> Backing:
-    """Every source that a plan of the site backs up on this host counts, or those of the plan that is named."""
+    return backings(required, [host], points, plans, now)[host.name]
+
+
+def backings(
+    required: BackupRequired, hosts: Sequence[Host], points: PointStore, plans: Iterable[Plan], now: datetime
+) -> dict[str, Backing]:
+    """By host. Every source that a plan of the site backs up there counts, or those of the plan that is named."""
     backups = [plan for plan in plans if isinstance(plan, BackupPlan) and required.plan in (None, plan.name)]
-    declared = declared_on(host, backups)
-    if not declared:
-        return Backing(unmet=unmet(required, host.name, ()))
+    declared = {group for host in hosts for group in declared_on(host, backups)}
+    names = {host for host, _, _ in declared}
     until = rfc3339(now + timedelta(seconds=CLOCK_SKEW_MAX))
-    proved = points.proved(hosts=[host.name], plan=required.plan)
-    there = {
-        (one.repository, one.id): one
-        for one in (*points.newest(hosts=[host.name], plan=required.plan, until=until), *proved)
-    }
+    newest = points.newest(hosts=names, plan=required.plan, until=until) if names else []
+    proved = points.proved(hosts=names, plan=required.plan) if names else []
+    # the newest of all proofs may be of a point that is gone
     proofs = points.proofs(points={one.id for one in proved}) if proved else []
-    found = exposures(there.values(), proofs, now, declared=declared, acks=points.acks())
-    said = unmet(required, host.name, found)
-    if said:
-        return Backing(said, _remedy(required, host.name, found))
-    return Backing(runs=_runs(required, found, there.values()))
+    there = {(one.repository, one.id): one for one in (*newest, *proved)}
+    of: dict[str, list[Exposure]] = {}
+    for one in exposures(there.values(), proofs, now, declared=declared, acks=points.acks() if there else ()):
+        of.setdefault(one.host, []).append(one)
+    made = {point.id: point.run for point in there.values()}
+    return {host.name: _backing(required, host.name, of.get(host.name, []), made) for host in hosts}
+
+
+def _backing(required: BackupRequired, host: str, found: Sequence[Exposure], made: Mapping[str, str]) -> Backing:
+    said = unmet(required, host, found)
+    return Backing(said, _remedy(required, host, found)) if said else Backing(runs=_runs(required, found, made))
 
 
 def declared_on(host: Host, backups: Iterable[BackupPlan]) -> set[Group]:
@@ -128,8 +137,8 @@ def _remedy(required: BackupRequired, host: str, found: Sequence[Exposure]) -> s
     return " && ".join(f"mainstay run {plan} --hosts {host}" for plan in plans)
 
 
-def _runs(required: BackupRequired, found: Sequence[Exposure], there: Iterable[RecoveryPoint]) -> tuple[str, ...]:
-    by_id = {point.id: point for point in there}
+def _runs(required: BackupRequired, found: Sequence[Exposure], made: Mapping[str, str]) -> tuple[str, ...]:
+    """made: id of a point → the run that made it."""
     relied: list[RecoveryPoint | None] = []
     for one in found:
         if required.newer_than is not None:
@@ -137,4 +146,4 @@ def _runs(required: BackupRequired, found: Sequence[Exposure], there: Iterable[R
         if required.proved_within is not None:
             relied.append(one.proved)
     # A copy holds what another run has backed up.
-    return tuple(sorted({by_id.get(point.copy_of or "", point).run for point in relied if point is not None}))
+    return tuple(sorted({made.get(point.copy_of or "", point.run) for point in relied if point is not None}))

@@ -11,6 +11,7 @@ from mainstay.console.render.spans import Line, Span, line, span
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.render.times import about, counted, size
 from mainstay.inventory.value import Json
+from mainstay.recovery.required import Backing
 from mainstay.runner.operation import Forecast, LeftOut
 from mainstay.runner.verdict import EXIT_CODES, Verdict
 
@@ -30,6 +31,8 @@ class Look:
     cohort: str = ""
     asked: bool = False
     """It answered, whatever it was."""
+    backing: Backing | None = None
+    """How it stands to the backup that is required now; None where none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def _hosts(looks: Sequence[Look], columns: int) -> list[Line]:
         rows.append([look.host, forecast.count, Span(back, "warn" if style else ""), forecast.reboot, _left(forecast)])
         remarks[look.host] = [
             row
-            for text, mark in _remarks(forecast)
+            for text, mark in _remarks(forecast, look.backing)
             for row in wrap(f"{mark} {text}", indent="         ", columns=columns)
         ]
     head = ("host", "updates", "can go back", "reboot", "left out")
@@ -128,8 +131,9 @@ def _interleave(lines: list[Line], hosts: Sequence[str], remarks: Mapping[str, l
     return result + waiting
 
 
-def _remarks(forecast: Forecast) -> list[tuple[str, str]]:
+def _remarks(forecast: Forecast, backing: Backing | None) -> list[tuple[str, str]]:
     found = [(f"would be refused: {forecast.refused}", "!")] if forecast.refused else []
+    found += [(f"would be refused: {backing.reason}", "!")] if backing and backing.unmet else []
     found += [(f"{name}: {why}", "!") for name, why in forecast.irreversible]
     return found + [(note, "·") for note in forecast.notes]
 
@@ -190,11 +194,24 @@ def _foot(preview: Preview, columns: int) -> list[Line]:
         "and then none beyond it."
     )
     lines = wrap(worst, indent="", columns=columns)
+    lines += _backed(preview.looks, columns)
     if preview.limits:
         lines += wrap(f"At once at most {', '.join(preview.limits)}.", indent="", columns=columns)
     if preview.download:
         lines.append(line(f"Downloads {size(preview.download)} in all."))
     return lines + _end(preview, columns)
+
+
+def _backed(looks: Sequence[Look], columns: int) -> list[Line]:
+    asked = [look.backing for look in looks if look.wave is not None and look.backing is not None]
+    if not asked:
+        return []
+    there = sum(not one.unmet for one in asked)
+    return wrap(
+        f"The backups that it requires are there now for {there} of {counted(len(asked), 'host')}.",
+        indent="",
+        columns=columns,
+    )
 
 
 def _end(preview: Preview, columns: int) -> list[Line]:
@@ -223,8 +240,14 @@ def to_json(preview: Preview) -> Json:
     }
 
 
+def _backup_json(backing: Backing | None) -> Json | None:
+    if backing is None:
+        return None
+    return {"holds": not backing.unmet, "reason": backing.reason or None, "relies_on": list(backing.runs)}
+
+
 def _host_json(look: Look) -> Json:
-    base: Json = {"host": look.host, "wave": look.wave, "cohort": look.cohort}
+    base: Json = {"host": look.host, "wave": look.wave, "cohort": look.cohort, "backup": _backup_json(look.backing)}
     if look.forecast is None:
         return {**base, "error": look.error or "not asked", "unreachable": look.unreachable}
     body = look.forecast.to_json()

@@ -1,0 +1,87 @@
+"""Backups that a patch plan requires, as the command line tells of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from tests.unit.console.conftest import Mainstay
+from tests.unit.console.fakes import NOW, FakeApplication, part, seal, write_site
+from tests.unit.recovery.points import point
+
+from mainstay.console import bootstrap
+from mainstay.console.gating import Gates
+from mainstay.console.render import record as render
+from mainstay.recovery.required import BackupGate
+from mainstay.runner.record import Links
+from mainstay.runner.request import RunRequest
+from mainstay.schedules.check import load_checked
+
+PLANS = """
+plans:
+  patch-web: {targets: role=web, requires: {backup: {newer_than: 24h}}}
+  nightly: {kind: backup, targets: role=web, repository: main, sources: {etc: {paths: /etc}}}
+"""
+REPOSITORIES = 'repositories: {main: {url: "/srv/{host}", password: "file:secrets/{host}"}}\n'
+BACKUP, PATCH = "01KYBACKUP0000000000000000", "01KYPATCH00000000000000000"
+
+
+@pytest.fixture
+def app(app: FakeApplication, monkeypatch: pytest.MonkeyPatch) -> FakeApplication:
+    files = {"schedules/web.yml": PLANS, "recovery/a.yml": REPOSITORIES}
+    application = FakeApplication(write_site(app.site.root, **files))
+    monkeypatch.setattr(bootstrap, "load", lambda given: application)
+    monkeypatch.setattr("mainstay.console.forecasting.forecast", application.ask)
+    for host, hours in (("web1", 5), ("web2", 31)):
+        at = (NOW - timedelta(hours=hours)).isoformat()
+        application.points.add_point(point(at, host=host, run=BACKUP))
+    return application
+
+
+def test_preview_says_of_each_host_whether_it_holds(app: FakeApplication, mainstay: Mainstay) -> None:
+    out = " ".join(mainstay("preview", "patch-web").out.split())
+    assert "! would be refused: etc: the newest point that succeeded is 31 h old, newer than 24 h is required;" in out
+    assert "mainstay run nightly --hosts web2" in out
+    assert "! would be refused: etc: there is no point; mainstay run nightly --hosts web10" in out
+    assert "The backups that it requires are there now for 1 of 3 hosts." in out
+    found = {one["host"]: one["backup"] for one in mainstay("preview", "patch-web", "--json").json["hosts"]}
+    assert found["web1"] == {"holds": True, "reason": None, "relies_on": [BACKUP]}
+    assert (found["web10"]["holds"], found["web10"]["relies_on"]) == (False, [])
+
+
+def test_preview_of_a_plan_that_requires_nothing_says_nothing_of_it(app: FakeApplication, mainstay: Mainstay) -> None:
+    plain = PLANS.replace(", requires: {backup: {newer_than: 24h}}", "")
+    (app.site.root / "schedules/web.yml").write_text(plain)
+    app.take(load_checked(app.site.root))
+    assert "backup" not in mainstay("preview", "patch-web").out
+    assert {one["backup"] for one in mainstay("preview", "patch-web", "--json").json["hosts"]} == {None}
+
+
+def test_the_sites_gate_asks_for_the_backup_unless_it_is_skipped(app: FakeApplication, mainstay: Mainstay) -> None:
+    assert mainstay("run", "patch-web", "--skip-gate", "backup").code == 2, "it needs a reason"
+    assert mainstay("run", "patch-web", "--break-glass", "fire").code == 0
+    assert mainstay("run", "patch-web", "--skip-gate", "backup", "--reason", "no time").code == 0
+    asked: list[RunRequest] = app.runs.requests
+    gates = Gates(app)
+    broken, skipped = (gates(request) for request in asked)
+    assert isinstance(broken, BackupGate)
+    assert not isinstance(skipped, BackupGate)
+    answers = {host: broken.permit(asked[0].id, host, "host", None) for host in ("web1", "web2")}
+    assert (answers["web1"].answer, answers["web1"].relies_on) == ("start", (BACKUP,))
+    assert (answers["web2"].answer, answers["web2"].gate) == ("refuse", "backup")
+    assert skipped.permit(asked[1].id, "web2", "host", None).answer == "start"
+    assert asked[1].skip_gates == {"backup": "no time"}
+
+
+def test_a_backup_that_was_relied_on_says_by_which_records(app: FakeApplication) -> None:
+    made = seal(app, BACKUP, [part("web1")], plan="nightly", kind="backup")
+    patches = [seal(app, f"{PATCH[:-1]}{number}", [part("web1")]) for number in range(5)]
+    relying = [(one.seq, one.summary.model_copy(update={"links": Links(relies_on=(BACKUP,))})) for one in patches]
+
+    def told(count: int) -> str:
+        rows = render.listing([*relying[:count], (made.seq, made.summary)], app.zone, 200)
+        return next(text for row in rows if "nightly" in (text := "".join(part.text for part in row)))
+
+    assert "relied on" not in told(0)
+    assert told(2).rstrip().endswith("anna@ops1, relied on by 3, 2")
+    assert told(5).rstrip().endswith("anna@ops1, relied on by 6, 5, 4 and 2 more")
