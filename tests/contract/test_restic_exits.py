@@ -28,6 +28,7 @@ from mainstay.recovery.restic.exits import Meaning, meaning
 from mainstay.recovery.restic.messages import Said, read
 
 DOCS = Path(__file__).parents[2] / "docs/reference/backup-verdicts.md"
+pytestmark = pytest.mark.server
 PASSWORD = "vault-canary-61e0"
 LONG = 120.0
 NOBODY = "0" * 64
