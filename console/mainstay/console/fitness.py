@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from mainstay.console.render.times import counted
+from mainstay.inventory.document import Key, Spot
 from mainstay.inventory.errors import ConfigError, MainstayError, Problem, Refused
 from mainstay.inventory.host import Host
 from mainstay.inventory.site import check_files
@@ -19,9 +21,10 @@ def check(app: Application) -> list[Host]:
     """Before a worker takes anything. Raises ConfigError where a secret that the site names can't be had here: a host
     that is half done is not to fall to a machine that can't go on with it. Raises Refused where the state is another
     site's. Returns the hosts whose key is not pinned here: they will be refused."""
-    problems: list[Problem] = check_files(app.site)
+    of_backups = list(_worth_a_try(app.loaded.references))
+    problems: list[Problem] = check_files(app.site, of_backups)
     told = {(problem.file, problem.line, problem.column) for problem in problems}
-    for reference, spot in app.site.references:
+    for reference, spot in (*app.site.references, *of_backups):
         try:
             app.secrets.resolve(reference)
         except MainstayError as error:
@@ -38,6 +41,16 @@ def check(app: Application) -> list[Host]:
             )
             raise Refused(message, hint="One state belongs to one site: see state: and site: in mainstay.yml.")
     return [host for host in app.site.hosts if not app.pins.keys(host)]
+
+
+def _worth_a_try(references: Iterable[tuple[str, Spot]]) -> Iterator[tuple[str, Spot]]:
+    """Of each place in the site all files, but one command: a thousand hosts would be a thousand commands."""
+    tried: set[tuple[str, Key]] = set()
+    for reference, spot in references:
+        place = (spot.document.file, spot.path)
+        if place not in tried or not reference.startswith("command:"):
+            tried.add(place)
+            yield reference, spot
 
 
 def why_not(app: Application, request: RunRequest, host: Host) -> str:

@@ -170,6 +170,26 @@ def test_it_does_not_start_where_a_secret_cannot_be_had(tmp_path: Path) -> None:
     assert not app.serves
 
 
+def test_it_does_not_start_where_a_backups_password_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "web1").touch(0o600)
+    (tmp_path / "web1").write_text("a password of the test")
+    counting = tmp_path / "count"
+    counting.write_text(f"#!/bin/sh\necho x >> {tmp_path}/counted\necho a password of the test\n")
+    counting.chmod(0o755)
+    repositories = (
+        f"repositories:\n  main: {{url: '/srv/{{host}}', password: 'file:{tmp_path}/{{host}}'}}\n"
+        f"  more: {{url: '/mnt/{{host}}', password: 'command:{counting} {{host}}'}}\n"
+    )
+    plan = "plans: {nightly: {kind: backup, targets: role=web, repository: main, copies: more, sources: {a: {paths: /a}}}}\n"
+    files = {"recovery/a.yml": repositories, "schedules/b.yml": plan}
+    app = Served(write_site(tmp_path / "site", **files))
+    with pytest.raises(ConfigError) as caught:
+        Worker(app).serve()
+    (told,) = map(str, caught.value.problems)
+    assert told.startswith("recovery/a.yml:2") and "web10" in told and "and 1 more" in told
+    assert (tmp_path / "counted").read_text() == "x\n", "one command for all hosts"
+
+
 def test_it_does_not_start_on_the_state_of_another_site(served: Served) -> None:
     asking = served.asking()
     request = plan_request(served.plan("patch-web"), served.select("role=web"), asking)

@@ -89,18 +89,27 @@ def _site(app: Application) -> Iterator[Finding]:
 
 
 def _secrets(app: Application) -> Iterator[Finding]:
-    references = sorted({reference for reference, _ in app.site.references})
-    for reference in references:
-        try:
-            secret = app.secrets.resolve(reference)
-        except MainstayError as error:
-            yield _finding("secrets", "wrong", error.message, error.hint)
-            continue
-        if len(secret.reveal().strip()) < SHORTEST:
-            hint = f"One of {SHORTEST} characters or more is replaced by {MASK} wherever it is printed."
-            yield _finding("secrets", "look", f"{reference} is too short to be kept out of logs and records", hint)
-        else:
-            yield _finding("secrets", "well", f"{reference} can be had")
+    own = {reference for reference, _ in app.site.references}
+    for reference in sorted(own):
+        yield _secret(app, reference) or _finding("secrets", "well", f"{reference} can be had")
+    # A password for each host: what is well with them is one line.
+    of_backups = {reference for reference, _ in app.loaded.references} - own
+    found = [_secret(app, reference) for reference in sorted(of_backups)]
+    yield from (one for one in found if one is not None)
+    if well := found.count(None):
+        yield _finding("secrets", "well", f"{counted(well, 'secret')} of backups can be had")
+
+
+def _secret(app: Application, reference: str) -> Finding | None:
+    """What is to be said of it; None where all is well."""
+    try:
+        secret = app.secrets.resolve(reference)
+    except MainstayError as error:
+        return _finding("secrets", "wrong", error.message, error.hint)
+    if len(secret.reveal().strip()) < SHORTEST:
+        hint = f"One of {SHORTEST} characters or more is replaced by {MASK} wherever it is printed."
+        return _finding("secrets", "look", f"{reference} is too short to be kept out of logs and records", hint)
+    return None
 
 
 def _known_hosts(app: Application) -> Iterator[Finding]:

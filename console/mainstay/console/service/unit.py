@@ -16,6 +16,11 @@ from mainstay.inventory.names import check_user, shown
 from mainstay.inventory.postgres import is_postgres
 from mainstay.inventory.secrets import check_reference, is_reference, reference_path
 from mainstay.inventory.site import Site
+from mainstay.recovery.loading import backup_references
+from mainstay.recovery.repositories import read_repositories
+from mainstay.recovery.repository import HOST
+from mainstay.runner.plans import read_plans
+from mainstay.schedules.kinds import kinds
 
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 """What ProtectHome= hides."""
@@ -100,6 +105,10 @@ def _beside(site: Site) -> Iterator[Path]:
     yield from ((site.root / Path(place.file).expanduser()).parent for place in site.anchors if place.file)
     if site.feed:
         yield site.feed.parent
+    for repository in read_repositories(site)[0].good.values():
+        if repository.kind == "path":
+            before, host, _ = repository.url.partition(HOST)
+            yield Path(before) if not host or before.endswith("/") else Path(before).parent
 
 
 def preparations(site: Site, user: str) -> list[str]:
@@ -152,11 +161,14 @@ def _files(site: Site) -> list[Path]:
 
 
 def _references(site: Site) -> Iterator[str]:
-    """Of the settings, and of plans, windows and freezes (a plan's `ping`, a calendar's password): whatever is written as
-    one there; where it is none after all, what is handed over or asked for in vain is only a name."""
+    """Of the settings, of plans, windows and freezes (a plan's `ping`, a calendar's password), and of repositories: whatever is
+    written as one there; where it is none after all, what is handed over or asked for in vain is only a name."""
     yield from (reference for reference, _ in site.references)
     for document in site.documents:
         yield from _written(document.data)
+    repositories, _ = read_repositories(site)
+    plans, _, _ = read_plans(site, kinds(repositories))
+    yield from (reference for reference, _ in backup_references(site, plans, repositories))
 
 
 def _written(value: object) -> Iterator[str]:

@@ -139,6 +139,29 @@ def test_secrets_are_handed_over_and_named_beforehand(tmp_path: Path) -> None:
     assert "useradd" not in mine
 
 
+def test_what_backups_need_is_there_too(tmp_path: Path) -> None:
+    repositories = (
+        f"repositories:\n  main: {{url: '{tmp_path}/kept/b-{{host}}', password: 'systemd:restic-{{host}}'}}\n"
+        f"  one: {{url: '{tmp_path}/one', password: 'file:{tmp_path}/{{host}}'}}\n"
+        "  off: {url: 'rest:https://x.example/', password: env:OFF}\n"
+    )
+    plan = "plans: {nightly: {kind: backup, targets: web1, repository: main, copies: one, sources: {a: {paths: /a}}}}\n"
+    more = {"recovery/r.yml": repositories, "schedules/b.yml": plan}
+    site = load_site(write_site(tmp_path / "site", **{"mainstay.yml": "site: acme\n"}, **more))
+    text = units.unit(site, user="nobody-has-this-name", command=COMMAND)
+    assert {f"{tmp_path}/kept", f"{tmp_path}/one"} <= set(settings(text, "ReadWritePaths"))
+    # of web1 alone: systemd starts nothing for which a credential is not there
+    assert settings(text, "LoadCredential") == ["restic-web1:/etc/credstore/restic-web1"]
+    assert settings(text, "EnvironmentFile") == []
+    told = [line for line in text.splitlines() if line.startswith("#")]
+    for part in (
+        f"install -d {tmp_path}/kept",
+        f"install -d {tmp_path}/one",
+        f"chown nobody-has-this-name {tmp_path}/web1",
+    ):
+        assert any(part in line for line in told), part
+
+
 def test_homes_are_hidden_unless_something_in_them_is_needed(tmp_path: Path) -> None:
     site = site_at(tmp_path / "site", "state: sqlite:////var/lib/mainstay/mainstay.db\n")
     text = units.unit(site, user="mainstay", command=COMMAND)
