@@ -75,11 +75,12 @@ def write_first(state: State, run: str, part: HostPart) -> None:
 def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
     state = tools.state
     of_hosts: list[Verdict] = []
-    relied = set(request.links.relies_on)
+    relied, proved = set(request.links.relies_on), set(request.links.proves)
     for part in state.each_part(request.id):
         of_hosts.append(part.verdict)
         if part.verdict not in _UNTOUCHED:
             relied.update(part.measures.get("relies_on", ()))
+            proved.update(part.measures.get("proves", ()))
     verdict = verdicts.of_run(of_hosts)
     row = tools.state.run(request.id)
     assert row is not None
@@ -100,7 +101,7 @@ def summarise(tools: Toolbox, request: RunRequest, reason: str) -> Summary:
         mainstay_version=request.mainstay_version,
         started_at=row.started_at,
         finished_at=rfc3339(now),
-        links=request.links.model_copy(update={"relies_on": tuple(sorted(relied))}),
+        links=request.links.model_copy(update={"relies_on": tuple(sorted(relied)), "proves": tuple(sorted(proved))}),
         interventions=tuple(tools.state.interventions(request.id)),
         approvals=tuple(tools.said(request)),
         measures=_measures(request, state.each_part(request.id), row.started_at, now),
