@@ -18,6 +18,8 @@ VERBS = {
     "preview": "What a run of a plan would do, per host; touches nothing.",
     "run": "Run a plan now and show how it goes.",
     "rollback": "Undo a run, after a preview with its limits.",
+    "restore": "Bring files or a database back from a recovery point, and compare.",
+    "prove": "Prove a plan's newest points now, by restoring them into a scratch place.",
     "runs": "Runs in flight, and who works on them; pause, resume, cancel.",
     "serve": "Keep the clock and work: what falls due starts by itself.",
     "worker": "Work on runs that others ask for, until it is stopped.",

@@ -11,6 +11,10 @@ from mainstay.console.tending import errands
 from mainstay.inventory.selectors import parse
 from mainstay.inventory.value import Json
 from mainstay.recovery.backup.operation import BackupOperation
+from mainstay.recovery.proving.drill import SCRATCH, DrillErrand
+from mainstay.recovery.proving.order import DRILL
+from mainstay.recovery.restore import restoring
+from mainstay.recovery.restore.order import RESTORE
 from mainstay.runner.patching.change import Undo
 from mainstay.runner.patching.operation import PatchOperation
 from mainstay.runner.patching.reversal import ReversalOperation
@@ -51,6 +55,8 @@ def operations(app: Application) -> Mapping[str, OperationFactory]:
         STAGE: lambda request: patching.operation(request.operation, ahead=True),
         "rollback": lambda request: ReversalOperation.of(request.operation, patching.operation),
         "backup": lambda request: BackupOperation.of(request.operation, app.depot),
+        RESTORE: lambda request: restoring(request.operation, app.depot),
+        DRILL: lambda request: DrillErrand.of(request.operation, app.depot, app.stores.directory / SCRATCH),
         **errands(app),
     }
 

@@ -29,6 +29,8 @@ from mainstay.runner.steps import HostFailed, StepIO, rfc3339
 from mainstay.runner.verdict import Verdict
 
 PROVES = (Verdict.SUCCEEDED, Verdict.DEGRADED)
+SCRATCH = "scratch"
+"""Of the state's folder: where scratch places are."""
 SHOWN = 12
 """Hexadecimal digits of an id that people are shown."""
 
@@ -42,6 +44,11 @@ class DrillErrand(Errand):
         self, order: DrillOrder, depot: Depot, scratch: Path, *, clock: Callable[[], float] = monotonic
     ) -> None:
         self.order, self.depot, self.scratch, self.clock = order, depot, scratch, clock
+
+    @classmethod
+    def of(cls, data: Json, depot: Depot, scratch: Path) -> DrillErrand:
+        """From a DrillOrder, as a request holds it."""
+        return cls(DrillOrder.from_json(data), depot, scratch)
 
     @property
     def proving(self) -> Proving:

@@ -18,7 +18,7 @@ from mainstay.runner.steps import rfc3339
 
 NAMED = 10
 """So many of what differs are named."""
-_TYPES = {
+TYPES = {
     "file": stat.S_IFREG,
     "dir": stat.S_IFDIR,
     "symlink": stat.S_IFLNK,
@@ -137,7 +137,7 @@ def _look(found: Compared, target: str, node: Node) -> None:
         if node.type != "socket":  # restic restores none
             found.wrong(node.path, "is not there", absent=True)
         return
-    kind = _TYPES.get(node.type)
+    kind = TYPES.get(node.type)
     if kind is not None and stat.S_IFMT(there.st_mode) != kind:
         found.wrong(node.path, f"is no {node.type}", absent=True)
         return

@@ -1,0 +1,142 @@
+"""From the words of `mainstay restore` to an order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+
+from mainstay.inventory.errors import UsageError
+from mainstay.inventory.host import Host
+from mainstay.recovery.plan import BackupPlan, Source
+from mainstay.recovery.repository import Repository
+from mainstay.recovery.restore.choosing import Choice, Wanted, choose
+from mainstay.recovery.restore.order import CONTROLLER, RestoreOrder
+
+if TYPE_CHECKING:
+    from mainstay.console.bootstrap import Application
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """As it was typed. Raises UsageError for what does not go together."""
+
+    host: str
+    paths: tuple[str, ...]
+    source: str
+    database: str
+    at: str | None
+    point: str
+    repository: str
+    to: str | None
+    into: str
+    on: str
+    confirm: str
+
+    def __post_init__(self) -> None:
+        if self.into and (self.paths or self.to):
+            raise UsageError("--into makes a database; --path and --to bring files. Give one of the two.")
+        if self.into and not (self.source and self.database):
+            raise UsageError("--into needs --source and --database: which dump is it made from?")
+        if not self.into and not self.to:
+            raise UsageError(
+                "--to DIR is missing: where are the files to go?", hint="--to / is over what is there now."
+            )
+        if not self.into and not (self.paths or self.source or self.point):
+            raise UsageError("What is to be brought back? --path PATH, --source NAME or --point ID.")
+        for path in (*self.paths, *([self.to] if self.to else [])):
+            if not path.startswith("/") or any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
+                raise UsageError(f"{path!r} is no absolute path")
+            if ".." in path.split("/"):
+                raise UsageError(f"{path!r} goes back by ..; write where it leads")
+
+    @property
+    def place(self) -> str:
+        return self.on or self.host
+
+    def where(self, app: Application) -> Host:
+        """The host that is written to; on the controller the one whose data it is, also where the inventory has lost it."""
+        found = app.site.inventory.host(self.host if self.place == CONTROLLER else self.place)
+        if found is not None:
+            return found
+        if self.place == CONTROLLER:
+            return Host(name=self.host, address="")
+        raise UsageError(
+            f'There is no host "{self.place}".',
+            hint="Its points are still there: --on controller, or --on OTHERHOST."
+            if not self.on
+            else "See mainstay hosts.",
+        )
+
+
+def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:
+    """Ask the repositories what holds it. Raises UsageError, Refused, ResticError."""
+    asked.where(app)
+    wanted = Wanted(
+        host=asked.host,
+        paths=tuple(_plain(path) for path in asked.paths),
+        source=asked.source,
+        database=asked.database,
+        at=moment(asked.at, app.zone) if asked.at else None,
+        point=asked.point,
+        repository=asked.repository,
+    )
+    declared = repositories(app)
+    choice = choose(wanted, app.depot, declared)
+    order = RestoreOrder(
+        host=asked.host,
+        on=asked.place,
+        to=_plain(asked.to) if asked.to else "",
+        pieces=choice.pieces,
+        repositories={piece.point.repository: declared[piece.point.repository] for piece in choice.pieces},
+        into=asked.into,
+        source=source_of(app, choice) if asked.into else None,
+    )
+    if asked.confirm and asked.confirm != order.name_to_confirm:
+        raise UsageError(
+            f"--confirm={asked.confirm} is not the name that is meant",
+            hint=f"What would be overwritten is told by --confirm={order.name_to_confirm}; -n shows it.",
+        )
+    return choice, order.model_copy(update={"confirmed": bool(asked.confirm)})
+
+
+def _plain(path: str) -> str:
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def plans(app: Application) -> list[BackupPlan]:
+    return [plan for plan in app.plans.values() if isinstance(plan, BackupPlan)]
+
+
+def repositories(app: Application) -> Mapping[str, Repository]:
+    """Those that the plans use, and all others that the site declares."""
+    found: dict[str, Repository] = {}
+    for plan in plans(app):
+        found |= plan.repositories
+    return found
+
+
+def source_of(app: Application, choice: Choice) -> Source:
+    """How the server of the database is reached, as the plan says it now."""
+    point = choice.pieces[0].point
+    found = next((plan.sources.get(point.source) for plan in plans(app) if plan.name == point.plan), None)
+    if found is None or not (found.postgresql or found.mysql):
+        raise UsageError(
+            f"{point.source} of plan {point.plan} is no source of databases now",
+            hint="--to DIR brings its dump as a file.",
+        )
+    return found
+
+
+def moment(text: str, zone: tzinfo) -> datetime:
+    """A time as people write it; a date alone is its end. Raises UsageError."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(
+            f"--at {text!r} is no time", hint="Write 2026-11-20, 2026-11-20T04:00 or 2026-11-20T04:00Z."
+        ) from None
+    if len(text.strip()) == 10:
+        found = found.replace(hour=23, minute=59, second=59, microsecond=999999)
+    return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)

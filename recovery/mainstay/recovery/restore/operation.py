@@ -1,0 +1,198 @@
+"""Restore onto a host: one detached job there writes the files and looks at them again; what came is then asked of the host and
+compared with the repository's listing, by the controller."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from mainstay.inventory.errors import Refused
+from mainstay.inventory.value import Json
+from mainstay.recovery.backup import handover, sending
+from mainstay.recovery.backup.operation import controllers_restic
+from mainstay.recovery.depot import Depot
+from mainstay.recovery.repository import Repository
+from mainstay.recovery.restore import far, output
+from mainstay.recovery.restore.change import RestoreChange
+from mainstay.recovery.restore.order import RESTORE, RestoreOrder
+from mainstay.recovery.restore.previewing import Overwritten, forecast, refused
+from mainstay.recovery.restore.script import job_script
+from mainstay.recovery.restore.targets import Target
+from mainstay.recovery.words import counted, sized
+from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
+from mainstay.runner.shell.contract import Job, JobStatus
+from mainstay.runner.shell.printable import printable
+
+
+class RestoreOperation(Unchanging[RestoreChange]):
+    """Operation[RestoreChange, Nothing]. All pieces are in one repository. find: the controller's own restic."""
+
+    kind = RESTORE
+
+    def __init__(self, order: RestoreOrder, depot: Depot, find: sending.Find = controllers_restic) -> None:
+        self.order, self.depot, self._find = order, depot, find
+
+    @property
+    def repository(self) -> Repository:
+        return self.order.repositories[self.order.pieces[0].point.repository]
+
+    # Before
+
+    def preview(self, look: Look) -> Forecast:
+        seen = sending.look(look.shell)
+        program, why = sending.choose(seen, self.order.keep_restic, self._find)
+        why = why or self._impossible()
+        if why:
+            return forecast(self.order, Target(self.order.to, True, True, 0), Overwritten()).model_copy(
+                update={"refused": why}
+            )
+        target, unseen = far.look_at(look.shell, self.order.to)
+        found = Overwritten()
+        if not target.empty:
+            for piece in self.order.pieces:
+                far.overwritten(
+                    look.shell, self.depot.open(self.repository, self.order.host), piece, target.path, found
+                )
+        said = forecast(self.order, target, found)
+        notes = ["sends the controller's restic"] if program and program.sha256 else []
+        notes += [f"{unseen} can't be looked into without root's rights: what is there is not shown"] if unseen else []
+        if look.host.name != self.order.host:
+            notes.append(
+                f"it gets the password of {self.order.host}'s repository in its memory for the time of the restore"
+            )
+        return said.model_copy(update={"notes": (*said.notes, *notes)})
+
+    def _impossible(self) -> str:
+        names = {piece.point.repository for piece in self.order.pieces}
+        if len(names) > 1:
+            return f"it comes from several repositories ({', '.join(sorted(names))}): restore one after the other"
+        if self.repository.through == "controller" and self.repository.kind == "rest":
+            return f"repository {self.repository.name} is a REST server, which hosts can't reach through the controller"
+        return ""
+
+    def prepare(self, work: HostWork, *, wait: float) -> list[str]:
+        if why := self._impossible():
+            raise Refused(why)
+        there = {one.id for one in self.depot.open(self.repository, self.order.host).snapshots()}
+        if gone := [piece.point for piece in self.order.pieces if piece.point.id not in there]:
+            raise Refused(f"point {gone[0].id[:12]} is gone from repository {self.repository.name}")
+        return []
+
+    def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> RestoreChange:
+        seen = sending.look(work.shell)
+        program, why = sending.choose(seen, self.order.keep_restic, self._find)
+        if program is None:
+            raise Refused(why)
+        target, _ = far.look_at(work.shell, self.order.to, sudo=True)
+        if why := refused(self.order, target):
+            raise Refused(why)
+        port = 0
+        if self.repository.through == "controller":
+            with work.shell.forward(("127.0.0.1", 9)) as port:
+                pass
+        return RestoreChange(
+            run=work.run,
+            host=work.host.name,
+            to=target.path,
+            program=program,
+            state_dir=seen.state_dir,
+            memory=seen.memory,
+            token=secrets.token_hex(16),
+            port=port,
+            count=max(self.order.files, 1),
+        )
+
+    def changes(self, change: RestoreChange) -> int:
+        return change.count
+
+    def stage(self, work: HostWork, change: RestoreChange, *, keep: bool) -> RestoreChange:
+        if not change.program.sha256:
+            return change
+        return change.model_copy(update={"program": sending.send(work, change.program, self._find)})
+
+    # The job
+
+    def apply(self, work: HostWork, change: RestoreChange, name: str) -> Job:
+        return Job(name=name, script=job_script(change, self.order.pieces))
+
+    def attend(self, work: HostWork, change: RestoreChange, name: str) -> AbstractContextManager[None]:
+        return self._beside(work, change, name)
+
+    @contextmanager
+    def _beside(self, work: HostWork, change: RestoreChange, name: str) -> Iterator[None]:
+        """As a backup's; what is read is the repository of the host whose data it is."""
+        access = self.depot.access(self.repository, self.order.host, "write")
+        folder = handover.place(change.memory, name)
+        with ExitStack() as stack:
+            if change.port:
+                secret = handover.way_secret(access, change.run)
+                served = stack.enter_context(self.depot.gateway.serve(access, handover.USER, secret))
+                stack.enter_context(work.shell.forward((served.host, served.port), change.port))
+                url = f"rest:http://127.0.0.1:{change.port}/"
+                access = replace(access, kind="rest", url=url, user=handover.USER, secret=secret)
+            if work.shell.poll(name).status is JobStatus.ABSENT:
+                handover.hand_over(work, folder, handover.files(access))
+                stack.callback(handover.take_back, work, folder)
+            yield
+
+    def outcome(self, change: RestoreChange, exit: int | None, output_: bytes) -> Outcome:
+        said = output.read(output_, change.token)
+        if said.unready:
+            return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
+        if not said.done:
+            return Outcome(ok=False, detail=f"the job ended with {exit}: {said.last or printable(output_)}")
+        # What came is looked at in any case: an exit status is no proof, in neither direction.
+        found = {
+            str(number): {
+                "restored": one.restored,
+                "compared": one.compared,
+                "same": one.same,
+                "other": sorted(one.other),
+                "errors": one.errors,
+                "last": said.last,
+            }
+            for number, one in said.pieces.items()
+        }
+        return Outcome(ok=True, detail=f"{counted(len(found), 'point')} written", measures={"job": found})
+
+    def progress(self, output_: bytes, change: RestoreChange) -> str:
+        pieces = output.read(output_, change.token).pieces
+        return f"{max(one.percent for one in pieces.values()):.0f} %" if pieces else ""
+
+    # After
+
+    def verify(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
+        """What is not as the repository has it."""
+        wrong: list[str] = []
+        job = work.found.get("job", {})
+        restic = self.depot.open(self.repository, self.order.host)
+        total = [0, 0]
+        for number, piece in enumerate(self.order.pieces):
+            said = job.get(str(number), {})
+            found = far.compare(work.shell, restic, piece, change.to, said.get("other", ()))
+            total = [total[0] + found.files, total[1] + found.bytes]
+            work.measures[f"restored {piece.point.unit}"] = {
+                "point": piece.point.id,
+                "at": piece.point.at,
+                "files": found.files,
+                "bytes": found.bytes,
+                "verified": found.verified,
+                "differing": dict(list(found.differing.items())[:100]),
+            }
+            wrong += far.judge(piece, found, said)
+            if found.attributes_count:
+                work.concerns.append(
+                    f"{counted(found.attributes_count, 'file')} with another mode or time: {found.attributes_in_words()}"
+                )
+        work.measures |= {"files": total[0], "bytes": total[1], "job": {}}
+        return tuple(wrong)
+
+    def done(self, change: RestoreChange, measures: Mapping[str, Any]) -> str:
+        files, size = measures.get("files", 0), measures.get("bytes", 0)
+        return f"{counted(files, 'file')}, {sized(size)} in {change.to}, compared with the repository"
+
+    def read_change(self, data: Json) -> RestoreChange:
+        return RestoreChange.from_json(data)

@@ -1,0 +1,78 @@
+"""What a restore's job has printed. Pure; hostile or cut off, every list has a bound."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from mainstay.runner.shell.printable import printable
+
+MOST = 200_000
+
+
+@dataclass(slots=True)
+class PieceSaid:
+    restored: int | None = None
+    """restic's exit status; None: not known."""
+    compared: int | None = None
+    same: int = 0
+    """Files that the second restic found to be as in the repository."""
+    other: set[str] = field(default_factory=set)
+    """Paths that it would still touch; folders and symlinks are always among them."""
+    errors: list[str] = field(default_factory=list)
+    percent: float = 0.0
+
+
+@dataclass(slots=True)
+class JobSaid:
+    pieces: dict[int, PieceSaid] = field(default_factory=dict)
+    unready: bool = False
+    done: bool = False
+    last: str = ""
+
+
+def read(output: bytes, token: str) -> JobSaid:
+    said, now, compares = JobSaid(), PieceSaid(), False
+    marker = re.compile(rb"@mainstay " + re.escape(token.encode()) + rb" (.*)")
+    for line in output.split(b"\n"):
+        if found := marker.fullmatch(line):
+            words = found[1].decode("utf-8", "replace").split()
+            match words:
+                case ["unready"]:
+                    said.unready = True
+                case ["done"]:
+                    said.done = True
+                case ["begin", number]:
+                    now, compares = said.pieces.setdefault(int(number), PieceSaid()), False
+                case ["restored", _, code]:
+                    now.restored, compares = int(code), True
+                case ["compared", _, code, same]:
+                    now.compared, now.same = int(code), int(same)
+                case _:
+                    pass
+            continue
+        _line(said, now, line, compares)
+    return said
+
+
+def _line(said: JobSaid, now: PieceSaid, line: bytes, compares: bool) -> None:
+    try:
+        data = json.loads(line) if line.startswith(b"{") and len(line) < 1 << 20 else None
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        if line.strip():
+            said.last = printable(line, 300)
+        return
+    kind = data.get("message_type")
+    if kind == "verbose_status" and compares and len(now.other) < MOST:
+        now.other.add(str(data.get("item", "")))
+    elif kind == "status" and isinstance(data.get("percent_done"), (int, float)):
+        now.percent = float(data["percent_done"]) * 100
+    elif kind == "error" and len(now.errors) < 100:
+        error = data.get("error")
+        text = error.get("message") if isinstance(error, dict) else ""
+        now.errors.append(printable(f"{data.get('item', '')}: {text}", 300))
+    elif kind == "exit_error":
+        said.last = printable(str(data.get("message", "")), 300)

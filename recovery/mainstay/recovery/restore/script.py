@@ -1,0 +1,107 @@
+"""The POSIX sh of a restore on a host: one detached job, and what is asked of the host before and after it.
+
+Secrets come as a backup's do (see `backup.script`): three files in memory that the job opens and removes. A marker is a line
+`@mainstay TOKEN WORD …`; what varies comes quoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mainstay.recovery.restic.environment import pattern
+from mainstay.recovery.restore.change import RestoreChange
+from mainstay.recovery.restore.order import Piece
+from mainstay.runner.shell.quote import quote
+
+_BEGIN = r"""
+umask 077
+cd /
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export LC_ALL=C.UTF-8 RESTIC_PROGRESS_FPS=0.5
+name=${0%/script}; name=${name##*/}
+m=$m/mainstay/$name
+say() { printf '\n@mainstay %s %s\n' "$tok" "$*"; }
+trap '' HUP PIPE
+trap 'rm -rf "$m"' EXIT
+trap 'exit 143' TERM INT
+# What is open stays readable after it has been removed, for this job and what it starts alone.
+{ exec 7<"$m/password" 8<"$m/repository"; } 2>/dev/null || { say unready; exit 97; }
+if [ -e "$m/credentials" ]; then
+  exec 5<"$m/credentials"
+  export AWS_SHARED_CREDENTIALS_FILE=/proc/self/fd/5
+fi
+rm -f "$m/password" "$m/repository" "$m/credentials"
+export RESTIC_PASSWORD_FILE=/proc/self/fd/7 RESTIC_REPOSITORY_FILE=/proc/self/fd/8
+mkdir -p "$d/cache" && chmod 700 "$d/cache"
+back() { nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@"; }
+"""
+_PIECE = r"""
+say begin {number}
+back {words}
+say restored {number} $?
+# Read again, by a restic that writes nothing: told of is what is not as it should be, and counted what is.
+{{ back --dry-run --verbose=2 {words}; echo $? >"$m/code"; }} | awk -v same=0 -v f="$m/same" '
+  index($0, "\"action\":\"unchanged\"") {{ same++; next }}
+  index($0, "\"message_type\":\"status\"") {{ next }}
+  {{ print }}
+  END {{ print same > f }}'
+read -r code <"$m/code" || code=70
+read -r same <"$m/same" || same=0
+say compared {number} "$code" "$same"
+"""
+
+
+def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
+    lines = [
+        f"tok={quote([change.token])} d={quote([change.state_dir])} m={quote([change.memory])}",
+        f"program={quote([change.program.path])}",
+        _BEGIN,
+        # A folder that is made here is root's alone until it is known what comes into it.
+        f"mkdir -p -m 700 -- {quote([change.to])} || exit 70",
+    ]
+    for number, piece in enumerate(pieces):
+        words = [piece.point.id, "--target", change.to, "--overwrite", "always"]
+        words += [word for path in piece.paths for word in ("--include", pattern(path))]
+        lines.append(_PIECE.format(number=number, words=quote(words)))
+    return "\n".join([*lines, "say done"])
+
+
+LOOK_AT = r"""
+path=$1 here=/ rest=${1#/} links=0
+no() { printf 'refused %s\n' "$*"; exit 0; }
+while [ -n "$rest" ]; do
+  part=${rest%%/*}
+  case $rest in */*) rest=${rest#*/};; *) rest=;; esac
+  case $part in ''|.) continue;; ..) here=${here%/*}; here=${here:-/}; continue;; esac
+  there=${here%/}/$part
+  if [ -L "$there" ]; then
+    links=$((links + 1)); [ "$links" -le 40 ] || no "$path goes through symlinks in a circle"
+    owner=$(stat -c %u -- "$there") above=$(stat -c %u -- "$here") mode=$(stat -c %a -- "$here")
+    open=; case $mode in *[2367]?|*[2367]) open=yes;; esac
+    case $mode in [1357]???) open=;; esac
+    { [ "$owner" = 0 ] && [ "$above" = 0 ] && [ -z "$open" ]; } || no "$there is a symlink that somebody else may change"
+    to=$(readlink -- "$there")
+    case $to in /*) here=/;; esac
+    rest=$to${rest:+/$rest}
+    continue
+  fi
+  if [ ! -e "$there" ]; then
+    [ -x "$here" ] || { printf 'unseen %s\n' "$here"; }
+    real=$there${rest:+/$rest}
+    break
+  fi
+  here=$there
+done
+if [ -n "$real" ]; then printf 'real %s\nthere no\nempty yes\n' "$real"
+else
+  [ -d "$here" ] || no "$path is no folder"
+  printf 'real %s\nthere yes\n' "$here"
+  if one=$(ls -A -- "$here" 2>/dev/null); then [ -n "$one" ] && echo 'empty no' || echo 'empty yes'
+  else echo 'empty unknown'; fi
+fi
+printf 'free %s\n' "$(df -Pk -- "$here" | tail -n 1 | awk '{print $4}')"
+"""
+"""absolute folder → lines: refused WHY; or real PATH, there yes|no, empty yes|no|unknown, free KIBIBYTES, unseen FOLDER."""
+
+STAT = "xargs -0 -r stat --printf '%f %s %Y %n\\0' -- 2>/dev/null; true"
+"""NUL-separated paths on stdin → for each that is there: mode in hex, size, time of change in seconds, path, NUL."""
