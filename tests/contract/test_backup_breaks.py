@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.contract.backing import Rig, rig
+from tests.contract.backing import CANARY, Ended, Rig, rig
 from tests.contract.sshd import Sshd, sshd
 from tests.contract.test_backup import tree
 from tests.fleet.system import wait_until
 from tests.servers.rest import Rest, rest
+from tests.servers.restic import restic
 
+from mainstay.inventory.errors import Refused
+from mainstay.recovery.gateway.adapters.rclone import Rclone
+from mainstay.recovery.points.contract import Vault
+from mainstay.recovery.points.memory import MemoryPoints
 from mainstay.runner.shell.contract import JobStatus
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("backup-breaks")]
@@ -43,7 +52,7 @@ def here(tmp_path: Path, server: Sshd, storage: Rest) -> Iterator[Rig]:
 def below(pid: int) -> list[int]:
     """All processes that this one has begun, and those of theirs."""
     try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        text = " ".join(one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/children"))
     except OSError:
         return []
     return [one for child in map(int, text.split()) for one in (child, *below(child))]
@@ -120,3 +129,206 @@ def test_what_was_taken_before_a_kill_counts_and_the_lock_of_the_killed_goes(her
     here.during = lambda rig, name: None
     again = here.back_up(here.plan({"first": {"paths": [str(tmp_path / "data")]}}))
     assert again.verdict == "succeeded" and list((here.state_dir / "work").iterdir()) == []
+
+
+COUNTED = (
+    'i=0; while [ "$i" -lt 40 ]; do echo "$i" >"$1"; head -c 262144 /dev/urandom; i=$((i+1)); sleep 0.02; done; '
+    'echo end >"$1"'
+)
+
+
+def at(counter: Path, number: int) -> Callable[[Rig, str], bool]:
+    """When the producer has come so far."""
+
+    def seen(here: Rig, name: str) -> bool:
+        try:
+            text = counter.read_text().strip()
+        except OSError:
+            return False
+        return text == "end" or (text.isdecimal() and int(text) >= number)
+
+    return seen
+
+
+def survive(here: Rig, tmp_path: Path, numbers: range) -> None:
+    """Killed there, each time: what is said is true, nothing is left, and the next one goes well."""
+    source, counter = tree(tmp_path / "data"), tmp_path / "counter"
+    plan = here.plan(
+        {
+            "files": {"paths": [str(source)]},
+            "dump": {"command": ["sh", "-c", COUNTED, "counted", str(counter)], "filename": "x", "user": "root"},
+            "last": {"paths": ["/etc/hostname"]},
+        }
+    )
+    for number in numbers:
+        counter.unlink(missing_ok=True)
+        here.during = when(at(counter, number), kill_job)
+        ended = here.back_up(plan)
+        held = {point.unit for point in ended.points}
+        assert ended.verdict == "failed" and "files" in held and "last" not in held, (number, ended.said)
+        assert held == {one.rsplit("=")[-1] for one in tagged(here, ended)}, number
+    here.during = lambda rig, name: None
+    ended = here.back_up(plan)
+    assert ended.verdict == "succeeded", ended.said
+    assert locks(here) == [] and list((here.state_dir / "work").iterdir()) == []
+    ask(here, "check", "--read-data")
+
+
+def ask(here: Rig, *argv: str) -> str:
+    env = {**os.environ, "RESTIC_PASSWORD": CANARY, "RESTIC_REPOSITORY": str(here.repository_folder)}
+    return subprocess.run([str(restic()), *argv], env=env, check=True, capture_output=True, text=True).stdout
+
+
+def tagged(here: Rig, ended: Ended) -> list[str]:
+    """The sources that the repository itself has of that run."""
+    listed = json.loads(ask(here, "snapshots", "--no-lock", "--json", "--tag", f"run={ended.change.run}"))
+    return [tag for one in listed for tag in one["tags"] if tag.startswith("source=")]
+
+
+def test_killed_anywhere_it_tells_the_truth_and_the_next_one_goes_well(here: Rig, tmp_path: Path) -> None:
+    survive(here, tmp_path, range(0, 40, 13))
+
+
+@pytest.mark.long
+def test_killed_at_twenty_offsets(here: Rig, tmp_path: Path) -> None:
+    survive(here, tmp_path, range(0, 40, 2))
+
+
+def test_cut_from_the_host_a_backup_through_the_controller_goes_on(here: Rig, tmp_path: Path, server: Sshd) -> None:
+    """What is under way on the forward is reset, and restic asks again when it is there again."""
+    here.gateway, counter = Rclone(), tmp_path / "counter"
+    source = {"command": ["sh", "-c", COUNTED, "counted", str(counter)], "filename": "x", "user": "root"}
+    plan = here.plan({"dump": source}, repository=here.repository(url=str(here.repository_folder), write=None))
+    here.during = when(at(counter, 10), lambda rig, name: server.cut())
+    ended = here.back_up(plan)
+    assert ended.verdict == "succeeded", ended.said
+    assert ended.change.port and ended.points[0].bytes == 40 * 262144
+
+
+def test_a_restic_that_nobody_watches_any_more_is_waited_for(here: Rig, tmp_path: Path) -> None:
+    """The job's shell alone is killed: restic goes on without it, and how it ends is not guessed."""
+    counter = tmp_path / "counter"
+    source = {"command": ["sh", "-c", COUNTED, "counted", str(counter)], "filename": "x", "user": "root"}
+
+    def behead(rig: Rig, name: str) -> None:
+        first = job_pid(rig, name)
+        shells = [pid for pid in below(first) if "/script" in command(pid)]
+        for pid in (first, *shells):
+            os.kill(pid, signal.SIGKILL)
+
+    here.during = when(at(counter, 3), behead)
+    ended = here.back_up(here.plan({"dump": source}))
+    assert "how it ended is not known" in here.unknown
+    assert ended.verdict == "degraded" and "its snapshot is whole" in ended.said
+    assert [point.bytes for point in ended.points] == [40 * 262144]
+
+
+def test_what_can_t_be_read_is_named_and_the_rest_is_kept(here: Rig, tmp_path: Path) -> None:
+    paths = [str(tree(tmp_path / "data")), "/proc/1/mem"]
+    ended = here.back_up(here.plan({"files": {"paths": paths}}))
+    assert ended.verdict == "degraded" and "could not be read: /proc/1/mem" in ended.said
+    assert ended.points[0].unreadable == 1 and ended.points[0].files == 12
+
+
+def test_a_wrong_password_is_refused_and_nothing_is_made(here: Rig) -> None:
+    with pytest.raises(Refused, match="password"):
+        here.back_up(
+            here.plan({"files": {"paths": ["/etc/hostname"]}}, repository=here.repository(password="env:OTHER"))
+        )
+    other = here.repository(url=f"{here.rest.url}{here.name}-none/")
+    with pytest.raises(Refused, match="is not there yet"):
+        here.back_up(here.plan({"files": {"paths": ["/etc/hostname"]}}, repository=other))
+    assert holds(here, "keys") == 1 and not (here.rest.folder / f"{here.name}-none").exists()
+    # Another one in its place is not taken for it.
+    here.points.note_vault(Vault("main", "", "0" * 64))
+    with pytest.raises(Refused, match="is another one than before"):
+        here.back_up(here.plan({"files": {"paths": ["/etc/hostname"]}}))
+
+
+@contextmanager
+def locked(here: Rig) -> Iterator[subprocess.Popen[bytes]]:
+    """Somebody else's restic holds the repository alone, for as long as it is stopped."""
+    env = {**os.environ, "RESTIC_PASSWORD": CANARY, "RESTIC_REPOSITORY": str(here.repository_folder)}
+    argv = [str(restic()), "check", "--read-data", "--limit-download", "1"]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: locks(here) != [], "it has its lock", deadline=60, every=0.005)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_locked_repository_is_said_the_same_night_and_the_lock_of_others_stays(here: Rig, tmp_path: Path) -> None:
+    plan = here.plan(
+        {"files": {"paths": [str(tree(tmp_path / "data", 40))]}}, repository=here.repository(lock_wait="1s")
+    )
+    assert here.back_up(plan).verdict == "succeeded"
+    with locked(here):
+        alive = here.back_up(plan)
+        assert alive.verdict == "failed" and "the repository is locked by somebody else" in alive.said
+    dead = here.back_up(plan)
+    assert dead.verdict == "failed" and "locked" in dead.said and len(locks(here)) == 1
+
+
+@contextmanager
+def small(folder: Path, size: str) -> Iterator[None]:
+    """That folder is a disk of this size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_full_disks(here: Rig, tmp_path: Path) -> None:
+    """A host without room for a cache does without; a repository without room fails, in the time that it was given."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "big").write_bytes(os.urandom(3_000_000))
+    with small(here.state_dir / "cache", "16k"):
+        ended = here.back_up(here.plan({"files": {"paths": [str(data)]}}))
+        assert ended.verdict == "succeeded", ended.said
+    shutil.rmtree(here.repository_folder)
+    with small(here.repository_folder, "2m"):
+        here.points = MemoryPoints()
+        here.make()
+        full = here.back_up(here.plan({"files": {"paths": [str(data)], "max_time": "5s"}}))
+        assert full.verdict == "failed" and not full.points, full.said
+
+
+def begun_by(here: Rig, name: str) -> list[int]:
+    try:
+        first = job_pid(here, name)
+    except (OSError, IndexError):
+        return []
+    return [first, *below(first)]
+
+
+def test_no_secret_is_found_anywhere(here: Rig, tmp_path: Path, server: Sshd) -> None:
+    """Neither in a command line nor in an environment while it works, nor in a file afterwards; of ours and of the producer's."""
+    counter, seen, looked = tmp_path / "counter", set[str](), 0
+
+    def watch(rig: Rig, name: str) -> None:
+        nonlocal looked
+        while not (rig.state_dir / "jobs" / name / "rc").exists():
+            for pid in {*below(server.process.pid), *begun_by(rig, name)}:
+                for file in ("cmdline", "environ"):
+                    with suppress(OSError):
+                        seen.update(found(Path(f"/proc/{pid}/{file}").read_bytes(), rig))
+                        looked += 1
+
+    source = {"command": ["sh", "-c", COUNTED, "counted", str(counter)], "filename": "x"}
+    here.during = watch
+    ended = here.back_up(here.plan({"dump": source, "files": {"paths": [str(tree(tmp_path / "data"))]}}))
+    assert ended.points and looked > 100 and seen == set()
+    said = json.dumps([ended.measures, ended.change.to_json(), ended.output.decode("utf-8", "replace"), ended.said])
+    assert found(said.encode(), here) == set()
+    kept = [here.state_dir, here.folder / "cache", Path(ended.change.memory) / "mainstay"]
+    for folder in kept:
+        for file in folder.rglob("*"):
+            assert not file.is_file() or found(file.read_bytes(), here) == set(), file
+
+
+def found(data: bytes, here: Rig) -> set[str]:
+    return {secret for secret in (CANARY, here.rest.secret) if secret.encode() in data}

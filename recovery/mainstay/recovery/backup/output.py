@@ -58,6 +58,8 @@ class JobSaid(Value):
     dead: tuple[Dead, ...] = ()
     busy: tuple[str, ...] = ()
     """Jobs of earlier runs whose restic still works."""
+    full: str = ""
+    """The folder of the cache, where its disk was too full for one."""
     left: tuple[str, ...] = ()
     """Snapshots of filesystems that could not be removed."""
     unready: bool = False
@@ -68,7 +70,7 @@ class JobSaid(Value):
 
 def read(output: bytes, change: BackupChange) -> JobSaid:
     hostname, dead, busy, left, unready, whole = "", [], [], [], False, False
-    items: list[_Item] = []
+    full, items = "", list[_Item]()
     for words, line in _lines(output, change.token):
         if not words:
             if items and items[-1].code is None:
@@ -81,6 +83,8 @@ def read(output: bytes, change: BackupChange) -> JobSaid:
             dead.append(Dead(job=rest[0][:300], pid=_number(rest[1]) if len(rest) > 1 else 0))
         elif word == "busy" and rest:
             busy.append(rest[0][:300])
+        elif word == "full":
+            full = printable(" ".join(rest), 300)
         elif word == "left":
             left.append(printable(" ".join(rest), 300))
         elif word == "begin" and rest and _number(rest[0]) < len(change.items):
@@ -94,6 +98,7 @@ def read(output: bytes, change: BackupChange) -> JobSaid:
         items=tuple(item.taken() for item in items),
         dead=tuple(dead[:NAMED]),
         busy=tuple(busy[:NAMED]),
+        full=full,
         left=tuple(left[:NAMED]),
         unready=unready,
         whole=whole,

@@ -76,7 +76,7 @@ def _back(change: BackupChange, pace: Pace) -> str:
 command -v ionice >/dev/null 2>&1 && io={quote([word])}
 back() {{
   timeout -s INT -k {UNLOCKING} "$limit" {quote(slow)} $io sh -c "$noted" "$w/pid" \\
-    "$program" {quote(options)} --cache-dir "$d/cache" backup --host {quote([change.host])} "$@"
+    "$program" {quote(options)} $cache backup --host {quote([change.host])} "$@"
 }}"""
 
 
@@ -127,6 +127,10 @@ clean() { # folder of a job: takes back what it noted down before it made it, th
 }
 say job "$(uname -n)"
 mkdir -p "$d/work" "$d/cache" && chmod 700 "$d/work" "$d/cache"
+# Where the disk is full restic would fail for want of a cache, which only saves it time.
+export RESTIC_CACHE_DIR="$d/cache"
+cache= free=$(df -Pk "$d/cache" | sed -n '2s/ \{1,\}/ /gp' | cut -d' ' -f4)
+[ "${free:-0}" -ge 65536 ] || { cache=--no-cache; say full "$d/cache"; }
 for old in "$d/work"/*/; do
   old=${old%/}
   [ -d "$old" ] && [ "$old" != "$w" ] || continue

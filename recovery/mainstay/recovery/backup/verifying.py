@@ -82,6 +82,7 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         raise HostFailed(reason)
     work.concerns += [reason] if verdict is Verdict.DEGRADED else []
     work.concerns += odd
+    work.notes += [f"{said.full} has no room for a cache; it went without"] if said.full else []
     work.concerns += [f"{one}: a snapshot of the filesystem could not be removed" for one in said.left]
     links = [link for one in said.items for link in one.links]
     work.concerns += [f"{link} is only a symbolic link; what it leads to was not taken" for link in links]
@@ -137,7 +138,8 @@ def _not_taken(plan: BackupPlan, item: Item, one: Taken | None, found: Found) ->
     """Where restic was not begun, or was stopped by us: what it says itself is not why."""
     if one is None or found.in_repository or not (one.cannot or _late(plan, item, one)):
         return None
-    why = one.cannot or f"broken off after {span(plan.sources[item.source].max_time)} (max_time)"
+    last = f"; restic had said: {one.said.words[-1]}" if one.said.words else ""
+    why = one.cannot or f"broken off after {span(plan.sources[item.source].max_time)} (max_time){last}"
     missing = (
         [f"declared, but not there: {', '.join(clean(path, 200) for path in one.missing[:NAMED])}"]
         if one.missing
