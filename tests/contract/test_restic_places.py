@@ -227,7 +227,7 @@ def test_no_argument_of_ours_holds_a_secret_or_an_address(tmp_path: Path) -> Non
     secret = {"user": "someone-4410", "secret": Secret("storage-canary-7")}
     source = Access("b", "web1", "rest:http://backup.invalid/", Secret("from-canary-7"), "maintain", "rest", **secret)  # type: ignore[arg-type]  # by name
     to = Access("a", "web1", "s3:http://store.invalid/b", Secret(PASSWORD), "maintain", "s3", **secret)  # type: ignore[arg-type]  # by name
-    here = opener(Program(str(program)))(to)
+    here = opener(Program(str(program)))(replace(to, lock_wait=301.0))
 
     for ask in (
         here.snapshots,
@@ -242,3 +242,4 @@ def test_no_argument_of_ours_holds_a_secret_or_an_address(tmp_path: Path) -> Non
 
     assert not any(word in noted.read_text() for word in ("canary", "4410", "invalid"))
     assert "canary" in (tmp_path / "env").read_text()
+    assert "--retry-lock\n301s\n" in noted.read_text()

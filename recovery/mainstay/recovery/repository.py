@@ -169,6 +169,8 @@ class Access:
     upload: int | None = None
     """KiB per second."""
     download: int | None = None
+    lock_wait: float | None = None
+    """Seconds that a lock of somebody else is waited for; None: as long as is usual."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More that is no secret."""
 
@@ -198,4 +200,5 @@ def access(
         known_hosts=place(repository.known_hosts) if repository.known_hosts else None,
         upload=repository.upload,
         download=repository.download,
+        lock_wait=repository.lock_wait,
     )

@@ -139,7 +139,8 @@ class Commands:
             own = options(access, *([source] if source else []))
         except Impossible as error:
             raise ResticError(access, str(error)) from None
-        flags = [*limits(access, *([source] if source else [])), "--retry-lock", f"{self.program.lock_wait:.0f}s"]
+        wait = self.program.lock_wait if access.lock_wait is None else access.lock_wait
+        flags = [*limits(access, *([source] if source else [])), "--retry-lock", f"{wait:.0f}s"]
         flags += [] if self.program.cache else ["--no-cache"]
         argv = [*self.program.gently(), self.program.path, *own, *flags, command, *words]
         try:
@@ -148,7 +149,7 @@ class Commands:
                 {**self.program.environment(), **told},
                 out or both,
                 errors.feed,
-                deadline=self.program.patience if deadline is None else deadline,
+                deadline=wait + (self.program.patience if deadline is None else deadline),
                 grace=self.program.grace,
                 pass_fds=pass_fds,
             )
