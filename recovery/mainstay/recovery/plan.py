@@ -254,6 +254,11 @@ class BackupPlan(Plan):
         found = self.repositories.get(self.repository)
         return {f"repository {self.repository}": found.parallel} if found else {}
 
+    def hash(self) -> str:
+        """Also without the places at which its repositories are written."""
+        placeless = {name: one.model_copy(update={"source": ""}) for name, one in self.repositories.items()}
+        return Plan.hash(self.model_copy(update={"repositories": placeless}))
+
     @model_validator(mode="before")
     @classmethod
     def _merged(cls, data: Any) -> Any:

@@ -7,7 +7,6 @@ from tests.unit.recovery.backup_site import REPOSITORIES, check, loaded, places,
 
 from mainstay.inventory.errors import Problem
 from mainstay.recovery.plan import BackupPlan
-from mainstay.runner.plan import Plan
 from mainstay.schedules.check import load_checked
 
 OFFSITE = REPOSITORIES + '  offsite: {url: "/mnt/{host}", password: "file:secrets/other", shared: accepted}\n'
@@ -63,7 +62,15 @@ plans:
         "none",
     )
     assert BackupPlan.from_json(read.to_json()) == read
-    assert read.hash() == Plan.hash(BackupPlan.from_json(read.to_json()))
+    assert read.hash() == BackupPlan.from_json(read.to_json()).hash()
+
+
+def test_what_an_approval_is_bound_to_is_what_is_written_and_not_where(tmp_path: Path) -> None:
+    before = loaded(tmp_path).plans["nightly"].hash()
+    moved = REPOSITORIES.replace("repositories:", "# a line more\nrepositories:")
+    assert loaded(tmp_path, repositories=moved).plans["nightly"].hash() == before
+    elsewhere = REPOSITORIES.replace("/srv/backup", "/srv/other")
+    assert loaded(tmp_path, repositories=elsewhere).plans["nightly"].hash() != before
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.points.memory import MemoryPoints
 from mainstay.recovery.required import BackupGate, backing, required_of
 from mainstay.runner.engine.contract import Unkept
+from mainstay.runner.engine.memory import Crash
 from mainstay.runner.plan import BackupRequired, Requires
 from mainstay.runner.ports import AlwaysOpen, Gate, Permission
 from mainstay.runner.record import MaintenanceRecord
 from mainstay.runner.request import RunRequest
+from mainstay.runner.runs import record as sealed_record
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
 
@@ -165,6 +167,32 @@ def test_a_gate_that_waits_or_refuses_is_heard_first() -> None:
     )
     for host, step in ((None, "run"), (None, "wave"), ("web1", "apply"), ("web1", "reboot")):
         assert open_gate.permit("r", host, step, None).answer == "start"
+
+
+def test_what_was_relied_on_is_kept_wherever_the_controller_dies() -> None:
+    def made() -> Guarded:
+        world = Guarded(waves=["100%"])
+        world.has("web1", 5, "01A")
+        world.has("web2", 5, "01B")
+        return world
+
+    whole = made()
+    whole.run()
+    for number in range(1, whole.store.checkpoints + 1):
+        world = made()
+        request = world.request()
+        runs = world.runs(crash=(number, "after"))
+        runs.submit(request)
+        with pytest.raises(Crash):
+            runs.start(request.id)
+        runs.engine.close()
+        after = world.runs()
+        after.resume()
+        after.start(request.id).result()
+        sealed = sealed_record(after.tools, request.id)
+        where = f"crash after checkpoint {number}"
+        assert sealed.summary.links.relies_on == ("01A", "01B"), where
+        assert verdicts(sealed) == {"web1": "succeeded", "web2": "succeeded", "web3": "refused"}, where
 
 
 def asked(world: Guarded, required: BackupRequired, host: str = "web1") -> tuple[str, tuple[str, ...]]:
