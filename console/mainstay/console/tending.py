@@ -10,8 +10,11 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from mainstay.console.chores import Chore
+from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tending
+from mainstay.recovery.proofs_due import proofs_due
+from mainstay.recovery.proving.order import DRILL, drill_request
 from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.due import due, errand_request
 from mainstay.recovery.tending.errand import OF_POINTS
@@ -66,10 +69,29 @@ def tend(app: Application) -> list[str]:
         for one in due(plan, app.targets(plan), app.points, now, partial(_open, app, now)):
             id = run_id(f"{plan.name}/{one.what}/{one.repository}", hour)
             if app.state.run(id) is None:
-                request = errand_request(plan, one.what, one.repository, one.hosts, asking)
-                app.runs.offer(app.runs.submit(request.model_copy(update={"id": id})))
-                new.append(id)
+                new.append(_ask(app, id, errand_request(plan, one.what, one.repository, one.hosts, asking)))
+        id = run_id(f"{plan.name}/{DRILL}", hour)
+        hosts = _unproved(app, plan, now)
+        if hosts and app.state.run(id) is None:
+            new.append(_ask(app, id, drill_request(plan, hosts, asking, app.points)))
     return new
+
+
+def _ask(app: Application, id: str, request: RunRequest) -> str:
+    app.runs.offer(app.runs.submit(request.model_copy(update={"id": id})))
+    return id
+
+
+def _unproved(app: Application, plan: BackupPlan, now: datetime) -> list[Host]:
+    """The plan's hosts with a point that is to be proved now."""
+    if plan.prove is None or plan.prove.on != "controller":
+        return []
+    hosts = app.targets(plan)
+    names = [host.name for host in hosts]
+    points = app.points.points(hosts=names, plan=plan.name, repository=plan.repository)
+    found = proofs_due(points, app.points.proofs(hosts=names), plan.prove.every, now.timestamp())
+    wanted = {one.point.host for one in found if one.point.source in plan.sources}
+    return [host for host in hosts if host.name in wanted]
 
 
 def _open(app: Application, now: datetime, window: str) -> bool:
@@ -92,7 +114,17 @@ class Past:
         """Of those, the ones that worked with this host's repositories, oldest first."""
         address = {one.address for one in self._app.site.hosts if one.name == host}
         there = frozenset({host, *address})
-        return [replace(one, machines=one.machines or there) for hosts, one in self._runs if host in hosts]
+        return [
+            replace(one, machines=one.machines or there | self._called(one.run, host))
+            for hosts, one in self._runs
+            if host in hosts
+        ]
+
+    def _called(self, run: str, host: str) -> frozenset[str]:
+        """What the machine called itself as the run worked there."""
+        parts = (part for part in self._app.state.parts(run) if part.host == host)
+        names = (part.measures.get("job", {}).get("hostname") for part in parts)
+        return frozenset(name for name in names if name)
 
     @cached_property
     def _runs(self) -> list[tuple[frozenset[str], Worked]]:
