@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mainstay.console.render.hosts import Known
 from mainstay.inventory.errors import UsageError
 from mainstay.inventory.validation import did_you_mean, one_of
 from mainstay.recovery.plan import BackupPlan
@@ -94,6 +96,17 @@ def _check_source(app: Application, plan: str, source: str, points: Iterable[Rec
 
 def _all(names: Collection[str]) -> str:
     return f"There is {one_of(sorted(names))}." if len(names) <= 10 else ""
+
+
+def looked_at(known: Sequence[Known], acks: Sequence[Ack]) -> list[Known]:
+    """The same, each with who has acknowledged its newest part. What is unknown stays so."""
+    said = {(one.item, one.host): one for one in acks if not one.source}
+    found = []
+    for one in known:
+        ack = said.get((one.run, one.host.name)) or said.get((one.run, ""))
+        settled = ack is not None and one.verdict != Verdict.UNKNOWN
+        found.append(replace(one, looked=f"acknowledged by {ack.by}: {ack.reason}") if ack and settled else one)
+    return found
 
 
 def acks_of(app: Application, record: MaintenanceRecord) -> list[Ack]:

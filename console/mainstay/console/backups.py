@@ -4,11 +4,13 @@ repository."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from mainstay.console.render.hosts import Known
+from mainstay.console.render.opening import When
 from mainstay.console.tending import backup_plans
 from mainstay.console.vaults import places, vaults_of
 from mainstay.inventory.host import Host
@@ -19,6 +21,7 @@ from mainstay.recovery.points.contract import Ack, PointStore, Tended
 from mainstay.recovery.standing import Health, Standing, Trouble, standings, worst
 from mainstay.recovery.tending.errand import FAILED
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
+from mainstay.runner.record import HostPart
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
 from mainstay.schedules.occurrences import Schedule, schedules
@@ -184,7 +187,7 @@ def _repositories(app: Application, plan: BackupPlan, hosts: Sequence[Host]) -> 
     for repository, host in vaults_of(plan, hosts):
         key = repository.name, repository.vault(host)
         if key not in confirmed:
-            text = f"nobody has confirmed that the key of {repository.name} is kept elsewhere"
+            text = f"the key of {repository.name} is not confirmed to be kept elsewhere"
             hint = f"mainstay repo key export {plan.name} --to FILE"
             yield Trouble(health="look", kind=text, text=text, host=key[1], plan=plan.name, hint=hint)
     for name in places(plan):
@@ -223,3 +226,33 @@ def _undone(one: Tended, plan: str) -> Trouble:
 
 def _once(proofs: Iterable[Proof]) -> list[Proof]:
     return list({(one.repository, one.point, one.run): one for one in proofs}.values())
+
+
+def with_backups(app: Application, known: Sequence[Known], found: Backups) -> list[Known]:
+    """The same; of hosts that nothing but backups is meant for, their newest backup is their last run."""
+    others = [parse(plan.targets) for plan in app.plans.values() if not isinstance(plan, BackupPlan)]
+    parts: dict[str, dict[str, HostPart]] = {}
+    told = []
+    for one in known:
+        runs = sorted(run for (_, host), (run, _) in found.last.items() if host == one.host.name)
+        if one.part is not None or not runs or any(other.matches(one.host) for other in others):
+            told.append(one)
+            continue
+        run = runs[-1]  # ids sort by time
+        if run not in parts:
+            parts[run] = {part.host: part for part in app.state.parts(run)}
+        told.append(replace(one, run=run, part=parts[run].get(one.host.name)))
+    return told
+
+
+def chances(app: Application, found: Backups) -> dict[str, When]:
+    """Plan that backs one of the hosts up → when it may run next. Plans without a window are left out."""
+    from mainstay.console.outlooking import next_of
+
+    now = app.clock.now()
+    told: dict[str, When] = {}
+    for plan in found.plans:
+        if plan.window and any(one.plan == plan.name for one in found.standings):
+            coming, held = next_of(app, plan)
+            told[plan.name] = When(", ".join(plan.window), now, coming, held)
+    return told

@@ -151,7 +151,9 @@ def test_the_last_backup_and_what_is_done_at_repositories(app: FakeApplication, 
     out = mainstay("points", "web1 or web2").out
     said = " ".join(out.split())
     assert f"web1: the last backup ended failed → mainstay records show {RUN} --host web1" in said
-    assert "the key of offsite is kept elsewhere → mainstay repo key export nightly --to FILE" in said
+    assert (
+        "the key of offsite is not confirmed to be kept elsewhere → mainstay repo key export nightly --to FILE" in said
+    )
     assert "check at main did not succeed: it is already locked by PID 7 → mainstay repo unlock nightly" in said
     assert "prune" not in said, "it has been done since"
 

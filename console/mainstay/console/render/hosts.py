@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from mainstay.console.render import times
-from mainstay.console.render.spans import Line, Span, line, span, verdict
+from mainstay.console.render.spans import Line, Span, Style, line, span, verdict
 from mainstay.console.render.table import Cell, table
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.record import HostPart
 from mainstay.runner.verdict import Verdict
+
+if TYPE_CHECKING:
+    from mainstay.console.backups import Backups
+    from mainstay.recovery.standing import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class Known:
     part: HostPart | None = None
     run_ended: str | None = None
     worked: HostPart | None = None
+    looked: str = ""
+    """Who has acknowledged the newest part, and why; empty: nobody."""
 
     @property
     def verdict(self) -> str:
@@ -85,6 +93,7 @@ class Known:
         if self.part is None:
             return "never worked on by this state"
         told = [self.part.reason] if self.part.reason else []
+        told += [self.looked] if self.looked else []
         if self._before is not None:
             told.append(f"before that {self._before.verdict}: {self._before.reason}")
         if self.reboot_pending:
@@ -127,18 +136,39 @@ def to_json(one: Known) -> Json:
     }
 
 
-def status(known: Sequence[Known], now: datetime, columns: int) -> list[Line]:
-    rows: list[list[Cell]] = [
-        [one.host.name, verdict(one.verdict), times.about(times.age(one.at, now)), one.reason] for one in known
-    ]
+def status(known: Sequence[Known], now: datetime, columns: int, backups: Backups | None = None) -> list[Line]:
+    """backups: where the site has plans that back hosts up."""
+    rows: list[list[Cell]] = []
+    for one in known:
+        row: list[Cell] = [one.host.name, verdict(one.verdict), times.about(times.age(one.at, now))]
+        if backups is not None:
+            health = backups.health(one.host.name)
+            row.append(Span("–", "dim") if health is None else Span(health, HEALTH_STYLE[health]))
+        rows.append([*row, _whole_reason(one, backups)])
     counts: dict[str, int] = {}
     for one in known:
         counts[one.verdict] = counts.get(one.verdict, 0) + 1
     total = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    return [*table(rows, head=("host", "last run", "age", "why"), right=frozenset({2}), columns=columns), line(total)]
+    head = ("host", "last run", "age", *(("backup",) if backups is not None else ()), "why")
+    return [*table(rows, head=head, right=frozenset({2}), columns=columns), line(total)]
 
 
-def status_json(one: Known) -> Json:
+def _whole_reason(one: Known, backups: Backups | None) -> str:
+    said = _of_backups(one.host.name, backups)
+    return f"{one.reason}; {said}" if one.reason and said else one.reason or said
+
+
+def _of_backups(host: str, backups: Backups | None) -> str:
+    """The worst of what is not as it should be: `db, etc: no recovery point; and 2 more`."""
+    alike: dict[str, list[str]] = {}
+    for trouble in backups.all_troubles(host) if backups is not None else ():
+        alike.setdefault(trouble.text, []).append(trouble.source)
+    told = [f"{', '.join(of)}: {text}" if all(of) else text for text, of in alike.items()]
+    more = [f"and {len(told) - TOLD} more (mainstay why {host})"] if len(told) > TOLD else []
+    return "; ".join([*told[:TOLD], *more])
+
+
+def status_json(one: Known, backups: Backups | None = None) -> Json:
     return {
         "host": one.host.name,
         "verdict": one.verdict,
@@ -147,33 +177,102 @@ def status_json(one: Known) -> Json:
         "at": one.at,
         "stale": list(one.stale),
         "reboot_pending": one.reboot_pending,
+        "acknowledged": one.looked or None,
+        "backup": None if backups is None else _backup_json(one.host.name, backups),
+    }
+
+
+def _backup_json(host: str, backups: Backups) -> Json | None:
+    mine = backups.of(host)
+    if not mine:
+        return None
+    ages = [one.exposure.since_newest for one in mine]
+    proofs = [one.exposure.since_proof for one in mine]
+    return {
+        "health": backups.health(host),
+        "oldest_seconds": max((age for age in ages if age is not None), default=None) if None not in ages else None,
+        "since_proof_seconds": max((a for a in proofs if a is not None), default=None) if None not in proofs else None,
+        "troubles": [
+            {
+                "health": t.health,
+                "plan": t.plan or None,
+                "source": t.source or None,
+                "text": t.text,
+                "hint": t.hint or None,
+            }
+            for t in backups.all_troubles(host)
+        ],
     }
 
 
 NAGIOS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _LEVEL = {"succeeded": 0, "failed": 2, "rolled-back": 2, "unknown": 3}
 _WORST = (2, 3, 1, 0)
+_OF_HEALTH: dict[Health, int] = {"well": 0, "look": 1, "wrong": 2, "unknown": 3}
+HEALTH_STYLE: dict[Health, Style] = {"well": "good", "look": "warn", "wrong": "bad", "unknown": "warn"}
 NAMED = 5
 """Hosts that the line of `--nagios` names."""
+TOLD = 2
+"""Troubles of a host's backups that its line tells."""
+MEASURED = 20
+"""Sources up to which the line of `--nagios` gives the ages of each."""
 
 
-def nagios(known: Sequence[Known], warnings: Sequence[str] = ()) -> tuple[int, str]:
+def nagios(
+    known: Sequence[Known], warnings: Sequence[str] = (), backups: Backups | None = None, wrong: Sequence[str] = ()
+) -> tuple[int, str]:
     """(exit code, the one line that monitoring plugins print). Critical before unknown before warning.
 
-    warnings: what else somebody should look at, beside the hosts."""
-    levels = [(_level(one), one) for one in known]
+    warnings, wrong: what else somebody should look at, and what is critical, beside the hosts."""
+    levels = [(_level(one, backups), one) for one in known]
     worst = min((level for level, _ in levels), key=_WORST.index, default=3)
-    if warnings:
-        worst = min(worst, 1, key=_WORST.index)
+    for texts, level in ((warnings, 1), (wrong, 2)):
+        worst = min(worst, level, key=_WORST.index) if texts else worst
     bad = sorted((entry for entry in levels if entry[0]), key=lambda entry: _WORST.index(entry[0]))
-    told = "; ".join(f"{one.host.name} {one.verdict}: {one.reason}".rstrip(": ") for _, one in bad[:NAMED])
+    told = "; ".join(_told(one, backups) for _, one in bad[:NAMED])
     more = f"; {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     well = len(known) - len(bad)
     text = f"MAINSTAY {NAGIOS[worst]} - {well} of {times.counted(len(known), 'host')} well"
     # `|` parts the text from the measured values in this protocol, so no text of ours may hold one.
-    text = span("; ".join([text, *([told + more] if told else []), *warnings])).text.replace("|", "/")
-    return worst, f"{text} | well={well} not_well={len(bad)}"
+    said = [text, *([told + more] if told else []), *wrong, *warnings]
+    text = span("; ".join(said)).text.replace("|", "/")
+    return worst, " ".join([f"{text} | well={well} not_well={len(bad)}", *_measured(backups)])
 
 
-def _level(one: Known) -> int:
-    return min((_LEVEL.get(word, 1) for word in one.verdicts), key=_WORST.index)
+def _told(one: Known, backups: Backups | None) -> str:
+    said = _of_backups(one.host.name, backups)
+    parts = [f"{one.verdict}: {one.reason}".rstrip(": ")] if _run_level(one) or not said else []
+    return f"{one.host.name} {'; '.join([*parts, *([f'backup: {said}'] if said else [])])}"
+
+
+def _measured(backups: Backups | None) -> list[str]:
+    """Seconds, as https://www.monitoring-plugins.org/doc/guidelines.html writes them (2.6): of the oldest of all, how many are
+    missing, and of few sources each its own."""
+    if backups is None or not backups.standings:
+        return []
+    found = backups.standings
+    ages = [one.exposure.since_newest for one in found]
+    proofs = [one.exposure.since_proof for one in found]
+    data = [
+        f"backup_missing={ages.count(None)}",
+        f"backup_oldest={max((age for age in ages if age is not None), default=0.0):.0f}s",
+        f"backup_unproved={proofs.count(None)}",
+        f"proof_oldest={max((age for age in proofs if age is not None), default=0.0):.0f}s",
+    ]
+    for one in found if len(found) <= MEASURED else ():
+        name = re.sub(r"[^A-Za-z0-9._/-]", "_", f"{one.host}/{one.plan}/{one.source}")
+        limits = f";{one.promised:.0f};{one.promised * 2:.0f};0" if one.promised is not None else ""
+        age, proved = one.exposure.since_newest, one.exposure.since_proved
+        data += [f"'age/{name}'={age:.0f}s{limits}"] if age is not None else []
+        data += [f"'proved/{name}'={proved:.0f}s"] if proved is not None else []
+    return data
+
+
+def _level(one: Known, backups: Backups | None) -> int:
+    health = backups.health(one.host.name) if backups is not None else None
+    return min(_run_level(one), _OF_HEALTH[health or "well"], key=_WORST.index)
+
+
+def _run_level(one: Known) -> int:
+    words = one.verdicts[1:] if one.looked else one.verdicts
+    return min((_LEVEL.get(word, 1) for word in words), key=_WORST.index, default=0)

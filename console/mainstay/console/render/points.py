@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 
 from mainstay.console.backups import Backups
-from mainstay.console.render import times
+from mainstay.console.render import opening, times
+from mainstay.console.render.opening import When
 from mainstay.console.render.spans import Line, Span, Style, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
@@ -197,9 +198,9 @@ def proof_json(one: Proof | None) -> Json | None:
 # Of one host, in `why`.
 
 
-def why(found: Backups, host: str, chances: dict[str, str], columns: int) -> list[Line]:
+def why(found: Backups, host: str, chances: Mapping[str, When], columns: int) -> list[Line]:
     """Its backups, one by one: how old, proved when and by what, and what keeps each from being well. chances: plan → when it
-    may run next, in words."""
+    may run next."""
     mine = found.of(host)
     if not mine:
         return wrap(f"{host}   backup: no plan backs it up.", indent="", columns=columns) if found.plans else []
@@ -213,9 +214,19 @@ def why(found: Backups, host: str, chances: dict[str, str], columns: int) -> lis
         if trouble.host in ("", host):
             lines += _because(trouble, columns)
     for plan in dict.fromkeys(one.plan for one in mine):
-        if chances.get(plan):
-            lines += wrap(f"next chance of {plan}: {chances[plan]}", columns=columns)
+        chance = opening.head(chances[plan]) if plan in chances else "by hand alone, it has no window"
+        lines += wrap(f"next chance of {plan}: {chance}", columns=columns)
     return lines
+
+
+def why_json(found: Backups, host: str, chances: Mapping[str, When]) -> Json:
+    """`backups` as in `points --json`, and `next_backups`: plan → when it opens next, null where it does not."""
+    opens = {plan: when.coming.opening.starts_at if when.coming else None for plan, when in chances.items()}
+    return {
+        "backups": [standing_json(one) for one in in_order(found.of(host))],
+        "backup_troubles": [trouble_json(one) for one in found.troubles if one.host in ("", host)],
+        "next_backups": {plan: times.rfc3339(at) if at else None for plan, at in opens.items()},
+    }
 
 
 def _aged(one: Standing) -> str:
@@ -240,6 +251,6 @@ def _ended(head: str, health: Health, columns: int) -> list[Line]:
 
 def _because(trouble: Trouble, columns: int) -> list[Line]:
     where = f"{trouble.source}: " if trouble.source else ""
-    hint = f"   → {trouble.hint}" if trouble.hint else ""
+    hint = f" → {trouble.hint}" if trouble.hint else ""
     rows = wrap(f"{where}{trouble.text}{hint}", indent="        ", columns=columns)
     return [(Span(f"  {trouble.health:<6}", STYLE[trouble.health]), Span(rows[0][0].text[8:])), *rows[1:]]

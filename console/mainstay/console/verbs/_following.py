@@ -14,7 +14,8 @@ from datetime import datetime
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from mainstay.console.render import progress, record
+from mainstay.console.acknowledging import acks_of
+from mainstay.console.render import acks, progress, record
 from mainstay.console.render.table import wrap
 from mainstay.console.screen import Screen
 from mainstay.console.working import where
@@ -108,7 +109,8 @@ def _follow(screen: Screen, app: Application, run: str, execution: Here | Elsewh
 def finished(screen: Screen, app: Application, run: str) -> int:
     """Print the sealed record; the exit code is its verdict's."""
     sealed = app.record(run)
-    screen.show(sealed.to_json, lambda: record.outcome(sealed, screen.columns))
+    said = acks.to_json(acks_of(app, sealed))
+    screen.show(lambda: {**sealed.to_json(), "acks": said}, lambda: record.outcome(sealed, screen.columns))
     return EXIT_CODES[sealed.summary.verdict]
 
 

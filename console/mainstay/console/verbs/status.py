@@ -13,6 +13,8 @@ from mainstay.console.verb import verb
 @click.option("--nagios", is_flag=True, help="One line and exit code 0, 1, 2 or 3, as monitoring plugins do.")
 def command(screen: Screen, selector: str | None, nagios: bool) -> int:
     from mainstay.console import bootstrap, keeping
+    from mainstay.console.acknowledging import looked_at
+    from mainstay.console.backups import backups, with_backups
     from mainstay.console.render import hosts as render
     from mainstay.console.render.ledger import lag_in_words, lagging
     from mainstay.console.render.missed import looks, missed_in_words
@@ -22,7 +24,10 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
 
     try:
         with bootstrap.load(screen.site_dir) as app:
-            known = app.known(app.select(selector))
+            hosts = app.select(selector)
+            found = backups(app, hosts)
+            kept = found if found.plans else None
+            known = looked_at(with_backups(app, app.known(hosts), found), app.points.acks())
             now = app.clock.now()
             lags = app.ledger.courier.lags()
             zone = app.zone
@@ -37,10 +42,18 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
     if nagios:
         late = [lag for lag in lags if lag.late(now)]
         untold = [alarm_in_words(alarm, zone) for alarm in alarms]
-        code, text = render.nagios(known, [*(lag_in_words(lag, zone) for lag in late), *missed, *unkept, *untold])
-        data = {"status": render.NAGIOS[code], "text": text, "hosts": [render.status_json(one) for one in known]}
+        shared = [one for one in found.troubles if not one.host]
+        also = [one.text for one in shared if one.health != "wrong"]
+        wrong = [one.text for one in shared if one.health == "wrong"]
+        warnings = [*(lag_in_words(lag, zone) for lag in late), *missed, *unkept, *also, *untold]
+        code, text = render.nagios(known, warnings, kept, wrong)
+        data = {"status": render.NAGIOS[code], "text": text, "hosts": [render.status_json(one, kept) for one in known]}
         screen.show(lambda: data, lambda: [line(text)])
         return code
-    screen.show(lambda: [render.status_json(one) for one in known], lambda: render.status(known, now, screen.columns))
-    screen.answer([*lagging(lags, zone), *looks([*unkept, *missed]), *undelivered(alarms, zone)])
+    screen.show(
+        lambda: [render.status_json(one, kept) for one in known],
+        lambda: render.status(known, now, screen.columns, kept),
+    )
+    shared_looks = [one.text for one in found.troubles if not one.host]
+    screen.answer([*lagging(lags, zone), *looks([*unkept, *missed, *shared_looks]), *undelivered(alarms, zone)])
     return 0

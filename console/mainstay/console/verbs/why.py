@@ -1,4 +1,4 @@
-"""`mainstay why`: why a host is not fully patched. Asks the host."""
+"""`mainstay why`: why a host is not fully patched, not backed up, not proved. Asks the host about its packages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from mainstay.console.verb import verb
 
 
 @verb(
-    help="Why HOST (or one PACKAGE on it) is not fully patched: what each plan would do there and what it leaves out."
+    help="Why HOST (or one PACKAGE on it) is not fully patched: what each plan would do there and what it leaves out. "
+    "And how its backups stand: how old, proved when, in which places."
 )
 @click.argument("host", shell_complete=completing.hosts)
 @click.argument("package", required=False)
 def command(screen: Screen, host: str, package: str | None) -> int:
     from mainstay.console import bootstrap
+    from mainstay.console.backups import backups, chances
     from mainstay.console.forecasting import ask
+    from mainstay.console.render import points
     from mainstay.console.render import why as render
     from mainstay.inventory.errors import UsageError
     from mainstay.inventory.selectors import parse
@@ -35,8 +38,13 @@ def command(screen: Screen, host: str, package: str | None) -> int:
         ]
         known, zone = app.known([found])[0], app.zone
         observed = observation(app.schedule_store, found.name)
+        kept = backups(app, [found] if package is None else [])
+        coming = chances(app, kept)
     screen.show(
-        lambda: render.to_json(known, answers, package, observed),
-        lambda: render.screen(known, answers, package, zone, screen.columns, observed),
+        lambda: {**render.to_json(known, answers, package, observed), **points.why_json(kept, found.name, coming)},
+        lambda: [
+            *render.screen(known, answers, package, zone, screen.columns, observed),
+            *(points.why(kept, found.name, coming, screen.columns) if package is None else []),
+        ],
     )
     return 5 if answers and all(answer.found.forecast is None for answer in answers) else 0

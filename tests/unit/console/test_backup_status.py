@@ -1,0 +1,172 @@
+"""Backups in status and why: what monitoring hears, and what one host is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.console.conftest import Mainstay
+from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal, write_site
+from tests.unit.console.keeping import RUN, SITE, ago, backed_up, copied, point, proof, well
+
+from mainstay.console import bootstrap
+from mainstay.recovery.points.contract import Ack, Tended
+from mainstay.runner.verdict import Verdict
+
+PATCH = "01KYB0000000000000000000P1"
+
+
+@pytest.fixture
+def app(app: FakeApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeApplication:
+    keeping = FakeApplication(write_site(tmp_path / "kept", **SITE))
+    monkeypatch.setattr(bootstrap, "load", lambda given: keeping)
+    monkeypatch.setattr("mainstay.console.forecasting.forecast", keeping.ask)
+    return keeping
+
+
+@pytest.fixture
+def patched(app: FakeApplication) -> FakeApplication:
+    """All hosts patched well and backed up well."""
+    hosts = ("web1", "web2", "web10", "db1")
+    seal(app, PATCH, [part(host) for host in hosts])
+    well(app, *hosts)
+    backed_up(app, RUN, dict.fromkeys(hosts, Verdict.SUCCEEDED))
+    return app
+
+
+def test_all_well(patched: FakeApplication, mainstay: Mainstay) -> None:
+    result = mainstay("status", "--nagios")
+    assert result.code == 0
+    assert result.out.startswith("MAINSTAY OK - 4 of 4 hosts well | well=4 not_well=0 backup_missing=0 ")
+    assert " backup_oldest=18000s backup_unproved=0 proof_oldest=259200s " in result.out
+    assert " 'age/web1/nightly/etc'=18000s;129600;259200;0 'proved/web1/nightly/etc'=277200s" in result.out
+    told = mainstay("status", "web1", "--json").json[0]
+    assert told["backup"] == {
+        "health": "well", "oldest_seconds": 18000, "since_proof_seconds": 259200, "troubles": []
+    }  # fmt: skip
+    assert mainstay("status", "web1").out.splitlines()[1].split()[:6] == ["web1", "succeeded", "30", "min", "well", "1"]
+
+
+def test_a_site_without_backups_hears_nothing_of_them(
+    mainstay: Mainstay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = FakeApplication(write_site(tmp_path / "plain"))
+    monkeypatch.setattr(bootstrap, "load", lambda given: plain)
+    seal(plain, PATCH, [part("web1")])
+    assert "backup" not in mainstay("status").out
+    assert mainstay("status", "web1", "--nagios").out == "MAINSTAY OK - 1 of 1 host well | well=1 not_well=0\n"
+    assert mainstay("status", "web1", "--json").json[0]["backup"] is None
+    assert "backup" not in mainstay("why", "web1").out
+
+
+def test_what_becomes_a_warning_or_worse(patched: FakeApplication, mainstay: Mainstay) -> None:
+    app = patched
+    new = point("web1", 4, verdict="degraded", unreadable=2, run="01KYB0000000000000000000B5")
+    app.points.add_point(new)
+    result = mainstay("status", "web1", "--nagios")
+    assert (result.code, result.out.split(" | ")[0]) == (
+        1,
+        "MAINSTAY WARNING - 0 of 1 host well; web1 backup: etc: the newest point is degraded: 2 files unreadable",
+    )
+    app.points.acknowledge(Ack(new.run, "web1", "etc", "anna", ago(1), "sockets"))
+    assert mainstay("status", "web1", "--nagios").code == 0
+    app.points.add_proof(proof(new, 0.5, Verdict.FAILED, reason=f"orders|0 rows {HOSTILE}"))
+    result = mainstay("status", "web1", "--nagios")
+    assert result.code == 2 and result.out.count("|") == 1 and "\x1b" not in result.out
+    assert mainstay("status", "web2", "--nagios").code == 0
+
+
+def test_a_host_without_a_point_is_critical(app: FakeApplication, mainstay: Mainstay) -> None:
+    seal(app, PATCH, [part("web1")])
+    result = mainstay("status", "web1", "--nagios")
+    assert result.code == 2
+    assert "web1 backup: db, etc: no recovery point" in result.out
+    assert "backup_missing=2" in result.out
+    assert mainstay("status", "web1", "--json").json[0]["backup"]["oldest_seconds"] is None
+
+
+def test_a_backup_that_failed_last_night_until_somebody_has_looked(
+    patched: FakeApplication, mainstay: Mainstay
+) -> None:
+    later = RUN[:-1] + "2"
+    backed_up(patched, later, {"web1": Verdict.FAILED, "web2": Verdict.REFUSED, "web10": Verdict.UNKNOWN})
+    codes = {host: mainstay("status", host, "--nagios").code for host in ("web1", "web2", "web10", "db1")}
+    assert codes == {"web1": 2, "web2": 1, "web10": 3, "db1": 0}
+    out = " ".join(mainstay("status").out.split())
+    assert "the last backup ended failed" in out and "the last backup ended refused" in out
+    patched.points.acknowledge(Ack(later, "", "", "anna", ago(1), "the switch was down"))
+    assert mainstay("status", "web1", "--nagios").code == 0
+
+
+def test_the_repository_that_hosts_share_warns_for_the_site(
+    mainstay: Mainstay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = SITE["recovery/repositories.yml"].replace("/{host}'", "'").replace("/{host}-offsite'", "-offsite'")
+    shared = shared.replace("'}", "', shared: accepted}")
+    app = FakeApplication(write_site(tmp_path / "shared", **{**SITE, "recovery/repositories.yml": shared}))
+    monkeypatch.setattr(bootstrap, "load", lambda given: app)
+    seal(app, PATCH, [part("web1")])
+    well(app, "web1")
+    result = mainstay("status", "web1", "--nagios")
+    assert result.code == 1
+    assert "the key of main is not confirmed to be kept elsewhere" in result.out
+    failed = Tended("main", "", "check", "", "failed", "r7", ago(9), "failed", "3 packs are damaged")
+    app.points.note_tended(failed)
+    result = mainstay("status", "web1", "--nagios")
+    assert result.code == 2
+    assert "check at main did not succeed: 3 packs are damaged" in result.out
+
+
+def test_a_host_that_is_only_backed_up_is_judged_by_its_backups(app: FakeApplication, mainstay: Mainstay) -> None:
+    well(app, "db1", "web1")
+    backed_up(app, RUN, {"db1": Verdict.SUCCEEDED, "web1": Verdict.SUCCEEDED})
+    assert mainstay("status", "db1", "--nagios").code == 0
+    assert mainstay("status", "web1", "--nagios").code == 3, "a plan patches it, and nothing was ever done"
+
+
+def test_an_acknowledged_record_alarms_no_longer(patched: FakeApplication, mainstay: Mainstay) -> None:
+    worse = PATCH[:-1] + "2"
+    seal(patched, worse, [part("web1", Verdict.FAILED, "held back"), part("web2", Verdict.UNKNOWN, "contact lost")])
+    assert mainstay("status", "web1", "--nagios").code == 2
+    for host in ("web1", "web2"):
+        patched.points.acknowledge(Ack(worse, host, "", "anna", ago(1), "known"))
+    assert mainstay("status", "web1", "--nagios").code == 0
+    told = mainstay("status", "web1", "--json").json[0]
+    assert (told["verdict"], told["acknowledged"]) == ("failed", "acknowledged by anna: known")
+    assert mainstay("status", "web2", "--nagios").code == 3, "what is unknown is not settled by looking"
+
+
+def test_many_sources_are_not_measured_one_by_one(patched: FakeApplication, mainstay: Mainstay) -> None:
+    from mainstay.console.render import hosts
+
+    assert "'age/" in mainstay("status", "--nagios").out
+    with pytest.MonkeyPatch.context() as few:
+        few.setattr(hosts, "MEASURED", 7)
+        out = mainstay("status", "--nagios").out
+    assert "'age/" not in out and "backup_oldest=18000s" in out
+
+
+def test_why_tells_each_source_of_a_host(patched: FakeApplication, mainstay: Mainstay) -> None:
+    app = patched
+    out = " ".join(mainstay("why", "web1").out.split())
+    assert "web1 backup of etc by nightly: 5 h old in main and offsite, proved 3 d ago (run 01KYB" in out
+    assert "20 of 1,240 files, 3.2 MB) well" in out
+    assert "next chance of nightly: window early is open until 03:30 CET" in out
+    (late,) = app.points.points(hosts=["web2"], source="etc", repository="offsite")[1:]
+    app.points.mark_removed("offsite", [late.id], "r9", ago(1))
+    app.points.add_point(point("web2", 41))
+    assert "look  etc: offsite is 3 d behind\n" in mainstay("why", "web2").out
+    told = mainstay("why", "web1", "--json").json
+    assert [one["source"] for one in told["backups"]] == ["db", "etc"]
+    assert told["next_backups"] == {"nightly": "2026-12-11T00:30:00Z"}
+
+
+def test_why_of_a_host_that_nothing_backs_up(patched: FakeApplication, mainstay: Mainstay, tmp_path: Path) -> None:
+    assert "no recovery point" not in mainstay("why", "db1").out
+    copied(patched, point("db1", 1))
+    text = patched.site.root / "schedules/backup.yml"
+    text.write_text(text.read_text().replace("role=web or role=db", "role=db"))
+    from mainstay.schedules.check import load_checked
+
+    patched.take(load_checked(patched.site.root))
+    assert "web1 backup: no plan backs it up." in " ".join(mainstay("why", "web1").out.split())
