@@ -27,6 +27,21 @@ class Depots:
         return depot(cast("Application", self))
 
 
+PROMPT = 60.0
+"""Seconds that a repository has for an answer where somebody waits at a terminal."""
+
+
+def prompt(app: Application) -> Depot:
+    """The same for who only looks: a repository that does not answer is soon given up, and no lock is waited for."""
+    from dataclasses import replace
+
+    from mainstay.recovery.restic.adapters.command import Program
+    from mainstay.recovery.restic.adapters.controller import opener
+
+    program = Program(cache=app.stores.directory / "restic", patience=PROMPT, lock_wait=0.0)
+    return replace(app.depot, restic=opener(program))
+
+
 def depot(app: Application) -> Depot:
     from mainstay.recovery.depot import Depot
     from mainstay.recovery.gateway.adapters.rclone import Rclone

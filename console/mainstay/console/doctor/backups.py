@@ -1,0 +1,199 @@
+"""Backups: restic and rclone on the controller, and each repository: whether it answers, opens, is the one it was, has its key
+kept elsewhere, and is free of locks that a dead process left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mainstay.console import depots
+from mainstay.console.bootstrap import Application
+from mainstay.console.doctor.finding import Finding, Health
+from mainstay.console.interruptible import interruptible
+from mainstay.console.tending import Past, backup_plans
+from mainstay.console.vaults import Known, vaults
+from mainstay.inventory.errors import MainstayError
+from mainstay.inventory.host import Host
+from mainstay.recovery.tending.locks import Judged, judge
+from mainstay.runner.shell.parallel import for_each
+
+if TYPE_CHECKING:
+    from mainstay.recovery.depot import Depot
+
+PARALLEL = 8
+SAMPLE = 10
+"""Repositories of each declaration that are asked: each is a process that takes a second or more."""
+NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """id: None: there is no repository at its place."""
+
+    id: str | None
+    locks: Sequence[Judged] = ()
+
+
+def examine(app: Application, hosts: Sequence[Host], *, deep: bool = False) -> Iterator[Finding]:
+    """hosts: whose repositories; none: of all. deep: every one, not some of each declaration. Nothing where no plan backs anything
+    up. A part that can't be looked at is a finding, and the rest goes on."""
+    if not backup_plans(app):
+        return
+    try:
+        found = vaults(app)
+        depot = depots.prompt(app)
+        names = {host.name for host in hosts}
+        found = [one for one in found if not names or one.host in names or not one.repository.vault(one.host)]
+        old = _restic(depot, found)
+        yield old
+        yield from _rclone(depot, found)
+        yield from _escrow(found)
+        if old.health == "well":
+            yield from _repositories(app, depot, found, deep)
+    except MainstayError as error:
+        yield _finding("controller", "backups", "wrong", error.message, error.hint)
+
+
+def _finding(subject: str, topic: str, health: Health, message: str, hint: str | None = None) -> Finding:
+    return Finding(subject=subject, topic=topic, health=health, message=message, hint=hint)
+
+
+def _restic(depot: Depot, found: Iterable[Known]) -> Finding:
+    """Any access does: no repository is asked."""
+    last: MainstayError | None = None
+    for one in found:
+        try:
+            access = depot.access(one.repository, one.host, "maintain")
+        except MainstayError as error:
+            last = error
+            continue
+        try:
+            version = depot.restic(access).version()
+        except MainstayError as error:
+            plain = getattr(error, "plain", error.message)
+            return _finding("controller", "restic", "wrong", plain, error.hint)
+        return _finding("controller", "restic", "well", f"restic {'.'.join(map(str, version))}")
+    why = last.message if last is not None else "no host is backed up"
+    return _finding("controller", "restic", "unknown", f"not asked: {why}", last.hint if last is not None else None)
+
+
+def _rclone(depot: Depot, found: Iterable[Known]) -> Iterator[Finding]:
+    """Where hosts reach a repository through the controller."""
+    through = sorted({one.repository.name for one in found if one.repository.through == "controller"})
+    if not through:
+        return
+    try:
+        version = depot.gateway.version()
+    except (MainstayError, OSError) as error:
+        told = error.message if isinstance(error, MainstayError) else str(error)
+        hint = (error.hint if isinstance(error, MainstayError) else None) or "Install rclone on the controller."
+        yield _finding("controller", "rclone", "wrong", f"{told}; hosts reach {', '.join(through)} through it", hint)
+        return
+    yield _finding("controller", "rclone", "well", f"rclone {version}, the way to {', '.join(through)}")
+
+
+def _escrow(found: Iterable[Known]) -> Iterator[Finding]:
+    """Red until somebody has confirmed that the key is kept elsewhere."""
+    of: dict[str, list[Known]] = {}
+    for one in found:
+        of.setdefault(one.repository.name, []).append(one)
+    for name, mine in of.items():
+        missing = [one for one in mine if one.vault is None or not one.vault.escrow_at]
+        if not missing:
+            yield _finding("controller", "keys", "well", f"the keys of {name} are confirmed to be kept elsewhere")
+            continue
+        whose = _listed([one.repository.vault(one.host) or "all hosts" for one in missing])
+        plan = missing[0].plans[0]
+        hint = (
+            f"Lost with this controller, they are every backup lost. mainstay repo key export {plan} --to FILE, keep it, "
+            f"then: mainstay repo key confirm {plan} --from FILE"
+        )
+        message = f"the keys of {name} are not confirmed to be kept elsewhere: {whose}"
+        yield _finding("controller", "keys", "wrong", message, hint)
+
+
+def _repositories(app: Application, depot: Depot, found: Sequence[Known], deep: bool) -> Iterator[Finding]:
+    past = Past(app)
+    chosen = found if deep else _sample(found)
+    by_host: dict[str, list[Known]] = {}
+    for one in chosen:
+        by_host.setdefault(one.host, []).append(one)
+    hosts = [host for host in app.site.hosts if host.name in by_host]
+
+    def look(host: Host) -> list[Looked | MainstayError]:
+        return [_look(app, depot, past, one) for one in by_host[host.name]]
+
+    answers = interruptible(lambda: for_each(hosts, look, parallel=PARALLEL))
+    well: dict[str, int] = {}
+    for host in hosts:
+        told = answers[host.name]
+        if isinstance(told, MainstayError):
+            yield _finding(host.name, "repository", "wrong", told.message, told.hint)
+            continue
+        for one, looked in zip(by_host[host.name], told, strict=True):
+            findings = list(_judged(one, looked))
+            yield from findings
+            well[one.repository.name] = well.get(one.repository.name, 0) + (not findings)
+    for name, count in well.items():
+        asked = sum(one.repository.name == name for one in chosen)
+        if count:
+            yield _finding(
+                "controller",
+                "repositories",
+                "well",
+                f"{name}: {count} of {asked} asked answer and open, none locked by the dead",
+            )
+    if len(chosen) < len(found):
+        message = f"asked of {len(chosen)} of {len(found)}, {SAMPLE} of each declaration"
+        yield _finding("controller", "repositories", "look", message, "--deep asks all.")
+
+
+def _sample(found: Iterable[Known]) -> list[Known]:
+    of: dict[str, list[Known]] = {}
+    for one in found:
+        of.setdefault(one.repository.name, []).append(one)
+    return [one for mine in of.values() for one in mine[:SAMPLE]]
+
+
+def _look(app: Application, depot: Depot, past: Past, one: Known) -> Looked | MainstayError:
+    try:
+        restic = depot.open(one.repository, one.host)
+        id = restic.identity()
+        if id is None:
+            return Looked(None)
+        locks = restic.locks()
+        return Looked(id, judge(locks, past(one.host) if locks else (), app.clock.now()))
+    except MainstayError as error:
+        return error
+
+
+def _judged(one: Known, looked: Looked | MainstayError) -> Iterator[Finding]:
+    subject = one.repository.vault(one.host) or "controller"
+    name, plan = one.repository.name, one.plans[0]
+    which = f" --hosts {one.host}" if one.repository.vault(one.host) else ""
+    if isinstance(looked, MainstayError):
+        yield _finding(subject, "repository", "wrong", looked.message, looked.hint)
+        return
+    if looked.id is None:
+        where = one.repository.address(one.host)
+        gone = one.vault is not None and one.vault.id
+        message = f"{name}: there is {'no repository any more' if gone else 'no repository yet'} at {where}"
+        hint = "Find out what became of it before you make another." if gone else f"mainstay repo init {plan}{which}"
+        yield _finding(subject, "repository", "wrong", message, hint)
+        return
+    if one.vault is not None and one.vault.id and one.vault.id != looked.id:
+        message = f"{name}: it is another repository than before ({looked.id[:8]}, was {one.vault.id[:8]})"
+        yield _finding(subject, "repository", "wrong", message, "Its points are not those that mainstay knows.")
+    for lock in looked.locks:
+        if lock.standing == "dead":
+            message = f"{name}: locked by the dead: {lock.why}"
+            yield _finding(subject, "lock", "wrong", message, f"mainstay repo unlock {plan}{which}")
+        elif lock.stale and lock.standing == "foreign":
+            hint = "Find out whose it is. Nothing removes it by itself: prune and check fail until then."
+            yield _finding(subject, "lock", "wrong", f"{name}: locked: {lock.why}", hint)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
