@@ -45,6 +45,9 @@ class Compared:
     absent: int = 0
     """Among what differs: what is not there at all, or is of another type."""
 
+    linked: int = 0
+    """Further names of files: restic does not compare those, and they are the same file as one that it has."""
+
     @property
     def verified(self) -> int:
         """Files that are as they should be."""
@@ -104,23 +107,44 @@ def compare_files(restic: Restic, snapshot: str, target: str, files: Sequence[No
 
 def _contents(found: Compared, restic: Restic, snapshot: str, target: str, paths: Sequence[str]) -> set[str]:
     """Returns the files that restic has compared, where their paths are given."""
-    asked, same = set(paths), set[str]()
+    asked, same, links = set(paths), set[str](), Links()
 
     def touched(action: str, path: str) -> None:
         if path in asked:
             same.add(path)
-        if action == "unchanged":
-            return
-        place = under(target, path)
         try:
-            kind = stat.S_IFMT(place.lstat().st_mode)
+            there = under(target, path).lstat()
         except OSError:
             return  # the listing has told of it
-        if kind == stat.S_IFREG:
-            found.wrong(path, "its content is another")
+        if stat.S_ISREG(there.st_mode):
+            inode = (there.st_dev, there.st_ino) if there.st_nlink > 1 else None
+            links.add(path, inode, well=action == "unchanged")
 
     restic.restore(snapshot, target, include=paths, overwrite="always", dry=True, touched=touched)
+    links.settle(found)
     return same
+
+
+class Links:
+    """restic calls each further name of a file one that it would write; so what is the same file as one that is well, is well."""
+
+    def __init__(self) -> None:
+        self._well: set[object] = set()
+        self._open: list[tuple[str, object]] = []
+
+    def add(self, path: str, inode: object, *, well: bool) -> None:
+        """inode: None for a file with one name."""
+        if not well:
+            self._open.append((path, inode))
+        elif inode is not None:
+            self._well.add(inode)
+
+    def settle(self, found: Compared) -> None:
+        for path, inode in self._open:
+            if inode is not None and inode in self._well:
+                found.linked += 1
+            else:
+                found.wrong(path, "its content is another")
 
 
 def under(target: str, path: str) -> Path:

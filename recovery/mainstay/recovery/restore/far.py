@@ -10,7 +10,7 @@ from typing import Any
 from mainstay.inventory.errors import Refused
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.restic.replies import Node
-from mainstay.recovery.restore.comparing import TYPES, Compared, under
+from mainstay.recovery.restore.comparing import TYPES, Compared, Links, under
 from mainstay.recovery.restore.order import Piece
 from mainstay.recovery.restore.previewing import Overwritten
 from mainstay.recovery.restore.script import LOOK_AT, STAT
@@ -21,8 +21,8 @@ from mainstay.runner.shell.printable import printable
 
 AT_ONCE = 5000
 """Paths of one question."""
-Found = tuple[int, int, int]
-"""st_mode, size, seconds of its last change."""
+Found = tuple[int, int, int, str]
+"""st_mode, size, seconds of its last change; and its inode, empty where that has one name alone."""
 
 
 def look_at(shell: Shell, folder: str, *, sudo: bool = False) -> tuple[Target, str]:
@@ -58,7 +58,7 @@ def overwritten(shell: Shell, restic: Restic, piece: Piece, target: str, found: 
             place = str(under(target, node.path))
             if place not in there:
                 continue
-            mode, size, changed = there[place]
+            mode, size, changed, _ = there[place]
             if stat.S_ISREG(mode) and size == node.size and changed == _seconds(node):
                 found.same += 1
             elif not (stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and node.type == "symlink")):
@@ -69,14 +69,18 @@ def overwritten(shell: Shell, restic: Restic, piece: Piece, target: str, found: 
 
 def compare(shell: Shell, restic: Restic, piece: Piece, target: str, other: Collection[str]) -> Compared:
     """other: paths that the second restic would still have written. Raises ResticError, ShellError."""
-    found, touched = Compared(), set(other)
+    found, touched, links = Compared(), set(other), Links()
 
     def batch(nodes: Sequence[Node]) -> None:
         there = _stat(shell, [str(under(target, node.path)) for node in nodes], sudo=True)
         for node in nodes:
-            _judge(found, node, there.get(str(under(target, node.path))), node.path in touched)
+            place = there.get(str(under(target, node.path)))
+            _judge(found, node, place)
+            if place is not None and stat.S_ISREG(place[0]):
+                links.add(node.path, place[3] or None, well=node.path not in touched)
 
     _batches(restic, piece, batch, tuple(TYPES))
+    links.settle(found)
     return found
 
 
@@ -89,7 +93,7 @@ def judge(piece: Piece, found: Compared, said: Mapping[str, Any]) -> list[str]:
         wrong.append(
             f"its content could not be compared (restic ended with {said.get('compared')}: {said.get('last', '')})"
         )
-    elif said.get("same", 0) + found.differing_count < found.files:
+    elif said.get("same", 0) + found.linked + found.differing_count < found.files:
         wrong.append(f"restic compared {said.get('same', 0):,} of {counted(found.files, 'file')}")
     if found.files < piece.files:
         wrong.append(f"{counted(found.files, 'file')} instead of {piece.files:,}")
@@ -98,12 +102,12 @@ def judge(piece: Piece, found: Compared, said: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _judge(found: Compared, node: Node, there: Found | None, touched: bool) -> None:
+def _judge(found: Compared, node: Node, there: Found | None) -> None:
     found.entries += 1
     if there is None:
         found.wrong(node.path, "is not there", absent=True)
         return
-    mode, size, changed = there
+    mode, size, changed, _ = there
     if stat.S_IFMT(mode) != TYPES[node.type]:
         found.wrong(node.path, f"is no {node.type}", absent=True)
         return
@@ -112,8 +116,6 @@ def _judge(found: Compared, node: Node, there: Found | None, touched: bool) -> N
         found.bytes += node.size
         if size != node.size:
             found.wrong(node.path, f"has {size:,} bytes instead of {node.size:,}")
-        elif touched:
-            found.wrong(node.path, "its content is another")
     if node.type in ("file", "dir"):
         if stat.S_IMODE(mode) != node.mode:
             found.odd(node.path, f"mode {stat.S_IMODE(mode):o} instead of {node.mode:o}")
@@ -147,7 +149,8 @@ def _stat(shell: Shell, paths: Sequence[str], *, sudo: bool) -> dict[str, Found]
     said = shell.run(Command(("sh", "-c", STAT), sudo=sudo, stdin=asked, deadline=300))
     found: dict[str, Found] = {}
     for line in said.stdout.split(b"\0"):
-        words = line.decode("utf-8", "surrogateescape").split(" ", 3)
-        if len(words) == 4:
-            found[words[3]] = (int(words[0], 16), int(words[1]), int(words[2]))
+        words = line.decode("utf-8", "surrogateescape").split(" ", 5)
+        if len(words) == 6:
+            mode, size, changed, names, inode, path = words
+            found[path] = (int(mode, 16), int(size), int(changed), inode if int(names) > 1 else "")
     return found
