@@ -332,3 +332,50 @@ def test_no_secret_is_found_anywhere(here: Rig, tmp_path: Path, server: Sshd) ->
 
 def found(data: bytes, here: Rig) -> set[str]:
     return {secret for secret in (CANARY, here.rest.secret) if secret.encode() in data}
+
+
+@contextmanager
+def btrfs(folder: Path) -> Iterator[Path]:
+    """A filesystem of its own, mounted there."""
+    image = folder.with_name(f"{folder.name}.image")
+    with image.open("wb") as file:
+        file.truncate(128 << 20)
+    folder.mkdir()
+    for argv in (["mkfs.btrfs", "-q", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def snapshots_of(folder: Path) -> list[str]:
+    return [one.name for one in folder.iterdir() if one.name.startswith(".mainstay-")]
+
+
+def test_a_snapshot_of_the_filesystem_is_what_is_read_and_it_is_gone_afterwards(here: Rig, tmp_path: Path) -> None:
+    with btrfs(tmp_path / "disk") as disk:
+        source = tree(disk / "my data", 300)
+        for number in range(300):
+            (source / f"big{number}").write_bytes(os.urandom(20_000))
+        plan = here.plan({"files": {"paths": [str(source)], "snapshot": "btrfs"}})
+
+        def change(rig: Rig, name: str) -> None:
+            for one in source.iterdir():
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
+
+        here.during = when(lambda rig, name: bool(snapshots_of(disk)) and locks(rig) != [], change)
+        ended = here.back_up(plan)
+        assert ended.verdict == "succeeded" and not any(source.iterdir()), ended.said
+        assert ended.points[0].paths == (str(source),) and ended.points[0].files == 600
+        assert snapshots_of(disk) == []
+
+        tree(source, 20)
+        here.during = when(lambda rig, name: bool(snapshots_of(disk)) and locks(rig) != [], kill_job)
+        assert here.back_up(plan).verdict == "failed" and len(snapshots_of(disk)) == 1
+        here.during = lambda rig, name: None
+        subprocess.run(["btrfs", "-q", "subvolume", "create", str(disk / "nested")], check=True)
+        again = here.back_up(plan)
+        assert "has subvolumes below it" in again.failed and snapshots_of(disk) == []
+        auto = here.back_up(here.plan({"files": {"paths": [str(source)], "snapshot": "auto"}}))
+        assert auto.verdict == "degraded" and auto.points[0].files == 20, auto.said

@@ -34,6 +34,10 @@ class Taken(Value):
     """Declared, and not there when the job looked."""
     links: tuple[str, ...] = ()
     """Declared, and only symbolic links: what they lead to is not taken."""
+    live: tuple[str, ...] = ()
+    """Paths that were read as they were, and why no snapshot could be read instead."""
+    filled: tuple[str, ...] = ()
+    """Snapshots that had run out of room before they had been read."""
     cannot: str = ""
     """Why restic was not even begun."""
     dump: Dump | None = None
@@ -113,6 +117,8 @@ class _Item:
         self._more: dict[str, object] = {}
         self._missing: list[str] = []
         self._links: list[str] = []
+        self._live: list[str] = []
+        self._filled: list[str] = []
 
     def note(self, word: str, rest: list[str]) -> None:
         """rest: what follows the item's number."""
@@ -121,6 +127,10 @@ class _Item:
             self._missing.append(text[:4096])
         elif word == "link" and len(self._links) < NAMED:
             self._links.append(text[:4096])
+        elif word == "nosnap" and len(self._live) < NAMED:
+            self._live.append(printable(text, 500))
+        elif word == "filled" and len(self._filled) < NAMED:
+            self._filled.append(printable(text, 300))
         elif word == "cannot":
             self._more["cannot"] = printable(text, 500)
         elif word == "pid":
@@ -149,6 +159,8 @@ class _Item:
                 "said": said,
                 "missing": tuple(self._missing),
                 "links": tuple(self._links),
+                "live": tuple(self._live),
+                "filled": tuple(self._filled),
                 **self._more,
             }
         )

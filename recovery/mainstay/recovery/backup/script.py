@@ -75,8 +75,9 @@ def _back(change: BackupChange, pace: Pace) -> str:
     return f"""io=
 command -v ionice >/dev/null 2>&1 && io={quote([word])}
 back() {{
-  timeout -s INT -k {UNLOCKING} "$limit" {quote(slow)} $io sh -c "$noted" "$w/pid" \\
-    "$program" {quote(options)} $cache backup --host {quote([change.host])} "$@"
+  set -- sh -c "$noted" "$w/pid" "$program" {quote(options)} $cache backup --host {quote([change.host])} "$@"
+  [ ! -s "$w/mounts" ] || set -- unshare -m --propagation private sh "$w/inside" "$w/mounts" "$@"
+  timeout -s INT -k {UNLOCKING} "$limit" {quote(slow)} $io "$@"
 }}"""
 
 
@@ -89,7 +90,7 @@ name=${0%/script}; name=${name##*/}
 w=$d/work/$name m=$m/mainstay/$name n=-
 noted='{ echo "$$"; cat "/proc/$$/stat"; } >"$0"; exec "$@"'
 say() { printf '\n@mainstay %s %s\n' "$tok" "$*"; }
-tidy() { clean "$w"; rm -rf "$m"; }
+tidy() { [ -z "${ready:-}" ] || clean "$w"; rm -rf "$m"; }
 trap 'tidy' EXIT
 trap 'exit 143' TERM INT
 # What is open stays readable after it has been removed, for this job and what it starts alone.
@@ -110,21 +111,17 @@ at_work() { # file with the pid and the stat of a restic
   set -- $(printf '%s\n%s\n' "${stat##*) }" "${now##*) }" | cut -d' ' -f20)
   [ "$#" = 2 ] && [ "$1" = "$2" ]
 }
-clean() { # folder of a job: takes back what it noted down before it made it, the last first
-  [ -d "$1" ] || return 0
-  if [ -s "$1/made" ]; then
-    sed '1!G;h;$!d' "$1/made" >"$1/made.back"
-    while read -r kind what; do
-      case $kind in
-      btrfs) [ ! -e "$what" ] || btrfs subvolume delete "$what" >/dev/null || say left "$what"
-        [ ! -e "$what" ] || say left "$what";;
-      lvm) ! lvs "$what" >/dev/null 2>&1 || lvremove -f "$what" >/dev/null 2>&1
-        ! lvs "$what" >/dev/null 2>&1 || { say left "$what"; keep=yes; };;
-      esac
-    done <"$1/made.back"
-  fi
-  rm -rf "$1"
+undo() { # folder of a job: takes back what it noted down before it made it, the last first
+  [ -s "$1/made" ] || return 0
+  sed '1!G;h;$!d' "$1/made" >"$1/made.back"
+  while read -r kind what; do
+    case $kind in
+    btrfs) [ ! -e "$what" ] || btrfs subvolume delete "$what" >/dev/null; [ ! -e "$what" ] || say left "$what";;
+    lvm) ! lvs "$what" >/dev/null 2>&1 || lvremove -q -f "$what" >/dev/null; ! lvs "$what" >/dev/null 2>&1 || say left "$what";;
+    esac
+  done <"$1/made.back"
 }
+clean() { [ ! -d "$1" ] || { undo "$1"; rm -rf "$1"; }; }
 say job "$(uname -n)"
 mkdir -p "$d/work" "$d/cache" && chmod 700 "$d/work" "$d/cache"
 # Where the disk is full restic would fail for want of a cache, which only saves it time.
@@ -139,7 +136,15 @@ for old in "$d/work"/*/; do
   say dead "${old##*/}" "$pid"
   clean "$old"
 done
-mkdir -p "$w" || exit 70
+mkdir -p "$w" && ready=yes || exit 70
+cat >"$w/inside" <<'INSIDE'
+# file of mounts, then what is to see them, and nobody else does
+while IFS='	' read -r kind from to; do
+  case $kind in bind) mount --bind "$from" "$to";; *) mount -o "$kind" "$from" "$to";; esac || exit 71
+done <"$1"
+shift
+exec "$@"
+INSIDE
 cat >"$w/produce" <<'PRODUCE'
 # memory folder, trailer or "", user or "", then the program and its arguments
 exec 5<&- 7<&- 8<&-
@@ -175,6 +180,61 @@ end() {
   [ ! -s "$w/pid" ] || { read -r pid <"$w/pid"; say pid "$n" "$pid"; rm -f "$w/pid"; }
   say end "$n" "$code" "$(date +%s)"
 }
+below() { # a path: whether other filesystems are mounted below it
+  cut -d' ' -f5 /proc/self/mountinfo | while read -r t; do
+    t=$(printf '%b.' "$t"); t=${t%.}
+    case $t in "${1%/}"/?*) echo yes; break;; esac
+  done | grep -q yes
+}
+frozen() { # auto, btrfs or lvm; bytes; one file system: yes or no; paths
+  want=$1 size=$2 alone=$3 count=0 seen=; shift 3
+  for p in "$@"; do
+    [ -e "$p" ] || continue
+    why=; t=$(stat -c %m -- "$p"); type=$(stat -f -c %T -- "$p")
+    dev=$(findmnt -n -v -o SOURCE --mountpoint "$t" | tail -n 1)
+    if [ "$p" = / ]; then why="of / itself none can be read from; name its folders"
+    elif [ "$alone" = no ] && below "$p"; then why="another filesystem is mounted below it"
+    elif [ "$type" = btrfs ] && [ "$want" != lvm ]; then
+      command -v btrfs >/dev/null 2>&1 || why="there is no btrfs program"
+      [ "$(stat -c %i -- "$t")" = 256 ] || why="$t is no subvolume"
+      [ "$alone" = yes ] || [ "$why" ] || [ -z "$(btrfs subvolume list -o "$t")" ] || why="$t has subvolumes below it"
+    elif [ "$want" = btrfs ]; then why="it is on $type"
+    elif ! command -v lvs >/dev/null 2>&1 || ! lvs "$dev" >/dev/null 2>&1; then why="it is on no logical volume"; fi
+    if [ "$why" ]; then
+      [ "$want" = auto ] && { say nosnap "$n" "$p: $why"; continue; }
+      stop "no snapshot can be taken of $p: $why"; return 1
+    fi
+    count=$((count + 1)) from=$w/from.$count
+    mkdir "$from"
+    if [ "$type" = btrfs ] && [ "$want" != lvm ]; then
+      from=$t/.mainstay-$name-$n.$count
+      echo "btrfs $from" >>"$w/made"
+      btrfs subvolume snapshot -r "$t" "$from" >/dev/null || { stop "the snapshot of $t failed"; return 1; }
+    else
+      lvm "$dev" "$from" || return 1
+    fi
+    printf 'bind\t%s\t%s\n' "$from${p#"${t%/}"}" "$p" >>"$w/mounts"
+  done
+}
+lvm() { # device of a mounted volume, where its snapshot is to be mounted
+  vg=$(lvs --noheadings -o vg_name "$1" | tr -d ' ') lv=$(lvs --noheadings -o lv_name "$1" | tr -d ' ')
+  new=mainstay-$(printf '%s' "$name-$n.$count" | sha256sum | cut -c1-20)
+  echo "lvm $vg/$new" >>"$w/made"
+  case $(lvs --noheadings -o lv_attr "$1" | tr -d ' ') in
+  V*) lvcreate -q -s -kn -n "$new" "$vg/$lv" >/dev/null;;
+  *) lvcreate -q -s -L "${size}b" -n "$new" "$vg/$lv" >/dev/null;;
+  esac || { stop "the snapshot of $vg/$lv failed"; return 1; }
+  options=ro; [ "$type" != xfs ] || options=ro,nouuid
+  printf '%s\t%s\t%s\n' "$options" "/dev/$vg/$new" "$2" >>"$w/mounts"
+}
+thaw() { # one that has filled up holds nothing that can be relied on
+  [ -s "$w/made" ] || return 0
+  while read -r kind what; do
+    [ "$kind" = lvm ] || continue
+    case $(lvs --noheadings -o lv_attr "$what" 2>/dev/null | tr -d ' ') in ????I*|'') say filled "$n" "$what";; esac
+  done <"$w/made"
+  undo "$w"; rm -f "$w/made" "$w/mounts"
+}
 stop() { say cannot "$n" "$(printf '%s' "$*" | tr '\n' ' ')"; end 70; }
 files() { # paths
   any=
@@ -184,7 +244,7 @@ files() { # paths
   done
   if [ "$any" ]; then read_from "$@"; else stop "nothing of it is there"; fi
 }
-read_from() { tags -- "$@"; end $?; }
+read_from() { tags -- "$@"; code=$?; thaw; end "$code"; }
 listed() { # user or "", then the program that prints paths
   timeout -s TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { stop "its command ended with $?"; return; }
   rm -f "$m/ended"

@@ -82,6 +82,7 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         raise HostFailed(reason)
     work.concerns += [reason] if verdict is Verdict.DEGRADED else []
     work.concerns += odd
+    work.notes += [f"read without a snapshot: {path}" for one in said.items for path in one.live]
     work.notes += [f"{said.full} has no room for a cache; it went without"] if said.full else []
     work.concerns += [f"{one}: a snapshot of the filesystem could not be removed" for one in said.left]
     links = [link for one in said.items for link in one.links]
@@ -136,6 +137,10 @@ def _found(
 
 def _not_taken(plan: BackupPlan, item: Item, one: Taken | None, found: Found) -> Judgement | None:
     """Where restic was not begun, or was stopped by us: what it says itself is not why."""
+    if one is not None and one.filled:
+        return _failed(
+            item, f"the snapshot {', '.join(one.filled)} ran out of room: what was read of it can't be relied on"
+        )
     if one is None or found.in_repository or not (one.cannot or _late(plan, item, one)):
         return None
     last = f"; restic had said: {one.said.words[-1]}" if one.said.words else ""
@@ -145,7 +150,11 @@ def _not_taken(plan: BackupPlan, item: Item, one: Taken | None, found: Found) ->
         if one.missing
         else []
     )
-    return Judgement(source=item.unit, verdict=Verdict.FAILED, reasons=(why, *missing))
+    return _failed(item, why, *missing)
+
+
+def _failed(item: Item, *reasons: str) -> Judgement:
+    return Judgement(source=item.unit, verdict=Verdict.FAILED, reasons=reasons)
 
 
 def _late(plan: BackupPlan, item: Item, one: Taken) -> bool:

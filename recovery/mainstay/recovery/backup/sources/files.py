@@ -22,6 +22,10 @@ def step(item: Item, source: Source) -> Step:
     options += ["--one-file-system"] if source.one_file_system else []
     if source.paths:
         text = f"files {quote(source.paths)}"
+        if item.snapshot:
+            words = [item.snapshot, str(source.snapshot_size), "yes" if source.one_file_system else "no", *source.paths]
+            # Where none could be taken, that has been said, and nothing is read.
+            text = f"if frozen {quote(words)}; then {text}; else thaw; fi"
     else:
         text = f"listed {quote([source.user or NOBODY, *(source.files_from or ())])}"
     return Step(item, text, source.max_time, tuple(options))
