@@ -1,0 +1,215 @@
+"""`mainstay repo`: what people do at repositories, and what the daemon does there by itself."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.unit.console.conftest import Mainstay
+from tests.unit.console.fakes import FakeApplication, write_site
+from tests.unit.console.keeping import SITE, ago, point, proof, well
+
+from mainstay.console import bootstrap, tending
+from mainstay.recovery.depot import Depot
+from mainstay.recovery.points.contract import Tended, Vault
+from mainstay.recovery.restic.fake import Memory
+from mainstay.runner import forecasting
+
+HOSTS = ("web1", "web2", "web10", "db1")
+
+
+class Keeping(FakeApplication):
+    """With repositories in memory."""
+
+    memory: Memory
+
+    @cached_property
+    def depot(self) -> Depot:
+        return Depot(
+            points=self.points,
+            restic=self.memory.open,
+            gateway=cast(Any, None),  # nothing goes through it here
+            resolve=self.secrets.resolve,
+            place=lambda path: str(self.site.root / path),
+            clock=self.clock,
+            zone=ZoneInfo("UTC"),
+        )
+
+    @cached_property
+    def operations(self) -> Any:
+        return tending.errands(self)
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keeping:
+    root = write_site(tmp_path / "kept", **SITE)
+    for host in HOSTS:
+        for name in (host, f"{host}-offsite"):
+            path = root / "keys" / name
+            path.parent.mkdir(exist_ok=True)
+            path.touch(0o600)
+            path.write_text(f"the word of {name}\n")
+    keeping = Keeping(root)
+    keeping.memory = Memory()
+    monkeypatch.setattr(bootstrap, "load", lambda given: keeping)
+    monkeypatch.setattr("mainstay.console.forecasting.forecast", forecasting.forecast)
+    monkeypatch.setattr("mainstay.console.verbs._following.EVERY", 0.005)
+    return keeping
+
+
+def made(app: Keeping, *hosts: str) -> None:
+    """The repositories of these hosts are there."""
+    plan = tending.backup_plans(app)[0]
+    for host in hosts:
+        for repository in plan.repositories.values():
+            app.memory.make(app.depot.access(repository, host, "maintain"))
+
+
+def test_every_repository_is_listed_and_a_key_that_is_nowhere_else_is_said(app: Keeping, mainstay: Mainstay) -> None:
+    app.points.note_vault(Vault("main", "web1", "0123456789abcdef", ago(24), "R1", ago(1), "anna@ops1"))
+    app.points.note_tended(Tended("main", "web1", "prune", "", "failed", "R2", ago(2), "failed", "locked"))
+    out = mainstay("repo").out
+    assert out.splitlines()[0].split()[:3] == ["repository", "host", "id"]
+    assert "01234567" in out
+    assert "failed" in out
+    assert "mainstay repo key export" in out
+    found = {(one["repository"], one["host"]): one for one in mainstay("repo", "list", "--json").json}
+    assert set(found) == {(name, host) for name in ("main", "offsite") for host in HOSTS}
+    assert found["main", "web1"]["escrow_by"] == "anna@ops1"
+    assert found["main", "web2"]["id"] is None
+    assert found["main", "web1"]["tended"][0]["part"] == "failed"
+
+
+def test_init_asks_for_a_run_at_each_repository_of_the_plan(app: Keeping, mainstay: Mainstay) -> None:
+    result = mainstay("repo", "init", "nightly", "--yes")
+    assert result.code == 0
+    asked = [(one.kind, one.operation["repository"], one.errand, len(one.hosts)) for one in app.runs.requests]
+    assert asked == [("init", "main", True, 4), ("init", "offsite", True, 4)]
+
+
+def test_nothing_is_made_where_nobody_says_yes(app: Keeping, mainstay: Mainstay) -> None:
+    assert mainstay("repo", "init", "nightly", "--no-input").code == 2
+    assert app.runs.requests == []
+
+
+def test_retention_is_shown_point_by_point_and_nothing_is_done(app: Keeping, mainstay: Mainstay) -> None:
+    made(app, *HOSTS)
+    result = mainstay("repo", "retention", "nightly", "--repository", "main", "--hosts", "web1", "-n")
+    assert result.code == 0
+    assert "the plan has no retention:, so that everything is kept" in result.out
+    assert result.out.splitlines()[-1] == "Nothing was changed."
+    assert app.runs.requests == []
+
+
+def test_what_a_verb_can_not_do_is_said_before_anything(app: Keeping, mainstay: Mainstay) -> None:
+    wrong = mainstay("repo", "prune", "patch-web")
+    assert wrong.code == 2
+    assert "patch-web is of the kind patch" in wrong.err
+    unknown = mainstay("repo", "prune", "nightly", "--repository", "man")
+    assert unknown.code == 2
+    assert 'Did you mean "main"?' in unknown.err
+    two = mainstay("repo", "check", "nightly", "--json")
+    assert two.code == 2
+    assert "Name it: --repository NAME" in two.out + two.err
+    assert app.runs.requests == []
+
+
+def test_a_key_that_was_exported_and_read_back_is_confirmed(app: Keeping, mainstay: Mainstay, tmp_path: Path) -> None:
+    made(app, *HOSTS)
+    file = tmp_path / "keys.json"
+    assert mainstay("repo", "key", "export", "nightly", "--to", str(file)).code == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(file.read_text())["passwords"][0]["password"] == "the word of db1"
+    result = mainstay("repo", "key", "confirm", "nightly", "--from", str(file))
+    assert (result.code, result.err.splitlines()[0]) == (0, "8 passwords are confirmed.")
+    vault = app.points.vault("main", "db1")
+    assert vault is not None
+    assert vault.escrow_by == "anna@ops1"
+    assert "the word of" not in result.out + result.err
+
+
+def test_an_export_never_writes_over_a_file(app: Keeping, mainstay: Mainstay, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text("mine")
+    result = mainstay("repo", "key", "export", "nightly", "--to", str(file))
+    assert result.code == 2
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda entries: entries.pop(0), "it is not in the file"),
+        (lambda entries: entries[0].update(password="old"), "the file has another password than the one in use"),
+    ],
+    ids=["left out", "another one"],
+)
+def test_a_key_that_is_not_the_one_in_use_is_not_confirmed(
+    app: Keeping, mainstay: Mainstay, tmp_path: Path, change: Any, why: str
+) -> None:
+    made(app, *HOSTS)
+    file = tmp_path / "keys.json"
+    mainstay("repo", "key", "export", "nightly", "--to", str(file))
+    data = json.loads(file.read_text())
+    change(data["passwords"])
+    file.write_text(json.dumps(data))
+    result = mainstay("repo", "key", "confirm", "nightly", "--from", str(file))
+    assert result.code == 1
+    assert f"not confirmed: main of db1: {why}" in result.err
+    assert app.points.vault("main", "db1") is None
+    assert app.points.vault("main", "web2") is not None
+
+
+def test_a_key_that_opens_nothing_is_not_confirmed(app: Keeping, mainstay: Mainstay, tmp_path: Path) -> None:
+    made(app, "web1", "web2", "web10")
+    file = tmp_path / "keys.json"
+    mainstay("repo", "key", "export", "nightly", "--to", str(file))
+    result = mainstay("repo", "key", "confirm", "nightly", "--from", str(file))
+    assert result.code == 1
+    assert "not confirmed: main of db1: there is no such repository yet" in result.err
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"passwords": 1}', "\x00"])
+def test_a_file_that_is_no_export_is_refused(app: Keeping, mainstay: Mainstay, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(text)
+    result = mainstay("repo", "key", "confirm", "nightly", "--from", str(file))
+    assert result.code == 2
+    assert "is no export of passwords" in result.err
+
+
+def test_the_daemon_asks_once_for_what_is_due(app: Keeping) -> None:
+    newest = point("web1", 5)
+    app.points.add_point(newest)
+    first = tending.tend(app)
+    kinds = [one.kind for one in app.runs.requests]
+    assert kinds == ["copy", "prune", "check", "prune", "check", "drill"]
+    assert {host.name for one in app.runs.requests for host in one.hosts} == {"web1"}
+    assert {one.trigger for one in app.runs.requests} == {"clock"}
+    assert app.runs.offered == first
+    assert tending.tend(app) == [], "another daemon in the same hour gives the same ids"
+    assert len(app.runs.requests) == 6
+
+
+def test_what_was_proved_in_time_is_not_proved_again(app: Keeping) -> None:
+    newest = point("web1", 5)
+    app.points.add_point(newest)
+    app.points.add_proof(proof(newest, 6.9))
+    tending.tend(app)
+    assert "drill" not in [one.kind for one in app.runs.requests]
+
+
+def test_where_all_is_well_and_tended_nothing_is_due(app: Keeping) -> None:
+    well(app, *HOSTS)
+    for host in HOSTS:
+        for what, place, subject in [
+            ("copy", "offsite", "nightly"),
+            *((w, p, "") for w in ("prune", "check") for p in ("main", "offsite")),
+        ]:
+            part = "1/23" if what == "check" else ""
+            app.points.note_tended(Tended(place, host, what, subject, part, "R", ago(1), "succeeded"))  # type: ignore[arg-type]
+    assert tending.tend(app) == []
