@@ -39,6 +39,10 @@ class Asked:
             raise UsageError("--into makes a database; --path and --to bring files. Give one of the two.")
         if self.into and not (self.source and self.database):
             raise UsageError("--into needs --source and --database: which dump is it made from?")
+        if self.into and self.on == CONTROLLER:
+            raise UsageError(
+                "--into makes a database on a host; with --on controller, --to DIR brings the dump as a file."
+            )
         if not self.into and not self.to:
             raise UsageError(
                 "--to DIR is missing: where are the files to go?", hint="--to / is over what is there now."

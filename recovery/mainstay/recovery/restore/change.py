@@ -13,7 +13,7 @@ class RestoreChange(Value):
     run: str
     host: str
     to: str = ""
-    """The folder as it really is, without symlinks; empty where a database is the target."""
+    """The folder as it really is, without symlinks; of a database, whether one of its name is `there` or it is `new`."""
     program: Program
     state_dir: str
     memory: str

@@ -86,9 +86,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
         program, why = sending.choose(seen, self.order.keep_restic, self._find)
         if program is None:
             raise Refused(why)
-        target, _ = far.look_at(work.shell, self.order.to, sudo=True)
-        if why := refused(self.order, target):
-            raise Refused(why)
+        target = self._target(work)
         port = 0
         if self.repository.through == "controller":
             with work.shell.forward(("127.0.0.1", 9)) as port:
@@ -96,7 +94,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
         return RestoreChange(
             run=work.run,
             host=work.host.name,
-            to=target.path,
+            to=target,
             program=program,
             state_dir=seen.state_dir,
             memory=seen.memory,
@@ -104,6 +102,13 @@ class RestoreOperation(Unchanging[RestoreChange]):
             port=port,
             count=max(self.order.files, 1),
         )
+
+    def _target(self, work: HostWork) -> str:
+        """Where it goes, looked at with root's rights. Raises Refused."""
+        target, _ = far.look_at(work.shell, self.order.to, sudo=True)
+        if why := refused(self.order, target):
+            raise Refused(why)
+        return target.path
 
     def changes(self, change: RestoreChange) -> int:
         return change.count

@@ -29,6 +29,8 @@ class JobSaid:
     pieces: dict[int, PieceSaid] = field(default_factory=dict)
     unready: bool = False
     done: bool = False
+    database: tuple[int, int, int] | None = None
+    """Exit status of restic and of the server's program, and how many bytes went from the one to the other."""
     last: str = ""
 
 
@@ -49,6 +51,8 @@ def read(output: bytes, token: str) -> JobSaid:
                     now.restored, compares = int(code), True
                 case ["compared", _, code, same]:
                     now.compared, now.same = int(code), int(same)
+                case ["database", dumped, taken, count]:
+                    said.database = int(dumped), int(taken), int(count)
                 case _:
                     pass
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mainstay.recovery.restic.environment import pattern
+from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.order import Piece
 from mainstay.runner.shell.quote import quote
@@ -51,11 +52,17 @@ say compared {number} "$code" "$same"
 """
 
 
-def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
-    lines = [
+def _head(change: RestoreChange) -> list[str]:
+    return [
         f"tok={quote([change.token])} d={quote([change.state_dir])} m={quote([change.memory])}",
         f"program={quote([change.program.path])}",
         _BEGIN,
+    ]
+
+
+def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
+    lines = [
+        *_head(change),
         # A folder that is made here is root's alone until it is known what comes into it.
         f"mkdir -p -m 700 -- {quote([change.to])} || exit 70",
     ]
@@ -64,6 +71,59 @@ def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
         words += [word for path in piece.paths for word in ("--include", pattern(path))]
         lines.append(_PIECE.format(number=number, words=quote(words)))
     return "\n".join([*lines, "say done"])
+
+
+_DATABASE = r"""
+as() {{
+  home=$(getent passwd {user} | cut -d: -f6)
+  runuser -u {user} -- env -i PATH="$PATH" LC_ALL=C.UTF-8 "HOME=${{home:-/}}" "$@" 5<&- 7<&- 8<&-
+}}
+# Only what this job itself has made is dropped.
+moved= made=
+undo() {{
+  [ -z "$made" ] || as {drop}
+  [ -z "$moved" ] || as {move_back}
+}}
+{move}as {make} || {{ undo; exit 70; }}
+made=yes
+mkfifo "$m/count" || exit 70
+wc -c <"$m/count" >"$m/bytes" &
+{{ nice -n 5 "$program" --cache-dir "$d/cache" --retry-lock 5m dump {words}; echo $? >"$m/dumped"; }} |
+  tee "$m/count" | {{ as {read}; echo $? >"$m/taken"; }}
+wait
+read -r dumped <"$m/dumped" || dumped=70
+read -r taken <"$m/taken" || taken=70
+read -r bytes <"$m/bytes" || bytes=0
+[ "$dumped$taken$bytes" = "00{size}" ] || undo
+say database "$dumped" "$taken" "$bytes"
+"""
+
+
+def database_script(
+    change: RestoreChange,
+    snapshot: str,
+    dump: Node,
+    user: str,
+    *,
+    make: Sequence[str],
+    read: Sequence[str],
+    drop: Sequence[str],
+    move: Sequence[str] = (),
+    move_back: Sequence[str] = (),
+) -> str:
+    """argv of the server's user. make: the new database; read: the dump from a pipe, into it; drop: takes it away again. move:
+    gives the one that is there another name; move_back: its own again."""
+    text = _DATABASE.format(
+        user=quote([user]),
+        make=quote(make),
+        read=quote(read),
+        drop=quote(drop),
+        move=f"as {quote(move)} || exit 70\nmoved=yes\n" if move else "",
+        move_back=quote(move_back or ["true"]),
+        words=quote([snapshot, dump.path]),
+        size=dump.size,
+    )
+    return "\n".join([*_head(change), text, "say done"])
 
 
 LOOK_AT = r"""

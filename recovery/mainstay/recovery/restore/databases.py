@@ -1,0 +1,208 @@
+"""A database from its dump, as a new one on a host's own server: through a pipe, so that no dump lies on a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mainstay.inventory.errors import Refused
+from mainstay.recovery.backup import sending
+from mainstay.recovery.backup.sources import mysql, postgresql
+from mainstay.recovery.plan import Source
+from mainstay.recovery.restic.replies import Node
+from mainstay.recovery.restore import output
+from mainstay.recovery.restore.change import RestoreChange
+from mainstay.recovery.restore.operation import RestoreOperation
+from mainstay.recovery.restore.script import database_script
+from mainstay.recovery.words import sized
+from mainstay.runner.operation import Forecast, HostWork, Look, Outcome
+from mainstay.runner.shell.contract import Command, Job
+from mainstay.runner.shell.printable import printable
+
+
+class Server:
+    """How a host's server is spoken to. Everything is an argv for its own user."""
+
+    def __init__(self, source: Source, into: str) -> None:
+        self.source, self.into = source, into
+
+    @property
+    def user(self) -> str:
+        found = self.source.postgresql or self.source.mysql
+        assert found is not None, "an order for a database has a source of databases"
+        return found.user
+
+    def sql(self, text: str, database: str = "") -> tuple[str, ...]:
+        if cluster := self.source.postgresql:
+            words = ["-X", "-A", "-t", "-q", "-w", "-h", cluster.host, "-p", str(cluster.port), "-v", "ON_ERROR_STOP=1"]
+            return postgresql._program(
+                cluster, "psql", *words, "-d", postgresql.conninfo(database or "template1"), "-c", text
+            )
+        assert self.source.mysql is not None
+        words = [
+            "--batch",
+            "--skip-column-names",
+            *([f"--database={database}"] if database else []),
+            f"--execute={text}",
+        ]
+        return mysql._either("mariadb", "mysql", self.source.mysql, *words)
+
+    def read(self) -> tuple[str, ...]:
+        """Reads the dump from its standard input."""
+        if cluster := self.source.postgresql:
+            place = ["-h", cluster.host, "-p", str(cluster.port), "-w"]
+            return postgresql._program(
+                cluster, "pg_restore", "--exit-on-error", *place, "-d", postgresql.conninfo(self.into)
+            )
+        assert self.source.mysql is not None
+        return mysql._either("mariadb", "mysql", self.source.mysql, "--binary-mode", f"--database={self.into}")
+
+    @property
+    def name(self) -> str:
+        """Quoted for SQL."""
+        mark = '"' if self.source.postgresql else "`"
+        return self.quoted(self.into, mark)
+
+    @staticmethod
+    def quoted(name: str, mark: str = '"') -> str:
+        return f"{mark}{name.replace(mark, mark * 2)}{mark}"
+
+    @property
+    def literal(self) -> str:
+        text = self.into.replace("'", "''")
+        return f"'{text}'"
+
+    def exists(self) -> tuple[str, ...]:
+        if self.source.postgresql:
+            return self.sql(f"SELECT 1 FROM pg_catalog.pg_database WHERE datname = {self.literal}")  # noqa: S608 - quoted
+        where = f"schema_name = {self.literal}"
+        return self.sql(f"SELECT 1 FROM information_schema.schemata WHERE {where}")  # noqa: S608 - quoted
+
+    def make(self) -> tuple[str, ...]:
+        more = " TEMPLATE template0" if self.source.postgresql else ""
+        return self.sql(f"CREATE DATABASE {self.name}{more}")
+
+    def drop(self) -> tuple[str, ...]:
+        return self.sql(f"DROP DATABASE {self.name}")
+
+    def rename(self, old: str, new: str) -> tuple[str, ...]:
+        return self.sql(f"ALTER DATABASE {self.quoted(old)} RENAME TO {self.quoted(new)}")
+
+    def tables(self) -> tuple[str, ...]:
+        if self.source.postgresql:
+            schemas = "table_schema NOT IN ('pg_catalog', 'information_schema')"
+        else:
+            schemas = f"table_schema = {self.literal}"
+        count = f"SELECT count(*) FROM information_schema.tables WHERE {schemas}"  # noqa: S608 - quoted
+        return self.sql(count, self.into)
+
+
+class DatabaseOperation(RestoreOperation):
+    """As files; the target is a database, and the order has one piece with one dump in it."""
+
+    @property
+    def server(self) -> Server:
+        assert self.order.source is not None, "an order for a database has its source"
+        return Server(self.order.source, self.order.into)
+
+    @property
+    def aside(self) -> str:
+        """The name that the one which is there gets."""
+        return f"{self.order.into}_before_{self.order.pieces[0].point.id[:8]}"
+
+    def preview(self, look: Look) -> Forecast:
+        _, why = sending.choose(sending.look(look.shell), self.order.keep_restic, self._find)
+        return Forecast(
+            change={"into": self.order.into},
+            count=1,
+            reversible=0,
+            items=((self.order.into, "", f"made from {sized(self.order.bytes)} of dump"),),
+            reboot="no",
+            notes=("whether a database of that name is there already is asked when it begins",),
+            limits=(f"a database {self.order.into} that is there is kept as {self.aside}",)
+            if self.order.confirmed
+            else (),
+            refused=why or self._impossible(),
+        )
+
+    def _impossible(self) -> str:
+        if len(self.order.pieces) != 1 or self.order.files != 1:
+            return f"a database is made from one dump, and there are {self.order.files}"
+        return super()._impossible()
+
+    def _target(self, work: HostWork) -> str:
+        """Raises Refused where the database is there and may not be moved."""
+        server = self.server
+        said = work.shell.run(Command(server.exists(), user=server.user, deadline=60))
+        if said.status != 0:
+            raise Refused(f"the database server could not be asked: {printable(said.stderr) or said.status}")
+        there = said.text.strip() == "1"
+        if there and not self.order.confirmed:
+            raise Refused(
+                f"there is a database {self.order.into} already",
+                hint=f"--confirm={self.order.name_to_confirm} keeps it as {self.aside}",
+            )
+        if there and self.order.source and self.order.source.mysql:
+            raise Refused(
+                f"there is a database {self.order.into} already, and MariaDB can't rename one: choose another name"
+            )
+        return "there" if there else "new"
+
+    def apply(self, work: HostWork, change: RestoreChange, name: str) -> Job:
+        piece, server = self.order.pieces[0], self.server
+        into = self.order.into
+        moved = change.to == "there"
+        script = database_script(
+            change,
+            piece.point.id,
+            self._dump(),
+            server.user,
+            make=server.make(),
+            read=server.read(),
+            drop=server.drop(),
+            move=server.rename(into, self.aside) if moved else (),
+            move_back=server.rename(self.aside, into) if moved else (),
+        )
+        return Job(name=name, script=script)
+
+    def _dump(self) -> Node:
+        found: list[Node] = []
+
+        def each(node: Node) -> None:
+            if node.type == "file":
+                found.append(node)
+
+        self.depot.open(self.repository, self.order.host).ls(self.order.pieces[0].point.id, each)
+        if len(found) != 1:
+            raise Refused(f"the point holds {len(found)} files instead of one dump")
+        return found[0]
+
+    def outcome(self, change: RestoreChange, exit: int | None, output_: bytes) -> Outcome:
+        said = output.read(output_, change.token)
+        if said.unready:
+            return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
+        if not said.done or said.database is None:
+            return Outcome(ok=False, detail=f"the job ended with {exit}: {said.last or printable(output_)}")
+        dumped, taken, count = said.database
+        if dumped or taken or count != self.order.bytes:
+            why = f"restic ended with {dumped} after {count:,} of {self.order.bytes:,} bytes, the server's program with {taken}"
+            return Outcome(ok=False, detail=f"{why}; the new database was dropped: {said.last}")
+        return Outcome(ok=True, detail=f"{sized(count)} read", measures={"bytes": count})
+
+    def progress(self, output_: bytes, change: RestoreChange) -> str:
+        return ""
+
+    def verify(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
+        server = self.server
+        said = work.shell.run(Command(server.tables(), user=server.user, deadline=60))
+        if said.status != 0:
+            return (f"the new database could not be asked: {printable(said.stderr) or said.status}",)
+        work.measures |= {"database": self.order.into, "tables": int(said.text.strip() or 0)}
+        if change.to == "there":
+            work.notes.append(f"the database {self.order.into} that was there is kept as {self.aside}")
+        return ()
+
+    def done(self, change: RestoreChange, measures: Mapping[str, Any]) -> str:
+        return (
+            f"database {self.order.into} made of {sized(measures.get('bytes', 0))}, {measures.get('tables', 0)} tables"
+        )
