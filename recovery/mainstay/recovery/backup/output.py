@@ -84,7 +84,7 @@ def read(output: bytes, change: BackupChange) -> JobSaid:
         if word == "job":
             hostname = " ".join(rest)[:255]
         elif word == "dead" and rest:
-            dead.append(Dead(job=rest[0][:300], pid=_number(rest[1]) if len(rest) > 1 else 0))
+            dead.append(Dead(job=rest[0][:300], pid=_number(rest[1]) if len(rest) > 1 and rest[1] else 0))
         elif word == "busy" and rest:
             busy.append(rest[0][:300])
         elif word == "full":

@@ -94,7 +94,8 @@ tidy() { [ -z "${ready:-}" ] || clean "$w"; rm -rf "$m"; }
 trap 'tidy' EXIT
 trap 'exit 143' TERM INT
 # What is open stays readable after it has been removed, for this job and what it starts alone.
-{ exec 7<"$m/password" 8<"$m/repository"; } 2>/dev/null || { say unready; exit 97; }
+[ -r "$m/password" ] && [ -r "$m/repository" ] || { say unready; exit 97; }
+exec 7<"$m/password" 8<"$m/repository"
 if [ -e "$m/credentials" ]; then
   exec 5<"$m/credentials"
   export AWS_SHARED_CREDENTIALS_FILE=/proc/self/fd/5
