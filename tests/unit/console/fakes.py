@@ -178,8 +178,10 @@ class FakeApplication(Application):
 
     @cached_property
     def operations(self) -> Any:
-        patching = SimpleNamespace(software=True)
-        return {"patch": lambda request: patching, "rollback": lambda request: patching}
+        def patching(request: RunRequest) -> Any:
+            return SimpleNamespace(software=True, plan=request.plan)
+
+        return {"patch": patching, "rollback": patching}
 
     @cached_property
     def upkeep(self) -> Any:
