@@ -1,0 +1,214 @@
+"""`rclone serve restic --append-only`, a process for each gateway. Its user, its password and the storage's credentials are
+in its environment, which root and its own user alone can read; its arguments hold none of them.
+
+rclone 1.60 (Debian 12) and newer. Its `serve restic` cleans a request's path before it looks for it, so that `..` leads nowhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from mainstay.inventory.secrets import Secret
+from mainstay.recovery.gateway.adapters.relay import relay
+from mainstay.recovery.gateway.adapters.storage import environment, root
+from mainstay.recovery.gateway.contract import GatewayError, Served
+from mainstay.recovery.repository import Access
+from mainstay.runner.shell.printable import printable
+
+LOOPBACK = "127.0.0.1"
+READY = 90.0
+"""Seconds for rclone to start and to reach its storage."""
+GRACE = 5.0
+"""Seconds between asking it to end and killing it."""
+_SERVING = re.compile(r"Serving restic REST API on \[?http://127\.0\.0\.1:(\d+)/")
+_STAMP = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
+_V2 = "application/vnd.x.restic.rest.v2"
+
+
+class Rclone:
+    """program: its name or path; looked for when it is used."""
+
+    def __init__(self, program: str = "rclone") -> None:
+        self._program = program
+
+    def version(self) -> str:
+        argv = [_found(self._program), "version"]
+        said = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=30, check=False
+        )
+        words = said.stdout.split()
+        if said.returncode != 0 or words[:1] != ["rclone"] or len(words) < 2:
+            raise GatewayError(f"{self._program} does not say its version: {printable(said.stderr or said.stdout)}")
+        return words[1].removeprefix("v")
+
+    @contextmanager
+    def serve(self, access: Access, user: str, password: Secret) -> Iterator[Served]:
+        if not user or ":" in user or not password.reveal():
+            raise GatewayError("a gateway needs a user, without a colon, and a password")
+        argv = [
+            # A gateway must not outlive who may close it, however that one ends.
+            *(_found("setpriv", "util-linux"), "--pdeathsig", "KILL", "--"),
+            *(_found(self._program), "serve", "restic", "--append-only"),
+            # Others write to and prune the same repository: what was there a moment ago may be gone.
+            "--cache-objects=false",
+            *("--addr", f"{LOOPBACK}:0", "--", root(access)),
+        ]
+        env = {**environment(access), "RCLONE_USER": user, "RCLONE_PASS": password.reveal()}
+        process = _Process(argv, env)
+        try:
+            port = process.port(READY)
+            if port is None:
+                raise _failed(access, process.said())
+            self._probe(access, process, port, f"{user}:{password.reveal()}")
+            with relay(port) as ours:
+                yield Served(LOOPBACK, ours)
+        finally:
+            process.end()
+
+    def _probe(self, access: Access, process: _Process, port: int, login: str) -> None:
+        """Nobody else is let in, and its storage answers. Raises GatewayError."""
+        try:
+            stranger = _status(port, {})
+            ours = _status(port, {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"})
+        except (OSError, http.client.HTTPException) as error:
+            raise _failed(access, process.said() or printable(str(error))) from None
+        if stranger != 401:
+            raise GatewayError(f"the gateway lets in who names no user (it answers with {stranger}); it was closed")
+        if ours != 200:
+            raise _failed(access, self._reason(access) or process.said() or f"the gateway answers with {ours}")
+
+    def _reason(self, access: Access) -> str:
+        """What the storage says to a question; of a server's answer rclone prints the name of its type only."""
+        argv = [_found(self._program), "lsf", "--retries", "1", "--", root(access)]
+        try:
+            asked = subprocess.run(
+                argv,
+                env=environment(access),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=READY,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return _words(asked.stderr.splitlines()[-2:]) if asked.returncode else ""
+
+
+def _status(port: int, headers: dict[str, str]) -> int:
+    """Of asking for the list of restic's keys: it is short, and where there is no repository yet it is empty."""
+    there = http.client.HTTPConnection(LOOPBACK, port, timeout=READY)
+    try:
+        there.request("GET", "/keys/", headers={"Accept": _V2, **headers})
+        return there.getresponse().status
+    finally:
+        there.close()
+
+
+class _Process:
+    """It is started by the thread that reads what it says: Linux ends it when that thread does, and not only at the end of
+    the process (PR_SET_PDEATHSIG), so that it must not be a thread that others own."""
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self._argv, self._env = argv, env
+        self._lines: deque[str] = deque(maxlen=20)
+        self._port: int | None = None
+        self._known = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._follow, name="gateway", daemon=True)
+        self._thread.start()
+
+    def port(self, seconds: float) -> int | None:
+        """None where it ended, or did not say it in time."""
+        self._known.wait(seconds)
+        return self._port
+
+    def said(self) -> str:
+        """Its last words about what went wrong, fit for a terminal, without secrets."""
+        return _words([line for line in self._lines if not _SERVING.search(line)][-3:])
+
+    def end(self) -> None:
+        for what in (signal.SIGTERM, signal.SIGKILL):
+            process = self._process
+            if process is not None and process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, what)
+            self._thread.join(GRACE)
+            if not self._thread.is_alive():
+                return
+
+    def _follow(self) -> None:
+        try:
+            with subprocess.Popen(
+                self._argv,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                cwd="/",
+                start_new_session=True,
+            ) as process:
+                self._process = process
+                assert process.stderr is not None
+                for line in process.stderr:
+                    self._lines.append(line[:2000])
+                    if self._port is None and (found := _SERVING.search(line)):
+                        self._port = int(found[1])
+                        self._known.set()
+        except OSError as error:
+            self._lines.append(f"{error.strerror or error}")
+        finally:
+            self._known.set()
+
+
+def _found(program: str, package: str = "") -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise GatewayError(
+            f"{program} is not installed on the controller, and hosts that can't reach a repository need it",
+            hint=f"Install it: apt-get install {package or 'rclone'}",
+        )
+    return path
+
+
+_HINTS: tuple[tuple[str, str], ...] = (
+    (
+        "knownhosts: key mismatch",
+        "The server's key is not the pinned one. Pin all of its keys: rclone before 1.64 asks for ecdsa first (ssh-keyscan).",
+    ),
+    (
+        "knownhosts: key is unknown",
+        "Pin the server's keys in the file of known_hosts: (ssh-keyscan; compare the fingerprints).",
+    ),
+    (
+        "unable to authenticate",
+        "Is the key of key: among the server's authorized_keys, and the user in the address right?",
+    ),
+    ("InvalidAccessKeyId", "The storage does not know the access key: see write: or maintain:."),
+    ("SignatureDoesNotMatch", "The secret of the access key is wrong: see write: or maintain:."),
+    ("AccessDenied", "The access key must list, read and write in this bucket; it needs no right to remove."),
+    ("permission denied", "Whoever mainstay runs as must be able to read and write there."),
+)
+
+
+def _failed(access: Access, said: str) -> GatewayError:
+    hint = next((hint for words, hint in _HINTS if words in said), None)
+    return GatewayError(f"the repository {access.repository} can't be served: {said}", hint=hint)
+
+
+def _words(lines: list[str]) -> str:
+    """Lines of rclone's as one, fit for a terminal, without secrets."""
+    return printable(" · ".join(dict.fromkeys(_STAMP.sub("", line).strip() for line in lines)), 500)
