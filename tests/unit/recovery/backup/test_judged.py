@@ -1,0 +1,231 @@
+"""From what a job told and what the repository has to points, verdicts and words; and what a preview says before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.unit.recovery.points import NOW
+from tests.unit.recovery.tending.desk import World, plan
+
+from mainstay.inventory.errors import Refused
+from mainstay.inventory.facts import Facts
+from mainstay.inventory.secrets import Secret
+from mainstay.recovery.backup import handover, output, sending
+from mainstay.recovery.backup.change import BackupChange, Item, Program
+from mainstay.recovery.backup.operation import BackupOperation
+from mainstay.recovery.repository import Access
+from mainstay.recovery.restic.messages import Said
+from mainstay.runner.operation import HostWork, Look
+from mainstay.runner.shell.contract import ContactLost, Fence
+from mainstay.runner.shell.fake import FakeHost, FakeShells
+from mainstay.runner.steps import HostFailed, rfc3339
+
+AT = rfc3339(NOW)
+ELF = b"\x7fELF\x02\x01" + b"\0" * 12 + b"\x3e\0"
+
+
+class Case:
+    """One host, one plan of two sources, one repository in memory."""
+
+    def __init__(self, **more: Any) -> None:
+        self.world = World()
+        self.there = FakeHost("web1")
+        self.plan = plan(sources={"etc": {"paths": "/etc"}, "db": {"command": "dump", "filename": "x"}}, **more)
+        self.operation = BackupOperation(self.plan, self.world.depot, lambda: None)
+        self.shell = FakeShells([self.there]).open(self.there.host())
+        self.items = (Item(source="etc", kind="paths"), Item(source="db", kind="command", filename="x"))
+        self.work = self.renewed()
+
+    def renewed(self) -> HostWork:
+        fence = Fence(1, "state", "RUN1")
+        return HostWork("RUN1", self.there.host(), self.shell, fence, Facts(), cast(Any, None))
+
+    def change(self, **more: Any) -> BackupChange:
+        program = Program(path="/usr/bin/restic", version="0.18.0")
+        told = {
+            "run": "RUN1",
+            "host": "web1",
+            "items": self.items,
+            "program": program,
+            "state_dir": "/s",
+            "memory": "/run",
+        }
+        return BackupChange.model_validate({**told, "token": "t" * 32, "began_at": AT, **more})
+
+    def held(self, *units: str, at: str = AT, run: str = "RUN1", **trees: int) -> None:
+        """The repository has snapshots of these items; trees: source → bytes of its one file."""
+        for item in self.items:
+            if item.unit in units:
+                content = b"x" * trees.get(item.source, 1000)
+                self.world.repository().back_up({"/f": content}, host="web1", tags=item.tags(run, "nightly"), at=at)
+
+    def told(self, *items: output.Taken, whole: bool = True, **more: Any) -> None:
+        said = output.JobSaid(hostname="web1", items=items, whole=whole, **more)
+        self.work.found = {"job": said.to_json()}
+
+    def verify(self, **more: Any) -> list[str]:
+        self.operation.verify(self.work, self.change(**more))
+        return [point.unit for point in self.world.points.points(run="RUN1")]
+
+
+def taken(unit: str, code: int | None = 0, **more: Any) -> output.Taken:
+    return output.Taken(unit=unit, code=code, **more)
+
+
+def test_what_the_repository_has_becomes_points_once() -> None:
+    case = Case()
+    case.held("etc", "db")
+    case.told(taken("etc"), taken("db"))
+    assert case.verify() == ["db", "etc"] or case.verify() == ["etc", "db"]
+    case.work = replace(case.renewed(), found=case.work.found)
+    case.verify()
+    assert len(case.world.points.points(run="RUN1")) == 2 and not case.work.concerns
+    assert case.operation.done(case.change(), case.work.measures) == "2 sources, 2.0 kB (2.0 kB new), 2 files, checked"
+
+
+def test_an_exit_status_of_0_without_a_snapshot_is_a_failure() -> None:
+    case = Case()
+    case.held("etc")
+    case.told(taken("etc"), taken("db"))
+    with pytest.raises(HostFailed, match="db: restic said that it was done, and the repository has no snapshot of it"):
+        case.verify()
+    assert [point.unit for point in case.world.points.points()] == ["etc"]
+
+
+def test_a_source_that_could_not_be_asked_fails_and_the_others_count() -> None:
+    case = Case()
+    case.held("etc", "db")
+    case.told(taken("etc"), taken("db"))
+    with pytest.raises(HostFailed, match="shop: no answer"):
+        case.verify(lost={"shop": "shop: no answer"})
+    assert len(case.world.points.points()) == 2 and case.work.measures["sources"]["shop"]["verdict"] == "failed"
+
+
+def test_where_the_repository_is_away_it_is_asked_again() -> None:
+    case = Case()
+    case.held("etc", "db")
+    case.told(taken("etc"), taken("db"))
+    case.world.memory.away.add("/srv/web1")
+    with pytest.raises(ContactLost, match="can't be asked what it has"):
+        case.verify()
+    case.world.memory.away.clear()
+    assert len(case.verify()) == 2
+
+
+def test_a_backup_that_shrank_is_degraded_and_says_so() -> None:
+    case = Case()
+    for day in ("2026-01-01", "2026-01-02"):
+        case.held("etc", at=f"{day}T00:00:00.000Z", run=day, etc=1_000_000)
+        run = replace(
+            case.renewed(), run=day, found={"job": output.JobSaid(items=(taken("etc"),), whole=True).to_json()}
+        )
+        case.operation.verify(run, case.change(run=day, items=case.items[:1], began_at=f"{day}T00:00:00.000Z"))
+    case.held("etc", "db", etc=10)
+    case.told(taken("etc"), taken("db"))
+    assert len(case.verify()) == 2
+    assert len(case.work.concerns) == 1 and "less than the 1.0 MB that are usual" in case.work.concerns[0]
+
+
+def test_a_lock_goes_only_with_the_process_that_is_known_to_be_dead() -> None:
+    case = Case()
+    case.held("etc", "db")
+    repository = case.world.repository()
+    ours = repository.lock(host="web1", pid=77, at=AT)
+    others = {repository.lock(host="web1", pid=78, at=AT), repository.lock(host="db1", pid=77, at=AT)}
+    case.told(taken("etc"), taken("db"), dead=(output.Dead(job="RUN0-web1-apply", pid=77),))
+    case.verify()
+    assert set(repository.locks) == others and ours not in others
+    assert case.work.notes.count("removed 1 lock that a killed restic of ours had left") == 1
+
+
+def test_links_and_leftovers_are_concerns() -> None:
+    case = Case()
+    case.held("etc", "db")
+    case.told(taken("etc", links=("/etc",)), taken("db"), left=("vg/mainstay-1",))
+    case.verify()
+    assert len(case.work.concerns) == 2
+
+
+def test_the_record_names_what_could_not_be_read_and_not_all_that_was_printed() -> None:
+    case = Case()
+    case.held("etc", "db")
+    said = Said.model_validate({"unreadable": [{"item": f"/etc/{n}"} for n in range(100)], "unreadable_count": 4000})
+    case.told(taken("etc", 3, said=said), taken("db"))
+    case.verify()
+    row = case.work.measures["sources"]["etc"]
+    assert (row["verdict"], row["unreadable"], len(row["unreadable_items"])) == ("degraded", 4000, 20)
+    assert "job" in case.work.measures and len(str(case.work.measures)) < 5000
+
+
+# -- before
+
+
+SEEN = "state /var/lib/mainstay\nmachine x86_64\nname web1\nmemory /run\n"
+
+
+def look(case: Case, seen: str) -> Look:
+    case.there.on(lambda command: "uname -m" in command.argv[-1], lambda host, command: seen)
+    case.there.on(lambda command: "mainstay" in command.argv, lambda host, command: "no\n")
+    return Look(case.there.host(), case.shell, Facts(), NOW.timestamp(), {})
+
+
+def test_a_preview_refuses_what_can_t_be_and_makes_nothing() -> None:
+    case = Case()
+    found = case.operation.preview(look(case, SEEN + "path /usr/bin/restic\nrestic restic 0.18.0 compiled\n"))
+    assert "mainstay repo init nightly" in found.refused and not case.world.memory.repositories
+    case.world.repository()
+    found = case.operation.preview(look(case, SEEN + "path /usr/bin/restic\nrestic restic 0.18.0 compiled\n"))
+    assert found.refused == "" and found.count == 2 and not case.there.files
+    assert found.items == (("db", "", "restic to main"), ("etc", "", "restic to main"))
+    assert "etc: /etc is not there" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("seen", "send", "binary", "why"),
+    [
+        (SEEN + "path /usr/bin/restic\nrestic restic 0.14.0 compiled", False, ELF, "0.14.0 is too old"),
+        (SEEN, False, ELF, "it has no restic; send_restic: true"),
+        (SEEN, True, None, "it has no restic, and the controller has none"),
+        (SEEN, True, b"#!/bin/sh\n" + b" " * 20, "is for another system"),
+        (SEEN.replace("x86_64", "aarch64"), True, ELF, "the controller's is for x86_64, not for aarch64"),
+        (SEEN.replace("memory /run\n", ""), True, ELF, "secrets are written to no disk"),
+        (SEEN + "lacks timeout\n", True, ELF, "a backup needs timeout there"),
+        (SEEN, True, ELF, ""),
+        (SEEN + "path /usr/bin/restic\nrestic restic 0.17.1 compiled", False, None, ""),
+    ],
+)
+def test_which_restic_a_host_runs(tmp_path: Path, seen: str, send: bool, binary: bytes | None, why: str) -> None:
+    case, file = Case(), tmp_path / "restic"
+    file.write_bytes(binary or b"")
+    program, said = sending.choose(
+        sending.look(look(case, seen).shell), send, lambda: file if binary is not None else None
+    )
+    assert (why in said and program is None) if why else (said == "" and program is not None)
+
+
+def test_a_repository_in_the_place_of_another_is_refused() -> None:
+    case = Case()
+    case.world.repository()
+    assert case.operation.prepare(case.work, wait=1) == []
+    assert case.operation.prepare(case.renewed(), wait=1) == []
+    case.world.memory.repositories.clear()
+    with pytest.raises(Refused, match="is not there yet"):
+        case.operation.prepare(case.renewed(), wait=1)
+    case.world.repository()
+    with pytest.raises(Refused, match="is another one than before"):
+        case.operation.prepare(case.renewed(), wait=1)
+
+
+def test_the_way_through_the_controller_is_of_one_run_and_host() -> None:
+    def access(host: str, secret: str = "p") -> Access:
+        return Access("main", host, "/srv", Secret(secret), "write", "path")
+
+    one = handover.way_secret(access("a"), "RUN1").reveal()
+    assert one == handover.way_secret(access("a"), "RUN1").reveal() and "p" not in one
+    others = {handover.way_secret(access("b"), "RUN1").reveal(), handover.way_secret(access("a"), "RUN2").reveal()}
+    assert len({one, *others, handover.way_secret(access("a", "q"), "RUN1").reveal()}) == 4
+    with pytest.raises(Refused, match="more than one line"):
+        handover.files(access("a", "p\nq"))
