@@ -89,7 +89,10 @@ class Rig:
     program: Path = field(default_factory=restic)
     during: Callable[[Rig, str], None] = lambda rig, name: None
     """Is called once when the job is under way, with its name."""
-    more: dict[str, str] = field(default_factory=dict)
+    runs: set[str] = field(default_factory=set)
+    """Ids of those that have held the host."""
+    secrets: dict[str, str] = field(default_factory=dict)
+    """More references and what they stand for."""
     gateway: Any = None
     unknown: str = ""
     """Why it could not be known how the last backup ended, when it was first asked; empty where it could."""
@@ -116,12 +119,12 @@ class Rig:
         return BackupPlan.model_validate(told).model_copy(update={"repositories": {"main": repository}})
 
     def depot(self) -> Depot:
-        known = {"env:MAIN": Secret(CANARY), "env:REST": Secret(self.rest.secret), "env:OTHER": Secret("other")}
+        known = {"env:MAIN": CANARY, "env:REST": self.rest.secret, "env:OTHER": "other", **self.secrets}
         return Depot(
             points=self.points,
             restic=opener(Program(path=str(restic()), cache=self.folder / "cache", nice=0)),
             gateway=self.gateway,
-            resolve=lambda reference: known[reference] if reference in known else Secret("wrong"),
+            resolve=lambda reference: Secret(known[reference]),
             place=str,
             clock=Wall(),
             zone=ZoneInfo("UTC"),
@@ -132,8 +135,8 @@ class Rig:
 
     def work(self, shell: Shell, run: str) -> HostWork:
         fence = Fence(number=next(_RUNS) + 100, state="tests", run=run, site="tests")
-        hostlock.acquire(shell, fence, stale=frozenset(self.more))
-        self.more[run] = ""
+        hostlock.acquire(shell, fence, stale=frozenset(self.runs))
+        self.runs.add(run)
         return HostWork(run, self.host, shell, fence, Facts(), cast(Artifacts, None))
 
     def back_up(self, plan: BackupPlan, *, patience: float = 120) -> Ended:

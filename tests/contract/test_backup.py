@@ -16,6 +16,7 @@ from tests.contract.sshd import Sshd, sshd
 from tests.servers import mariadb
 from tests.servers.postgres import Postgres, programs
 from tests.servers.rest import Rest, rest
+from tests.servers.s3 import REGION, moto
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("backup")]
 
@@ -161,3 +162,18 @@ def test_a_file_of_sqlite_is_copied_as_it_is_between_two_transactions(here: Rig,
     damaged = tmp_path / "bad.db"
     damaged.write_bytes(file.read_bytes()[:4096] + b"\xff" * 4096)
     assert "its own check finds" in here.back_up(here.plan({"app": {"sqlite": str(damaged)}})).failed
+
+
+def test_a_host_writes_to_s3_by_a_key_that_no_environment_holds(here: Rig, tmp_path: Path) -> None:
+    with moto() as store:
+        url = f"s3:{store.endpoint}/{store.bucket()}/web1"
+        keys = {"user": store.access, "password": "env:S3"}
+        repository = here.repository(
+            url=url, write=keys, maintain={**keys, "password": "env:S3M"}, region=REGION, append_only=False
+        )
+        here.secrets |= {"env:S3": store.secret, "env:S3M": store.secret}
+        plan = here.plan({"files": {"paths": [str(tree(tmp_path / "data"))]}}, repository=repository)
+        here.depot().open(repository, here.host.name).init()
+        ended = here.back_up(plan)
+        assert ended.verdict == "succeeded", ended.said
+        assert ended.points[0].files == 12

@@ -24,7 +24,7 @@ from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import ResticError, Unreachable
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
-from mainstay.runner.shell.contract import Command, Job, JobStatus, Output
+from mainstay.runner.shell.contract import Command, ContactLost, ForwardRefused, Job, JobStatus, Output
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.steps import rfc3339
 
@@ -124,7 +124,7 @@ class BackupOperation(Unchanging[BackupChange]):
     def apply(self, work: HostWork, change: BackupChange, name: str) -> Job:
         plan = self.plan
         upload = None if change.port else self.repository.upload
-        pace = Pace(plan.nice, plan.ionice, plan.compression, upload, self.repository.lock_wait)
+        pace = Pace(plan.nice, plan.ionice, plan.compression, upload, self.repository.lock_wait, self.repository.region)
         steps = [sources.step(item, plan.sources[item.source]) for item in change.items]
         return Job(name=name, script=job_script(change, steps, pace, plan.tags, plan.name))
 
@@ -137,13 +137,20 @@ class BackupOperation(Unchanging[BackupChange]):
         access = self.depot.access(self.repository, work.host.name, "write")
         folder = handover.place(change.memory, name)
         with ExitStack() as stack:
+            begun = work.shell.poll(name).status is not JobStatus.ABSENT
             if change.port:
                 secret = handover.way_secret(access, change.run)
                 served = stack.enter_context(self.depot.gateway.serve(access, handover.USER, secret))
-                stack.enter_context(work.shell.forward((served.host, served.port), change.port))
+                try:
+                    stack.enter_context(work.shell.forward((served.host, served.port), change.port))
+                except ForwardRefused as error:
+                    if not begun:
+                        raise
+                    # That of the process before this one may not have been given up yet.
+                    raise ContactLost(work.host.name, error.plain) from error
                 url = f"rest:http://127.0.0.1:{change.port}/"
                 access = replace(access, kind="rest", url=url, user=handover.USER, secret=secret)
-            if work.shell.poll(name).status is JobStatus.ABSENT:
+            if not begun:
                 handover.hand_over(work, folder, handover.files(access))
                 stack.callback(handover.take_back, work, folder)
             yield

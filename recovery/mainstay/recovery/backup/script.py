@@ -34,6 +34,8 @@ class Pace(NamedTuple):
     compression: str
     upload: int | None
     lock_wait: float
+    region: str | None = None
+    """Of an S3 repository."""
 
 
 class Step(NamedTuple):
@@ -52,6 +54,7 @@ def job_script(change: BackupChange, steps: Iterable[Step], pace: Pace, tags: tu
     lines = [
         f"tok={quote([change.token])} d={quote([change.state_dir])} m={quote([change.memory])}",
         f"program={quote([change.program.path])}",
+        f"export AWS_DEFAULT_REGION={quote([pace.region])}" if pace.region else "",
         _BEGIN,
         _back(change, pace),
         _SHARED,
@@ -245,7 +248,7 @@ files() { # paths
   done
   if [ "$any" ]; then read_from "$@"; else stop "nothing of it is there"; fi
 }
-read_from() { tags -- "$@"; code=$?; thaw; end "$code"; }
+read_from() { tags --exclude "$d/cache" --exclude "$d/work" -- "$@"; code=$?; thaw; end "$code"; }
 listed() { # user or "", then the program that prints paths
   timeout -s TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { stop "its command ended with $?"; return; }
   rm -f "$m/ended"

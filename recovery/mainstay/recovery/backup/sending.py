@@ -28,6 +28,9 @@ fi
 for tool in timeout runuser mkfifo; do command -v "$tool" >/dev/null 2>&1 || printf 'lacks %s\n' "$tool"; done
 """
 
+_OLDER = 'for one in "${1%/*}"/restic-*; do [ "$one" = "$1" ] || rm -f -- "$one"; done'
+"""the restic that was sent: those that were sent before it are removed."""
+
 _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64", 0x28: "arm", 0x03: "i386", 0xF3: "riscv64", 0x15: "ppc64", 0x16: "s390x"}
 """e_machine of an ELF file (System V ABI, ELF header) → what `uname -m` says, or begins with."""
 
@@ -104,6 +107,7 @@ def send(work: HostWork, program: Program, find: Find) -> Program:
     if there.status != 0 or there.text[:64] != program.sha256:
         work.progress(f"sending restic, {len(content) / 1e6:.0f} MB")
         work.shell.put(content, program.path, fence=work.fence, mode=0o755)
+        work.shell.run(Command(("sh", "-c", _OLDER, "mainstay", program.path), sudo=True, fence=work.fence))
         work.notes.append(f"sent restic to {program.path}")
     said = work.shell.run(Command((program.path, "version")))
     if why := refuse_old(said.text):

@@ -78,8 +78,6 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         raise ContactLost(work.host.name, reason)
     work.measures["job"] = _kept(said)
     _unlock(plan, depot, work, said, {*dead, *(one.pid for one in said.dead if one.pid)})
-    if verdict in (Verdict.FAILED, Verdict.REFUSED):
-        raise HostFailed(reason)
     work.concerns += [reason] if verdict is Verdict.DEGRADED else []
     work.concerns += odd
     work.notes += [f"read without a snapshot: {path}" for one in said.items for path in one.live]
@@ -88,6 +86,8 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     links = [link for one in said.items for link in one.links]
     work.concerns += [f"{link} is only a symbolic link; what it leads to was not taken" for link in links]
     work.notes += [f"{each.source}: {remark}" for each in judgements for remark in each.remarks]
+    if verdict in (Verdict.FAILED, Verdict.REFUSED):
+        raise HostFailed(reason)
 
 
 def _snapshots(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange) -> list[Snapshot] | None:

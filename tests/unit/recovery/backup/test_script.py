@@ -34,7 +34,8 @@ def test_paths_and_patterns_reach_restic_as_they_are(jobs: Jobs) -> None:
     tags = "mainstay,run=RUN1,plan=nightly,source=files,mine"
     assert given == [
         *("--json", "--retry-lock", "7s", "--limit-upload", "100", "backup", "--host", "web1"),
-        *("--tag", tags, f"--exclude={HOSTILE}", "--exclude-if-present=.no", "--one-file-system", "--"),
+        *("--tag", tags, f"--exclude={HOSTILE}", "--exclude-if-present=.no", "--one-file-system"),
+        *("--exclude", f"{jobs.state}/cache", "--exclude", f"{jobs.state}/work", "--"),
         *(str(folder), "/etc/hostname"),
     ]
     assert job.items[0].code == 0 and job.whole
