@@ -22,7 +22,7 @@ from bench.table import load
 
 HERE = Path(__file__).resolve().parent.parent
 PAGE = HERE / "docs" / "reference" / "measured.md"
-PARTS = ("startup", "records", "scale", "clock", "fanout", "rollout")
+PARTS = ("startup", "records", "scale", "clock", "fanout", "rollout", "backup")
 ROOMS = ("inventory", "runner", "recovery", "schedules", "console")
 
 HEAD = """\
