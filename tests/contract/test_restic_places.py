@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from mainstay.inventory.secrets import Secret
 from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.adapters.command import Program
 from mainstay.recovery.restic.adapters.controller import opener
-from mainstay.recovery.restic.contract import READ_ALL, Locked, NotRemoved, Restic, ResticError, Unreachable
+from mainstay.recovery.restic.contract import READ_ALL, Locked, NotRemoved, Restic, ResticError, Stopped, Unreachable
 from mainstay.recovery.restic.environment import environment, options
 
 pytestmark = pytest.mark.server
@@ -183,6 +184,19 @@ def test_what_does_not_let_us_in_or_is_not_there_is_told_from_a_missing_reposito
                 here.identity()
             assert isinstance(caught.value, Unreachable), caught.value
             assert "9912" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_storage_that_refuses_or_never_answers_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """restic itself tries for a quarter of an hour."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        for server, more in ((closed, {"retries": 3.0}), (silent, {"patience": 3.0, "grace": 60.0})):
+            url = f"rest:http://127.0.0.1:{server.getsockname()[1]}/"
+            access = Access("vault", "web1", url, Secret(PASSWORD), "maintain", "rest", "web1", Secret("rest-canary-4"))
+            with pytest.raises(Stopped if server is silent else Unreachable) as caught:
+                Place(access, tmp_path).open(**more).identity()
+            assert "canary" not in f"{caught.value} {caught.value.hint}"
+            assert server is silent or "connection refused" in str(caught.value)
 
 
 def test_a_full_disk_under_the_repository_is_an_error_and_what_was_there_stays(tmp_path: Path) -> None:

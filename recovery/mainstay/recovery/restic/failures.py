@@ -37,6 +37,23 @@ _DAMAGED = re.compile(
 )
 
 
+_RETRY = re.compile(
+    r"returned error, retrying after (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|µs|ns|s))?: (.*)", re.DOTALL
+)
+_UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+
+
+def retry(line: str) -> tuple[float, str] | None:
+    """(seconds that restic is going to wait, why), of a line that says that it will try something again. It does so for a
+    quarter of an hour, whatever the reason, and has no option that says otherwise."""
+    found = _RETRY.search(line)
+    if not found:
+        return None
+    hours, minutes, amount, unit, why = found.groups()
+    rest = float(amount) * _UNITS[unit] if amount else 0.0
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + rest, printable(why)
+
+
 def failure(
     access: Access, command: str, status: int, version: Version, said: Said, *, expired: bool = False
 ) -> ResticError:
@@ -44,6 +61,8 @@ def failure(
     words = reason(said)
     text = f"{words}" if words else f"restic {command} ended with {status} and said nothing"
     if expired:
+        if tried := next((again[1] for word in reversed(said.words) if (again := retry(word))), None):
+            return Unreachable(access, f"no answer: {tried}")
         return Stopped(access, f"restic {command} did not end in its time and was stopped", hint=words or None)
     known = meaning(status, version, command)
     everything = " ".join([said.fatal, *said.words, *(one.message for one in said.unreadable)])

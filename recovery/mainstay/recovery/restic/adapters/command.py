@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,9 @@ from typing import Any, TypeVar
 from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.adapters import process
 from mainstay.recovery.restic.adapters.reading import Collected, Lines
-from mainstay.recovery.restic.contract import ResticError, Tell, TooOld
+from mainstay.recovery.restic.contract import ResticError, Tell, TooOld, Unreachable
 from mainstay.recovery.restic.environment import PASSED, Impossible, copying, environment, limits, options
-from mainstay.recovery.restic.failures import failure
+from mainstay.recovery.restic.failures import failure, retry
 from mainstay.recovery.restic.messages import Reader, Said
 from mainstay.recovery.restic.version import MIN, Version, parse_version, refuse_old
 
@@ -33,6 +34,8 @@ class Program:
     """Seconds that what only asks may take."""
     deadline: float = 86400.0
     """Seconds that what moves data may take."""
+    retries: float = 30.0
+    """Seconds that restic may wait in all to try again what failed, where it only asks; a quarter of an hour otherwise."""
     lock_wait: float = 10.0
     """Seconds that a lock of somebody else is waited for; restic itself asks again after 5 s."""
     nice: int = 10
@@ -120,7 +123,14 @@ class Commands:
         reader = reader or Reader()
         kept = Collected()
 
+        left = self.program.retries if deadline is None else math.inf
+
         def take(text: bytes) -> None:
+            nonlocal left
+            if b"retrying after" in text and (again := retry(text.decode("utf-8", "replace"))):
+                left -= again[0]
+                if left < 0:
+                    raise Unreachable(access, f"no answer: {again[1]}")
             before = reader.progress
             reader.take(text)
             if tell is not None and reader.progress is not None and reader.progress is not before:
