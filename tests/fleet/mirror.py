@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import platform
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,12 @@ def machine_suites() -> list[Suite]:
     ask = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Component: main"]
     wanted = {codename, f"{codename}-updates", f"{codename}-security"}
     if not run(ask).strip():
-        run(["apt-get", "-q", "update"])
+        with (Path(tempfile.gettempdir()) / "mainstay-apt.lock").open(
+            "w"
+        ) as lock:  # apt itself does not wait for its lock
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not run(ask).strip():
+                run(["apt-get", "-q", "update"])
     found: dict[str, Suite] = {}
     for line in run(ask).splitlines():
         suite = Suite(*line.split("|"))

@@ -39,7 +39,7 @@ class Program:
     lock_wait: float = 10.0
     """Seconds that a lock of somebody else is waited for; restic itself asks again after 5 s."""
     nice: int = 10
-    """0: as mainstay itself; also for disks then (otherwise idle)."""
+    """0: as mainstay itself, for disks too; otherwise the last in line there."""
     grace: float = process.GRACE
     more: Mapping[str, str] = field(default_factory=dict)
     """More environment that is no secret."""
@@ -67,8 +67,8 @@ class Program:
         """What stands before the program, so that it leaves the machine to others."""
         if not self.nice:
             return []
-        idle = ["ionice", "-c", "3"] if shutil.which("ionice") else []
-        return ["nice", "-n", str(self.nice), *idle]
+        last = ["ionice", "-c", "2", "-n", "7"] if shutil.which("ionice") else []
+        return ["nice", "-n", str(self.nice), *last]
 
 
 @dataclass(frozen=True, slots=True)
