@@ -211,6 +211,7 @@ def _spoil(here: Rig) -> None:
     big.write_bytes(content)
 
 
+@pytest.mark.long
 def test_a_database_of_mariadb_becomes_a_new_one(here: Rig) -> None:
     with mariadb.running() as maria:
         maria.execute("CREATE DATABASE shop; USE shop; CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")

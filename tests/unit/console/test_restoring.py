@@ -1,0 +1,135 @@
+"""`mainstay restore` and `prove` over a real site, state and repository, as far as they go without a host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.servers.restic import folder
+from tests.unit.console.conftest import Mainstay
+from tests.unit.console.fakes import write_site
+from tests.unit.recovery.restore.repositories import World, tree
+from tests.unit.recovery.snapshots import PASSWORD
+
+from mainstay.console import bootstrap
+from mainstay.recovery.point import RecoveryPoint
+
+pytestmark = pytest.mark.server
+
+RECOVERY = "repositories:\n  main: {{url: '{folder}/kept', password: file:secrets/main, shared: accepted}}\n"
+PLAN = """plans:
+  nightly:
+    kind: backup
+    targets: role=web
+    repository: main
+    sources: {files: {paths: /srv}, db: {postgresql: {}}}
+    prove: {sample: 3}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", f"{folder()}:{os.environ['PATH']}")
+    made = write_site(
+        tmp_path / "site",
+        **{
+            "recovery/main.yml": RECOVERY.format(folder=tmp_path),
+            "schedules/web.yml": PLAN,
+            "secrets/main": PASSWORD,
+        },
+    )
+    (made / "secrets/main").chmod(0o600)
+    monkeypatch.setenv("MAINSTAY_SITE", str(made))
+    return made
+
+
+@pytest.fixture
+def point(tmp_path: Path, site: Path) -> RecoveryPoint:
+    """Of web1's /…/data, in the repository and in the state."""
+    world = World(tmp_path)
+    data = tree(tmp_path / "data", {"a": "one", "sub/b": "two"})
+    world.repository("kept")
+    made, left = (
+        world.backup(data, name="kept", host=host).model_copy(update={"repository": "main"})
+        for host in ("web1", "gone9")
+    )
+    with bootstrap.load(site) as app:
+        app.points.add_point(made)
+        app.points.add_point(left)
+    return made
+
+
+def test_to_the_controller_from_the_question_to_the_record(
+    mainstay: Mainstay, site: Path, point: RecoveryPoint, tmp_path: Path
+) -> None:
+    (data,) = point.paths
+    words = ["restore", "web1", "--path", data, "--to", str(tmp_path / "to"), "--on", "controller"]
+    shown = mainstay(*words, "-n")
+    assert shown.code == 0
+    told = " ".join(shown.out.split())
+    assert "2 files, 6 B" in told and point.id[:12] in told and "never proved" in told
+    assert mainstay(*words, "--no-input").code == 2
+    assert not (tmp_path / "to").exists()
+    done = mainstay(*words, "--yes", "--json")
+    assert done.code == 0, done.err
+    assert (tmp_path / "to" / data.lstrip("/") / "sub/b").read_text() == "two"
+    record = done.json
+    assert (record["kind"], record["verdict"], record["links"]["relies_on"]) == ("restore", "succeeded", [point.run])
+    assert record["hosts"][0]["measures"]["restored files"]["verified"] == 2
+    again = mainstay(*words, "--yes")
+    assert again.code == 4 and "--confirm=web1" in again.err + again.out
+    assert mainstay(*words, "--yes", "--confirm=web2").code == 2
+    over = mainstay(*words, "-n", "--json", "--confirm=web1").json
+    assert over["refused"] == "" and over["pieces"][0]["point"] == point.id
+
+
+def test_what_does_not_go_together(mainstay: Mainstay, site: Path, point: RecoveryPoint) -> None:
+    for words, said in {
+        ("--path", "/srv"): "--to DIR is missing",
+        ("--to", "/x"): "What is to be brought back?",
+        ("--path", "srv", "--to", "/x"): "is no absolute path",
+        ("--path", "/srv/../etc", "--to", "/x"): "goes back by ..",
+        ("--path", "/srv", "--to", "/x", "--into", "y"): "Give one of the two",
+        ("--into", "y"): "--into needs --source and --database",
+        ("--source", "db", "--database", "a", "--into", "y", "--on", "controller"): "--into makes a database on a host",
+        ("--path", "/srv", "--to", "/x", "--at", "noon"): "is no time",
+        ("--path", "/srv", "--to", "/x", "--at", "2001-01-01"): "has no point so old",
+        ("--path", "/srv", "--to", "/x", "--on", "nobody"): 'There is no host "nobody"',
+        ("--path", "/srv", "--to", "/x", "--source", "db"): "has no point of source db",
+        ("--path", "/srv", "--to", "/x", "--repository", "y"): "has no point of repository y",
+    }.items():
+        ended = mainstay("restore", "web1", *words)
+        assert (ended.code, said in ended.err) == (2, True), (words, ended.err)
+    never = mainstay("restore", "web2", "--path", "/srv", "--to", "/x", "--on", "controller")
+    assert never.code == 2 and "nothing of web2 was ever backed up" in never.err
+    nothing = mainstay("restore", "web1", "--path", "/nothing", "--to", "/x", "--on", "controller")
+    assert nothing.code == 4 and "holds /nothing" in nothing.err
+
+
+def test_of_a_host_that_has_left_the_inventory(
+    mainstay: Mainstay, site: Path, point: RecoveryPoint, tmp_path: Path
+) -> None:
+    there = mainstay("restore", "gone9", "--path", point.paths[0], "--to", str(tmp_path / "to"))
+    assert there.code == 2 and "--on controller" in there.err
+    words = ["--path", point.paths[0], "--to", str(tmp_path / "to"), "--on", "controller", "--yes"]
+    assert mainstay("restore", "gone9", *words).code == 0
+    assert (tmp_path / "to" / point.paths[0].lstrip("/") / "a").read_text() == "one"
+
+
+def test_a_plan_is_proved_by_hand(mainstay: Mainstay, site: Path, point: RecoveryPoint) -> None:
+    shown = mainstay("prove", "nightly", "-n")
+    assert shown.code == 0 and point.id[:12] in shown.out
+    done = mainstay("prove", "nightly", "--hosts", "name=web1", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["kind"], done.json["links"]["proves"]) == ("drill", [point.run])
+    (told,) = done.json["hosts"][0]["measures"]["proofs"]
+    assert (told["point"], told["verdict"]) == (point.id, "succeeded")
+    preview = mainstay("restore", "web1", "--path", point.paths[0], "--to", "/x", "--on", "controller", "-n", "--json")
+    assert preview.json["pieces"][0]["proved_at"]
+    assert mainstay("prove", "nightly", "--source", "nothing").code == 2
+    assert mainstay("prove", "nightly", "--hosts", "name=web2").code == 4
+    (site / "secrets/main").write_text("wrong")
+    failed = mainstay("prove", "nightly", "--hosts", "name=web1", "--json")
+    assert failed.code == 1 and "password" in failed.json["hosts"][0]["reason"]
+    assert PASSWORD not in failed.out + failed.err
