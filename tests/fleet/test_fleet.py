@@ -104,7 +104,8 @@ def test_more_of_the_release_can_be_had_with_all_that_it_needs(fleet: Fleet, hos
 
 @pytest.mark.parametrize("how", ["refused", "error"])
 def test_a_dead_mirror_is_seen_as_dead(fleet: Fleet, host: Host, how: Literal["refused", "error"]) -> None:
-    strict = ["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"]
+    # at the first try: three more, each later, are waiting alone
+    strict = ["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=0"]
     fleet.repository.break_it(how)
     with pytest.raises(FleetError, match="exit 100"):
         host.exec(strict)

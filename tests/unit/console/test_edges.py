@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import shell_complete
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, FakeApplication, forecast, left_out, write_site
 from tests.unit.console.test_runs import in_flight
 
 from mainstay.console import bootstrap
+from mainstay.console.cli import root
 from mainstay.runner.forecasting import HostForecast
 from mainstay.runner.request import RunRequest
 
@@ -101,17 +103,34 @@ def test_resume_brings_everything_that_was_taken_up_to_its_end(
         (["run", "patch-web", "--min"], ["--min-age"]),
     ],
 )
-def test_a_shell_completes(tmp_path: Path, words: list[str], offered: list[str]) -> None:
-    site = write_site(tmp_path / "site")
-    told = {
+def test_a_shell_completes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    offered: list[str],
+) -> None:
+    for name, value in asked(write_site(tmp_path / "site"), words).items():
+        monkeypatch.setenv(name, value)
+    shell_complete(root, {}, "mainstay", "_MAINSTAY_COMPLETE", "bash_complete")
+    assert [row.partition(",")[2] for row in capsys.readouterr().out.splitlines()] == offered
+
+
+def test_a_shell_completes_by_the_program_as_it_is_installed(tmp_path: Path) -> None:
+    told = asked(write_site(tmp_path / "site"), ["run", "patch-w"])
+    program = Path(sys.executable).with_name("mainstay")
+    done = subprocess.run([program], env={**os.environ, **told}, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("plain,patch-web\n", "")
+
+
+def asked(site: Path, words: list[str]) -> dict[str, str]:
+    """What bash's script puts into the environment."""
+    return {
         "_MAINSTAY_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(["mainstay", *words]),
         "COMP_CWORD": str(len(words)),
         "MAINSTAY_SITE": str(site),
     }
-    program = Path(sys.executable).with_name("mainstay")
-    done = subprocess.run([program], env={**os.environ, **told}, capture_output=True, text=True, check=False)
-    assert [row.partition(",")[2] for row in done.stdout.splitlines()] == offered
 
 
 def test_completion_says_nothing_where_there_is_no_site(tmp_path: Path) -> None:
