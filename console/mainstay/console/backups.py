@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from mainstay.inventory.selectors import parse
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import Proof, RecoveryPoint
 from mainstay.recovery.points.contract import Ack, PointStore, Tended
-from mainstay.recovery.standing import Health, Standing, Trouble, standings, worst
+from mainstay.recovery.standing import WORST_FIRST, Health, Standing, Trouble, standings, worst
 from mainstay.recovery.tending.errand import FAILED
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.record import HostPart
@@ -49,7 +50,7 @@ LEVELS: Mapping[Verdict, Health] = {
 """Anything else is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Backups:
     """standings: of every source that a plan backs up on the hosts asked for, those without a point too. last: (plan, host) →
     the run of its newest backup there, and how that ended. troubles: of hosts and repositories, beside the sources' own."""
@@ -60,12 +61,26 @@ class Backups:
     troubles: tuple[Trouble, ...]
 
     def of(self, host: str) -> list[Standing]:
-        return [one for one in self.standings if one.host == host]
+        return self._standings.get(host, [])
 
     def all_troubles(self, host: str) -> list[Trouble]:
         """Of this host; worst first."""
-        found = [*(one for one in self.troubles if one.host == host), *(t for s in self.of(host) for t in s.troubles)]
-        return sorted(found, key=lambda one: ("wrong", "unknown", "look", "well").index(one.health))
+        found = [*self._troubles.get(host, ()), *(trouble for one in self.of(host) for trouble in one.troubles)]
+        return sorted(found, key=lambda one: WORST_FIRST.index(one.health))
+
+    @cached_property
+    def _standings(self) -> dict[str, list[Standing]]:
+        found: dict[str, list[Standing]] = {}
+        for one in self.standings:
+            found.setdefault(one.host, []).append(one)
+        return found
+
+    @cached_property
+    def _troubles(self) -> dict[str, list[Trouble]]:
+        found: dict[str, list[Trouble]] = {}
+        for one in self.troubles:
+            found.setdefault(one.host, []).append(one)
+        return found
 
     def health(self, host: str) -> Health | None:
         """None: no plan backs it up."""
@@ -84,10 +99,11 @@ def backups(app: Application, hosts: Sequence[Host]) -> Backups:
     among = None if len(names) > len(app.site.hosts) // 2 else names
     acks = store.acks()
     lags = {plan.name: _lags(app, plan, now) for plan in found}
-    points = _points(store, among, now, {lag for of_plan in lags.values() for lag in of_plan.values()})
+    proved = store.proved(hosts=among)
+    points = _points(store, proved, among, now, {lag for of_plan in lags.values() for lag in of_plan.values()})
     # The newest of all may be about a point that is gone by now.
-    proved = {one.id for one in store.proved(hosts=among)}
-    proofs = _once([*store.newest_proofs(hosts=among), *(store.proofs(points=proved) if proved else [])])
+    of_proved = store.proofs(points={one.id for one in proved}) if proved else []
+    proofs = _once([*store.newest_proofs(hosts=among), *of_proved])
     standing: list[Standing] = []
     last: dict[tuple[str, str], tuple[str, Verdict]] = {}
     troubles: list[Trouble] = []
@@ -139,7 +155,11 @@ def _lags(app: Application, plan: BackupPlan, now: datetime) -> dict[str, float]
 
 
 def _points(
-    store: PointStore, among: Collection[str] | None, now: datetime, lags: Collection[float]
+    store: PointStore,
+    proved: Iterable[RecoveryPoint],
+    among: Collection[str] | None,
+    now: datetime,
+    lags: Collection[float],
 ) -> list[RecoveryPoint]:
     """The newest, those that had to be copied by now, the proved and the odd ones."""
 
@@ -149,7 +169,7 @@ def _points(
     found = store.newest(hosts=among, until=until(0.0))
     for lag in lags:
         found += store.newest(hosts=among, until=until(lag + CLOCK_SKEW_MAX))
-    found += store.proved(hosts=among)
+    found += proved
     found += store.points(hosts=among, anomalous=True)
     return list({(one.repository, one.id): one for one in found}.values())
 

@@ -81,7 +81,7 @@ def test_a_host_without_a_point_is_critical(app: FakeApplication, mainstay: Main
     result = mainstay("status", "web1", "--nagios")
     assert result.code == 2
     assert "web1 backup: db, etc: no recovery point" in result.out
-    assert "backup_missing=2" in result.out
+    assert " backup_missing=2 backup_oldest=U backup_unproved=2 proof_oldest=U" in result.out
     assert mainstay("status", "web1", "--json").json[0]["backup"]["oldest_seconds"] is None
 
 

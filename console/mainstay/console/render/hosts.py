@@ -255,9 +255,9 @@ def _measured(backups: Backups | None) -> list[str]:
     proofs = [one.exposure.since_proof for one in found]
     data = [
         f"backup_missing={ages.count(None)}",
-        f"backup_oldest={max((age for age in ages if age is not None), default=0.0):.0f}s",
+        f"backup_oldest={_most(ages)}",
         f"backup_unproved={proofs.count(None)}",
-        f"proof_oldest={max((age for age in proofs if age is not None), default=0.0):.0f}s",
+        f"proof_oldest={_most(proofs)}",
     ]
     for one in found if len(found) <= MEASURED else ():
         name = re.sub(r"[^A-Za-z0-9._/-]", "_", f"{one.host}/{one.plan}/{one.source}")
@@ -266,6 +266,12 @@ def _measured(backups: Backups | None) -> list[str]:
         data += [f"'age/{name}'={age:.0f}s{limits}"] if age is not None else []
         data += [f"'proved/{name}'={proved:.0f}s"] if proved is not None else []
     return data
+
+
+def _most(seconds: Sequence[float | None]) -> str:
+    """`U` where there is none: it is not 0."""
+    known = [one for one in seconds if one is not None]
+    return f"{max(known):.0f}s" if known else "U"
 
 
 def _level(one: Known, backups: Backups | None) -> int:

@@ -209,7 +209,7 @@ recovery_point = sa.Table(
     sa.Column("verdict", TEXT, nullable=False),
     sa.Column("at", TEXT, nullable=False),
     sa.Column("anomalous", sa.Integer, nullable=False, index=True),  # 1 where there is an anomaly
-    sa.Column("removed_at", TEXT, index=True),
+    sa.Column("removed_at", TEXT),  # no index: nearly all are null, and a query that took it would read them all
     sa.Column("removed_by", TEXT),
     sa.Column("body", TEXT, nullable=False),
     # All that is asked for each host, and for the newest ones, without a look at the rows themselves.

@@ -65,7 +65,6 @@ def _points() -> None:
     op.create_index("ix_recovery_point_of", "recovery_point", [*of, "removed_at"])
     op.create_index("ix_recovery_point_run", "recovery_point", ["run"])
     op.create_index("ix_recovery_point_anomalous", "recovery_point", ["anomalous"])
-    op.create_index("ix_recovery_point_removed_at", "recovery_point", ["removed_at"])
     op.create_table(
         "proof",
         sa.Column("point", TEXT, primary_key=True),
