@@ -17,7 +17,7 @@ from mainstay.runner.forecasting import HostForecast, forecast, workable
 from mainstay.runner.places import limits_in_words, spread_over
 from mainstay.runner.plan import Carefulness, Plan
 from mainstay.runner.request import RunRequest, plan_request
-from mainstay.runner.waves import arrange, natural
+from mainstay.runner.waves import arrange, behind, natural
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -62,10 +62,11 @@ def arranged(
     """Lay the forecasts out in waves, as the run would."""
     careful: Carefulness = request.careful
     matches = lambda selector, host: parse(selector).matches(host)  # noqa: E731 - one use
-    waves = arrange(workable(found), careful.waves, matches, request.hosts, spread_over(request))
+    backed = _backed(app, request)
+    first = behind(request.hosts, request.first, [name for name, one in backed.items() if one.unmet])
+    waves = arrange(workable(found), careful.waves, matches, request.hosts, spread_over(request), first)
     wave_of = {name: wave.number for wave in waves for name in wave.hosts}
     sizes = [len(wave.hosts) for wave in waves]
-    backed = _backed(app, request)
     downloads = [one.forecast.download_bytes or 0 for one in found.values() if one.forecast]
     return Preview(
         plan=request.plan,

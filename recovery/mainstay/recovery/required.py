@@ -70,7 +70,7 @@ class BackupGate:
 
     def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
         permission = self._gate.permit(run, host, step, estimate)
-        if host is None or step != "host" or permission.answer != "start":
+        if host is None or step not in ("survey", "host") or permission.answer != "start":
             return permission
         try:
             found = backing(self._required, self._request.host(host), self._points(), self._plans(), self._clock.now())

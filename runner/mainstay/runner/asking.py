@@ -100,6 +100,14 @@ def of_host(tools: Toolbox, request: RunRequest, host: str) -> str:
     return refused(tools.gate(request).permit(request.id, host, "host", None))
 
 
+def put_off(tools: Toolbox, request: RunRequest) -> list[str]:
+    """Hosts that the gate would refuse now. They come last: in a first wave they would prove nothing, and stop the run."""
+    gate = tools.gate(request)
+    return [
+        host.name for host in request.hosts if gate.permit(request.id, host.name, "survey", None).answer == "refuse"
+    ]
+
+
 def may(track: Track, name: str, step: str) -> str:
     """Ask for a host in hand, in a checkpoint of that name. Returns why not; empty where it may. A run that is bound to
     nothing is not asked about."""

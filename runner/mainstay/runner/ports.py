@@ -38,8 +38,10 @@ class Gate(Protocol):
     """Windows, freezes, approvals, required backups. Asked as a checkpointed step before the run, each wave, each
     host and each disruptive step; the answer is the step's result, so a restart does not ask twice.
 
-    step: `run`, `wave` and `soaked` (a wave after a soak; host is None), `host` (before anything is sent to it), `before` (its
-    hooks), `apply`, `restart`, `reboot`. `wait` is an answer to the first four alone: a host in hand does not wait."""
+    step: `survey` (of each host before the waves are laid out: who is refused comes last in them, and is asked again), `run`,
+    `wave` and `soaked` (a wave after a soak; host is None), `host` (before anything is sent to it), `before` (its hooks),
+    `apply`, `restart`, `reboot`. `wait` is an answer to `run`, `wave`, `soaked` and `host` alone: a host in hand does not
+    wait."""
 
     def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
         """estimate: seconds that the work is expected to take, None where not known."""

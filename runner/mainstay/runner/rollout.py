@@ -26,7 +26,7 @@ from mainstay.runner.sealing import seal, write_first
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.toolbox import Toolbox
 from mainstay.runner.verdict import Verdict
-from mainstay.runner.waves import Candidate, PlannedWave, arrange
+from mainstay.runner.waves import Candidate, PlannedWave, arrange, behind
 from mainstay.runner.wire import get_json, put_json
 
 HOST_WORKFLOW, UNDO_WORKFLOW, ROLLOUT_WORKFLOW = "host", "undo", "rollout"
@@ -68,7 +68,7 @@ class Rollout:
             for host in self.request.hosts
         }
         self.away = sum(one.unreachable for one in forecasts.values())
-        waves = self._plan_waves(forecasts)
+        waves = self._plan_waves(forecasts, survey.get("last", []))
         self.total = sum(len(wave.hosts) for wave in waves)
         reason = self.context.step("settle", lambda: self._settle(forecasts))["refused"]
         if reason:
@@ -128,12 +128,14 @@ class Rollout:
             retry=request.retry,
             told=lambda one: tools.listener.step_progress(request.id, one.host.name, "survey", one.refused or "asked"),
         )
-        return {"hosts": {name: put_json(tools.artifacts, one.to_json()) for name, one in found.items()}}
+        hosts = {name: put_json(tools.artifacts, one.to_json()) for name, one in found.items()}
+        return {"hosts": hosts, "last": asking.put_off(tools, request)}
 
-    def _plan_waves(self, forecasts: Mapping[str, HostForecast]) -> list[PlannedWave]:
+    def _plan_waves(self, forecasts: Mapping[str, HostForecast], last: list[str]) -> list[PlannedWave]:
         request = self.request
         candidates, specs = workable(forecasts), request.careful.waves
-        return arrange(candidates, specs, self.tools.matches, request.hosts, spread_over(request), request.first)
+        first = behind(request.hosts, request.first, last)
+        return arrange(candidates, specs, self.tools.matches, request.hosts, spread_over(request), first)
 
     def _settle(self, forecasts: Mapping[str, HostForecast]) -> Json:
         """Write the parts of the hosts that need no work or can't have it, unless too many are away to begin at all."""

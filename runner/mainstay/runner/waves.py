@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,6 +76,15 @@ def arrange(
             rest = [candidate for candidate in rest if candidate.host.name not in gone]
     chosen += [[candidate] for candidate in last]
     return [PlannedWave(number, _batches(wave, jumps, spread, place)) for number, wave in enumerate(chosen, 1)]
+
+
+def behind(hosts: Iterable[Host], first: Sequence[str], last: Collection[str]) -> tuple[str, ...]:
+    """For `arrange`: those in `first`, then all others, and those in `last` after them."""
+    if not last:
+        return tuple(first)
+    named, late = frozenset(first), frozenset(last)
+    others = sorted((host.name for host in hosts if host.name not in named), key=natural)
+    return tuple(name for name in (*first, *others) if name not in late)
 
 
 _Key = Callable[[Candidate], tuple[int, tuple[tuple[int, str], ...]]]

@@ -86,6 +86,8 @@ class SiteGate:
         return InForce(self._timing, request.hosts, self._timezone, soaks=soaks, asked_at=asked_at)
 
     def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
+        if step == "survey":
+            return Permission(answer="start")
         occurrence = self._timing.occurrence
         if occurrence is not None and occurrence.missed:
             return _refuse("window", occurrence.missed, missed=True)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import NOW, FakeApplication, part, seal, write_site
 from tests.unit.recovery.points import point
+from tests.unit.runner.world import World, verdicts
 
 from mainstay.console import bootstrap
 from mainstay.console.gating import Gates
 from mainstay.console.render import record as render
 from mainstay.recovery.required import BackupGate
+from mainstay.runner.ports import Permission
 from mainstay.runner.record import Links
 from mainstay.runner.request import RunRequest
 from mainstay.schedules.check import load_checked
+from mainstay.schedules.occurrences import timing
 
 PLANS = """
 plans:
@@ -71,6 +75,33 @@ def test_the_sites_gate_asks_for_the_backup_unless_it_is_skipped(app: FakeApplic
     assert (answers["web2"].answer, answers["web2"].gate) == ("refuse", "backup")
     assert skipped.permit(asked[1].id, "web2", "host", None).answer == "start"
     assert asked[1].skip_gates == {"backup": "no time"}
+
+
+def test_a_run_of_a_site_relies_on_what_its_state_holds(tmp_path: Path) -> None:
+    """The site's own gate over its state on disk, under a rollout in memory."""
+    files = {"schedules/web.yml": PLANS, "recovery/a.yml": REPOSITORIES}
+    world = World("web1 web2 web10", requires={"backup": {"newer_than": "24h"}})
+    with bootstrap.load(write_site(tmp_path / "site", **files)) as app:
+        gates = Gates(app)
+
+        class Site:
+            def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
+                row = world.state.run(run)
+                assert row is not None
+                return gates(RunRequest.from_json(row.request)).permit(run, host, step, estimate)
+
+        world.gate = Site()
+        now = app.clock.now()
+        for host, hours in (("web1", 5), ("web2", 31)):
+            at = (now - timedelta(hours=hours)).isoformat()
+            app.points.add_point(point(at, host=host, run=BACKUP))
+        plan = app.plan("patch-web")
+        record = world.run(timing=timing(plan, app.loaded).to_json(), hosts=app.targets(plan))
+    assert verdicts(record) == {"web1": "succeeded", "web2": "refused", "web10": "refused"}
+    assert record.summary.links.relies_on == (BACKUP,)
+    reasons = {part.host: part.reason for part in record.hosts}
+    assert "is 31 h old" in reasons["web2"]
+    assert reasons["web10"] == "etc: there is no point; mainstay run nightly --hosts web10"
 
 
 def test_a_backup_that_was_relied_on_says_by_which_records(app: FakeApplication) -> None:

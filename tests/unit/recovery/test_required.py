@@ -91,6 +91,32 @@ def test_a_host_without_its_backup_is_left_alone_and_the_others_name_what_they_r
     assert record.summary.verdict == "degraded"
 
 
+def test_hosts_without_their_backup_come_last_and_are_no_first_wave() -> None:
+    """As the first of all, web1 would stop the run: a first wave of which all are refused proves nothing."""
+    world = Guarded(names="web1 web2 web3 web10")
+    for host in ("web2", "web3", "web10"):
+        world.has(host, 5, "01A")
+    record = world.run()
+    assert [line for line in world.told if line.startswith("wave")] == ["wave 1: web2", "wave 2: web3 web10 web1"]
+    assert verdicts(record) == {"web1": "refused", "web2": "succeeded", "web3": "succeeded", "web10": "succeeded"}
+
+
+def test_a_backup_made_after_the_order_was_laid_out_counts() -> None:
+    world = Guarded(waves=[1, 1, 1], soak="2h")
+    world.has("web2", 1, "01A")
+    world.has("web3", 1, "01A")
+    start = world.clock.now()
+
+    def later() -> None:
+        if world.clock.now() - start > timedelta(hours=3):
+            world.has("web1", 0, "01D")
+
+    world.while_asleep = later
+    record = world.run()
+    assert [line for line in world.told if line.startswith("wave")] == ["wave 1: web2", "wave 2: web3", "wave 3: web1"]
+    assert set(verdicts(record).values()) == {"succeeded"}
+
+
 def test_what_is_asked_is_asked_when_the_host_is_begun_and_not_when_the_run_is() -> None:
     """web2's turn comes after a soak: its backup has grown too old meanwhile, and web3's was made meanwhile."""
     world = Guarded(waves=[1, 1, 1], soak="2h")
