@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -35,11 +36,28 @@ timezone: UTC
 ssh: {{user: ops, key: "file:{key}", known_hosts: inventory/known_hosts}}
 """
 
+REPOSITORIES = """\
+repositories:
+  store: {{url: "{folder}/{{host}}", password: "file:secrets/{{host}}"}}
+"""
+"""On the controller's disk, one for each host with a password of its own; hosts reach it through the controller."""
+
 PLANS = """\
 plans:
+  nightly:
+    kind: backup
+    targets: all
+    repository: store
+    sources:
+      system: {paths: [/etc, /usr/share/doc], expect: {min_files: 100}}
+      packages: {command: dpkg --get-selections, filename: packages.txt, trailer: install}
+    retention: {daily: 7, weekly: 5}
+    fresh: 26h
+    prove: {every: 7d, sample: 25}
   patch-all:
     kind: patch
     targets: all
+    requires: {backup: {newer_than: 24h}}
     updates: {select: security}
     waves: [1, 40%, 100%]
     parallel: 2
@@ -158,6 +176,11 @@ class Demo:
                 raise Unexpected(f"{what}: not within {PATIENCE:g} s")
             time.sleep(0.5)
 
+    def told_end(self, plan: str) -> bool:
+        """Whether serve has said that a run of this plan ended."""
+        rows = self.log.read_text().splitlines()
+        return any('"event": "run ended"' in row and f'"plan": "{plan}"' in row for row in rows)
+
     def ended(self, plan: str) -> str:
         """The verdict of the newest run of a plan; empty while there is none."""
         found = [record for record in self._read("records", "list") if record["plan"] == plan]
@@ -181,6 +204,8 @@ def story(demo: Demo) -> None:
     demo.say("Who are these hosts? Their keys are pinned once; nothing is ever sent to any other.")
     demo.mainstay("hosts", "trust", "all", "--yes")
     demo.mainstay("check")
+
+    backups(demo)
 
     demo.say("Real security updates are pending. What would happen, and could it be undone?")
     demo.mainstay("preview", "patch-all")
@@ -215,6 +240,27 @@ def story(demo: Demo) -> None:
     demo.mainstay("status")
 
 
+def backups(demo: Demo) -> None:
+    """Every host into a repository of its own, proved by a restore, and needed by what follows."""
+    demo.say("Nothing is patched that can't be restored: patch-all asks for a backup, and there is none yet.")
+    demo.mainstay("repo", "init", "nightly", "--yes")
+    keys = demo.site.parent / "keys.json"
+    demo.mainstay("repo", "key", "export", "nightly", "--to", str(keys))
+    demo.mainstay("repo", "key", "confirm", "nightly", "--from", str(keys))
+    demo.mainstay("run", "nightly", "--yes")
+    demo.say("A backup counts when a restore has proved it: one source of one host, restored, compared, cleaned up.")
+    demo.mainstay("prove", "nightly", "--hosts", "h1")
+    demo.mainstay("points", "h1")
+    first, lost = demo.fleet.hosts["h1"], "/etc/login.defs"
+    there = first.exec(["sha256sum", lost])
+    first.exec(["rm", lost])
+    demo.say(f"Somebody deletes {lost} of h1 by hand. It comes back as it was.")
+    demo.mainstay("restore", "h1", "--path", lost, "--to", "/root/back", "--yes")
+    first.exec(["cp", "-p", f"/root/back{lost}", lost])
+    if first.exec(["sha256sum", lost]) != there:
+        raise Unexpected(f"{lost} is another one than it was")
+
+
 def night(demo: Demo) -> None:
     """A window opens within a minute or so: one plan runs by itself, another one is frozen."""
     demo.fleet.repository.publish("demo-web", "1.4")
@@ -229,7 +275,7 @@ def night(demo: Demo) -> None:
     with demo.served():
         demo.mainstay("next", "--days", "1")
         due = {"web-tonight": "succeeded", "billing-update": "refused"}
-        demo.wait(lambda: demo.log.read_text().count('"event": "run ended"') >= len(due), "the window's two runs end")
+        demo.wait(lambda: all(demo.told_end(plan) for plan in due), "the window's two runs end")
         for plan, verdict in due.items():
             if demo.ended(plan) != verdict:
                 raise Unexpected(f"{plan}: {demo.ended(plan)}, where {verdict} was due")
@@ -251,11 +297,17 @@ def write_site(site: Path, fleet: Fleet) -> None:
         "mainstay.yml": MAINSTAY_YML.format(key=fleet.key),
         "inventory/hosts.yml": f"hosts:\n{hosts}",
         "schedules/patching.yml": PLANS,
-        ".gitignore": "state/\n",
+        "recovery/repositories.yml": REPOSITORIES.format(folder=site.parent / "backups"),
+        ".gitignore": "state/\nsecrets/\n",
     }
     for name, text in files.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text(text)
+    for host in fleet.hosts:
+        secret = site / "secrets" / host
+        secret.parent.mkdir(exist_ok=True)
+        secret.touch(mode=0o600)
+        secret.write_text(secrets.token_hex(16) + "\n")
     commit(site, "The demo's site")
 
 
