@@ -129,12 +129,13 @@ def declared_on(host: Host, backups: Iterable[BackupPlan]) -> set[Group]:
 
 
 def _remedy(required: BackupRequired, host: str, found: Sequence[Exposure]) -> str:
-    """A backup mends one that is too old; that nothing is proved it does not."""
-    if required.newer_than is None:
-        return ""
-    age = required.model_copy(update={"proved_within": None})
-    plans = sorted({one.plan for one in found if unmet(age, host, [one])})
-    return " && ".join(f"mainstay run {plan} --hosts {host}" for plan in plans)
+    """The commands that would mend it: a backup of what is too old, a proof of what was not proved."""
+    told = []
+    for verb, other in (("run", "proved_within"), ("prove", "newer_than")):
+        alone = required.model_copy(update={other: None})
+        plans = sorted({one.plan for one in found if unmet(alone, host, [one])})
+        told += [f"mainstay {verb} {plan} --hosts {host}" for plan in plans]
+    return " && ".join(told)
 
 
 def _runs(required: BackupRequired, found: Sequence[Exposure], made: Mapping[str, str]) -> tuple[str, ...]:

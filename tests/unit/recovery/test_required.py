@@ -287,12 +287,15 @@ def test_a_proof_that_is_required_and_what_is_relied_on_then() -> None:
     old = world.has("web1", 100, "01A")
     world.has("web1", 1, "01B")
     # no backup mends it
-    assert asked(world, month)[0] == "etc: no restore has proved a point, within 30 d is required"
+    said = "etc: no restore has proved a point, within 30 d is required"
+    assert asked(world, month)[0] == f"{said}; mainstay prove nightly --hosts web1"
     world.points.add_proof(proof(old, world.ago(90)))
     assert asked(world, month) == ("", ("01A", "01B"))
     assert asked(world, DAY) == ("", ("01B",))
     world.clock.advance(40 * 86400.0)
-    assert "a restore last proved a point" in asked(world, month)[0]
+    said, _ = asked(world, month)
+    assert "a restore last proved a point" in said
+    assert said.endswith("; mainstay run nightly --hosts web1 && mainstay prove nightly --hosts web1")
 
 
 def test_a_copy_is_relied_on_as_what_it_is_a_copy_of() -> None:
