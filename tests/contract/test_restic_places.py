@@ -81,13 +81,7 @@ def _s3(server: S3, folder: Path) -> Access:
 
 
 @pytest.fixture(
-    params=[
-        "path",
-        "rest",
-        "sftp",
-        pytest.param("s3", marks=pytest.mark.server),
-        pytest.param("swift", marks=[pytest.mark.server, pytest.mark.long]),
-    ]
+    params=["path", "sftp", "s3", *(pytest.param(name, marks=pytest.mark.long) for name in ("rest", "swift"))]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     kind: str = request.param
