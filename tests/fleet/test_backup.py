@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.fleet import Fleet, Host
 from tests.fleet.site import OperatorSite, make_site
+from tests.fleet.system import wait_until
 from tests.servers.restic import folder, restic
 
 CANARY = "canary-0b7c-fleet"
@@ -68,3 +70,46 @@ def test_a_host_is_backed_up_and_what_came_is_what_was_there(site: OperatorSite,
     ).stdout
     assert back == host.exec(sums)
     assert (tmp_path / "back" / "dpkg.txt").read_text() == host.exec(["dpkg", "-l"])
+
+
+SLOW = """
+kind: backup
+targets: all
+repository: main
+lost_after: 60s
+sources:
+  dump:
+    command: [sh, -c, "i=0; while [ $i -lt 60 ]; do echo $i >/var/tmp/at; head -c 100000 /dev/urandom; i=$((i+1)); sleep 0.1; done"]
+    filename: dump.bin
+    user: root
+"""
+
+
+def test_another_controller_goes_on_with_a_backup_and_opens_the_same_way_again(
+    site: OperatorSite, host: Host, tmp_path: Path
+) -> None:
+    """The connections to the host are cut, and then the controller is killed, while the job reads its source."""
+    site.plan("slow", SLOW)
+    assert site("repo", "init", "slow", "--yes").status == 0
+
+    def at(number: int) -> bool:
+        said = host.exec(["cat", "/var/tmp/at"], check=False).strip()
+        return said.isdecimal() and int(said) >= number
+
+    with site.meanwhile("run", "slow", "--yes", "--json") as process:
+        wait_until(lambda: at(5) or process.poll() is not None, "it reads its source", deadline=120, every=0.2)
+        assert process.poll() is None, process.communicate()
+        host.cut_ssh()
+        wait_until(lambda: at(15), "it goes on reading", deadline=60, every=0.2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    (run,) = [row["id"] for row in site.in_flight()]
+    resumed = site("runs", "resume", run, "--json")
+    assert resumed.status == 0, resumed.told + resumed.out
+    part = resumed.host(host.name)
+    assert part["verdict"] == "succeeded" and part["measures"]["bytes"] == 6_000_000, part["reason"]
+    look = f"grep -rlaF {CANARY} /var /run /etc /root /home /tmp 2>/dev/null; grep -laF {CANARY} /proc/[0-9]*/environ; true"
+    assert host.exec(["sh", "-c", look]) == ""
+    kept = [path for path in site.root.rglob("*") if path.is_file() and path.parent.name != "secrets"]
+    assert [path for path in kept if CANARY.encode() in path.read_bytes()] == []
+    assert host.exec(["journalctl", "-q", "--no-pager", "-g", CANARY], check=False) == ""
