@@ -116,7 +116,7 @@ def test_a_backup_ends_well_although_its_connection_is_cut(way: Way) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("turn", range(10))
+@pytest.mark.parametrize("turn", range(5))
 def test_it_ends_well_however_often_it_is_cut(way: Way, turn: int) -> None:
     """Before uploads that are sent again were looked into, three of ten such backups failed."""
     way.fill(60)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import fabric
@@ -61,6 +61,7 @@ class Forward:
     def __exit__(self, *_: object) -> None:
         self._closed.set()
         if self._link is not None:
+            self._link.give_back()
             self._link.end()
         self._thread.join()  # at most as long as one attempt to connect
         if self._link is not None:
@@ -123,18 +124,13 @@ class _Link:
     def listen(self, port: int) -> None:
         """Raises ForwardRefused, Unreachable."""
         seconds = self._host.ssh.connect_timeout
-        # paramiko waits for the answer without an end; it stops when the connection does.
-        guard = threading.Timer(seconds, hang_up, (self._transport,))
-        guard.daemon = True
-        guard.start()
         try:
-            self.port = self._requested(port)
-            self._look(seconds)
+            with self._guarded(seconds):
+                self.port = self._requested(port)
+                self._look(seconds)
         except (OSError, EOFError, paramiko.SSHException, Late) as error:
             said = printable(str(error)) or type(error).__name__
             raise Unreachable(self._host.name, f"the connection for the forward broke: {said}") from error
-        finally:
-            guard.cancel()
         self.heard()
         # sshd answers every question, also one that it does not know.
         self._transport.completion_event = _Heard(self.heard)
@@ -145,6 +141,12 @@ class _Link:
 
     def heard(self) -> None:
         self._heard_at = time.monotonic()
+
+    def give_back(self) -> None:
+        """Waits until sshd has closed the port, so that it can be asked for again; not where it does not answer."""
+        with self._guarded(5.0), suppress(OSError, EOFError, paramiko.SSHException):
+            if self.lives():
+                self._transport.global_request("cancel-tcpip-forward", (LOOPBACK, self.port), wait=True)
 
     def end(self) -> None:
         with self._lock:
@@ -163,6 +165,17 @@ class _Link:
             return self._run(("sh", "-c", FORWARD_END, "mainstay", *other._server)).endswith(b"forward ended\n")
         except (OSError, EOFError, paramiko.SSHException, Late):
             return False
+
+    @contextmanager
+    def _guarded(self, seconds: float) -> Iterator[None]:
+        """paramiko waits for an answer without an end, but for that of the connection: so that ends, where it takes too long."""
+        guard = threading.Timer(seconds, hang_up, (self._transport,))
+        guard.daemon = True
+        guard.start()
+        try:
+            yield
+        finally:
+            guard.cancel()
 
     def _requested(self, port: int) -> int:
         # Set before it is asked for: who waits for the port there comes in the moment it listens.
