@@ -186,7 +186,7 @@ def tagged(here: Rig, ended: Ended) -> list[str]:
 
 
 def test_killed_anywhere_it_tells_the_truth_and_the_next_one_goes_well(here: Rig, tmp_path: Path) -> None:
-    survive(here, tmp_path, range(0, 40, 13))
+    survive(here, tmp_path, range(0, 40, 20))
 
 
 @pytest.mark.long

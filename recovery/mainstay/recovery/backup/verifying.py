@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from mainstay.recovery.restic.exits import meaning
 from mainstay.recovery.restic.messages import BackupSummary, Said
 from mainstay.recovery.restic.replies import Snapshot
 from mainstay.recovery.restic.version import parse_version
-from mainstay.recovery.words import counted, span
+from mainstay.recovery.words import counted, sized, span
 from mainstay.runner.operation import HostWork
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.shell.contract import Command, ContactLost
@@ -50,11 +51,17 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     points: list[RecoveryPoint] = []
     rows: dict[str, Any] = {}
     odd: list[str] = []
+    parts: dict[str, tuple[Item, Snapshot | None, Found]] = {}
     for item in change.items:
         snapshot = _of(item, snapshots, change, plan)
-        one = taken.get(item.unit)
-        found = _found(plan, item, one, snapshot, bool(works), change, asked=snapshots is not None)
-        judgement = _not_taken(plan, item, one, found) or _judged(plan, depot, change, item, found)
+        asked = snapshots is not None
+        found = _found(plan, item, taken.get(item.unit), snapshot, bool(works), change, asked=asked)
+        parts[item.unit] = item, snapshot, found
+    short = {name: why for name in plan.sources if (why := _too_small(plan, name, parts.values()))}
+    for item, snapshot, found in parts.values():
+        judgement = _not_taken(plan, item, taken.get(item.unit), found) or _judged(plan, depot, change, item, found)
+        if item.source in short and judgement.is_point:
+            judgement = _worse(judgement, Verdict(plan.expected(item.source).too_small), short[item.source])
         judgements.append(judgement)
         point = None
         if snapshot is not None and judgement.is_point:
@@ -171,7 +178,30 @@ def _judged(plan: BackupPlan, depot: Depot, change: BackupChange, item: Item, fo
     before = depot.points.points(hosts=[change.host], plan=plan.name, source=item.source, removed=True)
     before = [point for point in before if point.unit == item.unit and point.run != change.run]
     history = past_of(before, depot.points.acks())
-    return judge(item.unit, found, history, plan.expected(item.source), depot.clock.now())
+    expect = plan.expected(item.source)
+    if item.name:
+        # What a source is to hold at least, its databases hold together.
+        expect = expect.model_copy(update={"min_size": None, "min_files": None})
+    return judge(item.unit, found, history, expect, depot.clock.now())
+
+
+def _too_small(plan: BackupPlan, source: str, parts: Iterable[tuple[Item, Snapshot | None, Found]]) -> str:
+    """Why a source of several items holds less than it should, all of them together; empty where it does not."""
+    ours = [found for item, snapshot, found in parts if item.source == source and item.name and snapshot]
+    expect, size, files = (
+        plan.expected(source),
+        sum(one.bytes or 0 for one in ours),
+        sum(one.files or 0 for one in ours),
+    )
+    if ours and expect.min_size is not None and size < expect.min_size:
+        return f"all of {source} is {sized(size)}, and at least {sized(expect.min_size)} are expected"
+    if ours and expect.min_files is not None and files < expect.min_files:
+        return f"all of {source} is {counted(files, 'file')}, and at least {expect.min_files:,} are expected"
+    return ""
+
+
+def _worse(judgement: Judgement, verdict: Verdict, why: str) -> Judgement:
+    return judgement.model_copy(update={"verdict": verdict, "reasons": (why, *judgement.reasons)})
 
 
 def _point(

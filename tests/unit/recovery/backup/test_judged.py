@@ -160,6 +160,25 @@ def test_the_record_names_what_could_not_be_read_and_not_all_that_was_printed() 
     assert "job" in case.work.measures and len(str(case.work.measures)) < 5000
 
 
+@pytest.mark.parametrize(("least", "failed"), [("2kB", False), ("3kB", True)])
+def test_what_a_source_is_to_hold_at_least_its_databases_hold_together(least: str, failed: bool) -> None:
+    """The globals of a cluster are small by themselves."""
+    case = Case()
+    one = {"postgresql": {}, "expect": {"min_size": least}}
+    case.plan = plan(sources={"db": one})
+    case.operation = BackupOperation(case.plan, case.world.depot, lambda: None)
+    case.items = (
+        Item(source="db", name="(globals)", kind="globals"),
+        Item(source="db", name="shop", kind="postgresql"),
+    )
+    case.held("db/(globals)", "db/shop", db=1000)
+    case.told(taken("db/(globals)"), taken("db/shop"))
+    if failed:
+        with pytest.raises(HostFailed, match="all of db is 2"):
+            case.verify()
+    assert len(case.verify() if not failed else case.world.points.points()) == (0 if failed else 2)
+
+
 # -- before
 
 
