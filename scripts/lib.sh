@@ -26,7 +26,8 @@ debian_packages() {
   [ ${#missing[@]} -gt 0 ] || return 0
   [ "$(id -u)" = 0 ] || { say "needs root to install: ${missing[*]}"; exit 2; }
   say "installing ${missing[*]}"
-  twice apt-get -q update
+  [ -n "${updated:-}" ] || twice apt-get -q update
+  updated=1
   DEBIAN_FRONTEND=noninteractive twice apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "${missing[@]}"
 }
 
