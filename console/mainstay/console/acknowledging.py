@@ -57,7 +57,8 @@ def _of_point(point: RecoveryPoint, host: str, source: str) -> str:
         raise UsageError(
             f"Point {point.id[:12]} is of {point.unit} on {point.host}.", hint="Leave out --host and --source."
         )
-    if point.verdict is Verdict.SUCCEEDED and not point.anomalies:
+    # One of several items of a source may be gone for good: then its last point is looked at, however well it ended.
+    if point.verdict is Verdict.SUCCEEDED and not point.anomalies and not point.item:
         raise UsageError(f"Point {point.id[:12]} succeeded: nobody has to look at it.")
     return point.id
 

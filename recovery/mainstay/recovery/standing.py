@@ -26,6 +26,8 @@ FRESH = 1.5
 """Schedule's intervals that the newest point may be old, where the plan does not say `fresh:`."""
 STALE = 2.0
 """Times what is promised, from which on it is wrong and not only to be looked at."""
+SHORT = 12
+"""Characters of a point's id that name it for people."""
 PROOF = 2.0
 """Times `prove.every` within which a restore has to have proved it."""
 
@@ -113,6 +115,7 @@ def standings(
     mine = [one for one in points if one.plan == plan.name and one.host in hosts]
     mine.sort(key=lambda one: datetime.fromisoformat(one.at))
     originals = {one.id: one for one in mine}
+    last_run = {(one.host, one.source): one.run for one in present(mine, now) if one.copy_of is None}
     seen = acknowledged(mine, acks)
     odd: dict[Group, list[RecoveryPoint]] = {}
     for one in mine:
@@ -150,7 +153,7 @@ def standings(
             failed=since[-1] if since else None,
             anomalies=tuple(odd.get(group, ())),
         )
-        found.append(standing.model_copy(update={"troubles": tuple(_troubles(standing, acks, originals))}))
+        found.append(standing.model_copy(update={"troubles": tuple(_troubles(standing, acks, originals, last_run))}))
     return found
 
 
@@ -160,7 +163,14 @@ def _place(name: str, point: RecoveryPoint | None, behind: Iterable[MissingCopy]
     return Place(repository=name, point=point, age=None if age is None else max(0.0, age), missing=why)
 
 
-def _troubles(one: Standing, acks: Sequence[Ack], originals: Mapping[str, RecoveryPoint]) -> Iterator[Trouble]:
+def _troubles(
+    one: Standing,
+    acks: Sequence[Ack],
+    originals: Mapping[str, RecoveryPoint],
+    last_run: Mapping[tuple[str, str], str],
+) -> Iterator[Trouble]:
+    """last_run: (host, source) → the run that backed it up last."""
+
     def say(health: Health, kind: str, text: str, hint: str = "") -> Trouble:
         return Trouble(health=health, kind=kind, text=text, hint=hint, host=one.host, plan=one.plan, source=one.source)
 
@@ -168,15 +178,18 @@ def _troubles(one: Standing, acks: Sequence[Ack], originals: Mapping[str, Recove
     if exposure.newest is None:
         yield say("wrong", "no recovery point", "no recovery point", f"mainstay run {one.plan} --hosts {one.host}")
         return
+    newest = originals.get(exposure.newest.copy_of or "", exposure.newest)
+    hint = f"mainstay run {one.plan} --hosts {one.host}"
+    if newest.item and last_run.get((one.host, newest.source)) != newest.run:
+        hint = f"if it is gone for good: mainstay records ack {newest.id[:SHORT]} --reason …"
     age = exposure.since_newest
     if one.promised is not None and age is not None and age > one.promised:
         health: Health = "wrong" if age > one.promised * STALE else "look"
         text = f"the newest point is {span(age)} old, promised is {span(one.promised)}"
-        yield say(health, "older than promised", text, f"mainstay run {one.plan} --hosts {one.host}")
+        yield say(health, "older than promised", text, hint)
     elif one.promised is None and age is not None:
         text = f"the newest point is {span(age)} old; nothing says how old it may be"
         yield say("look", "no promise of its age", text, f"give {one.plan} a window, or fresh: 26h")
-    newest = originals.get(exposure.newest.copy_of or "", exposure.newest)
     yield from _about_anomalies(one, newest, acks, say_of=say)
     yield from _about_proof(one, acks, say_of=say)
     for place in one.places:

@@ -92,5 +92,12 @@ def test_what_there_is_nothing_to_look_at(
     assert app.points.acks() == []
 
 
+def test_the_last_point_of_an_item_that_is_gone_for_good(app: FakeApplication, mainstay: Mainstay) -> None:
+    app.points.add_point(point("web1", 500, source="db", item="users", id="b" * 64))
+    assert mainstay("records", "ack", "b" * 12, "--reason", "the database was dropped").code == 0
+    (ack,) = app.points.acks()
+    assert (ack.item, ack.host, ack.source) == ("b" * 64, "web1", "db/users")
+
+
 def test_a_reason_has_to_be_given(app: FakeApplication, mainstay: Mainstay) -> None:
     assert mainstay("records", "ack", RUN).code == 2

@@ -50,6 +50,16 @@ def test_each_item_of_a_source_stands_for_itself() -> None:
     assert [(one.source, one.health) for one in found] == [("etc/orders", "well"), ("etc/users", "wrong")]
 
 
+def test_an_item_that_is_gone_for_good_is_left_out_once_somebody_has_said_so() -> None:
+    there = point(before(hours=5), item="orders", run="night-9")
+    gone = point(before(days=4), item="users", run="night-5")
+    proofs = [proof(one, before(days=1)).model_copy(update={"item": one.item}) for one in (there, gone)]
+    (_, late) = stand([there, gone], proofs)
+    assert f"if it is gone for good: mainstay records ack {gone.id[:12]}" in late.troubles[0].hint
+    (left,) = stand([there, gone], proofs, [Ack(gone.id, "web1", "etc/users", "anna", before(), "dropped")])
+    assert (left.source, left.health) == ("etc/orders", "well")
+
+
 @pytest.mark.parametrize(
     ("fresh", "interval", "hours", "kind"),
     [
