@@ -62,8 +62,8 @@ def arranged(
     """Lay the forecasts out in waves, as the run would."""
     careful: Carefulness = request.careful
     matches = lambda selector, host: parse(selector).matches(host)  # noqa: E731 - one use
-    backed = _backed(app, request)
-    first = behind(request.hosts, request.first, [name for name, one in backed.items() if one.unmet])
+    backing = backed(app, request)
+    first = behind(request.hosts, request.first, [name for name, one in backing.items() if one.unmet])
     waves = arrange(workable(found), careful.waves, matches, request.hosts, spread_over(request), first)
     wave_of = {name: wave.number for wave in waves for name in wave.hosts}
     sizes = [len(wave.hosts) for wave in waves]
@@ -71,7 +71,7 @@ def arranged(
     return Preview(
         plan=request.plan,
         title=title,
-        looks=[_look(found[name], wave_of.get(name), backed.get(name)) for name in sorted(found, key=natural)],
+        looks=[_look(found[name], wave_of.get(name), backing.get(name)) for name in sorted(found, key=natural)],
         waves=sizes,
         budget=careful.budget.of(sum(sizes)),
         parallel=careful.parallel,
@@ -86,7 +86,7 @@ def arranged(
     )
 
 
-def _backed(app: Application, request: RunRequest) -> dict[str, Backing]:
+def backed(app: Application, request: RunRequest) -> dict[str, Backing]:
     """How its hosts stand to the backup that it requires now; empty where it requires none."""
     required = required_of(request)
     return backings(required, request.hosts, app.points, app.plans.values(), app.clock.now()) if required else {}

@@ -53,6 +53,14 @@ def test_preview_says_of_each_host_whether_it_holds(app: FakeApplication, mainst
     assert (found["web10"]["holds"], found["web10"]["relies_on"]) == (False, [])
 
 
+def test_why_says_that_a_run_would_refuse_the_host(app: FakeApplication, mainstay: Mainstay) -> None:
+    out = " ".join(mainstay("why", "web2").out.split())
+    assert "a run would refuse this host: etc: the newest point that succeeded is 31 h old" in out
+    assert "a run would refuse" not in mainstay("why", "web1").out
+    assert mainstay("why", "web2", "--json").json["plans"][0]["refused"].startswith("etc: the newest point")
+    assert mainstay("why", "web1", "--json").json["plans"][0]["refused"] is None
+
+
 def test_preview_of_a_plan_that_requires_nothing_says_nothing_of_it(app: FakeApplication, mainstay: Mainstay) -> None:
     plain = PLANS.replace(", requires: {backup: {newer_than: 24h}}", "")
     (app.site.root / "schedules/web.yml").write_text(plain)

@@ -11,6 +11,7 @@ from mainstay.console.render.hosts import Known
 from mainstay.console.render.spans import Line, Span, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
+from mainstay.recovery.required import Backing
 from mainstay.runner.forecasting import HostForecast
 from mainstay.runner.observing import Observed
 from mainstay.runner.operation import Forecast, LeftOut
@@ -29,6 +30,13 @@ class Answer:
 
     plan: str
     found: HostForecast
+    backing: Backing | None = None
+    """How the host stands to the backup that the plan requires; None where it requires none."""
+
+    @property
+    def refused(self) -> str:
+        """Why a run would refuse the host now; empty where it would not."""
+        return self.found.refused or (self.backing.reason if self.backing else "")
 
 
 def screen(
@@ -77,8 +85,8 @@ def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, column
         told.append(f"{len(left)} left out")
     meant = not items and all(entry.reason in MEANT for entry in left)
     lines = [line(f"{head}{'patched as the plan asks' if meant else 'not fully patched'}: {', '.join(told)}")]
-    if answer.found.refused:
-        lines += wrap(f"a run would refuse this host: {answer.found.refused}", columns=columns)
+    if answer.refused:
+        lines += wrap(f"a run would refuse this host: {answer.refused}", columns=columns)
     if len(items) > MANY:
         changes = " · ".join(f"{n} {b or '–'} → {a or '–'}" for n, b, a in items)
         lines += wrap(f"mainstay run {answer.plan} takes: {changes}", columns=columns)
@@ -154,7 +162,7 @@ def _plan_json(answer: Answer, package: str | None) -> Json:
     return {
         "plan": answer.plan,
         "error": answer.found.error or None,
-        "refused": answer.found.refused or None,
+        "refused": answer.refused or None,
         "waiting": [{"name": n, "before": b, "after": a} for n, b, a in items if package in (None, n)],
         "left_out": [entry.to_json() for entry in left if package in (None, entry.item)],
     }

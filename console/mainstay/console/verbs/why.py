@@ -18,7 +18,7 @@ from mainstay.console.verb import verb
 def command(screen: Screen, host: str, package: str | None) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.backups import backups, chances
-    from mainstay.console.forecasting import ask
+    from mainstay.console.forecasting import ask, backed
     from mainstay.console.render import points
     from mainstay.console.render import why as render
     from mainstay.inventory.errors import UsageError
@@ -33,8 +33,9 @@ def command(screen: Screen, host: str, package: str | None) -> int:
             names = [one.name for one in app.site.hosts]
             raise UsageError(f'There is no host "{host}".', hint=did_you_mean(host, names) or "See mainstay hosts.")
         plans = [plan for plan in app.plans.values() if plan.kind == "patch" and parse(plan.targets).matches(found)]
+        asked = [plan_request(plan, [found], app.asking()) for plan in plans]
         answers = [
-            render.Answer(plan.name, ask(app, plan_request(plan, [found], app.asking()))[found.name]) for plan in plans
+            render.Answer(one.plan, ask(app, one)[found.name], backed(app, one).get(found.name)) for one in asked
         ]
         known, zone = app.known([found])[0], app.zone
         observed = observation(app.schedule_store, found.name)
