@@ -110,16 +110,14 @@ def _copies(plan: BackupPlan, spot: Spot) -> Iterator[tuple[str, Spot]]:
 def _proving(plan: BackupPlan, spot: Spot, site: Site) -> Iterator[Problem]:
     if plan.prove is None:
         return
-    if plan.prove.on not in ("controller", "host"):
+    if plan.prove.on != "controller":
         at = spot.at("prove", "on")
-        if any(host.name == plan.prove.on for host in site.hosts):
-            message = (
-                f"restores on another host ({plan.prove.on}) are not available yet, and none is ever left out silently."
-            )
-            yield at.problem(message, hint="Write controller, or host: each restores its own.")
+        if plan.prove.on == "host" or any(host.name == plan.prove.on for host in site.hosts):
+            message = f"proofs on a host ({plan.prove.on}) are not available yet, and none is ever left out silently."
+            yield at.problem(message, hint="Write controller: it restores for all of them.")
         else:
-            hint = did_you_mean(plan.prove.on, ("controller", "host")) or "Write controller or host."
-            yield at.problem(f"{shown(plan.prove.on)} is neither controller nor host.", hint=hint)
+            hint = did_you_mean(plan.prove.on, ("controller",)) or "Write controller."
+            yield at.problem(f"{shown(plan.prove.on)} is not controller.", hint=hint)
     checks = spot.at("prove", "check")
     for number, assertion in enumerate(plan.prove.check):
         at = checks.at(number) if isinstance(checks.value, list) else checks

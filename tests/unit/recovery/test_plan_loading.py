@@ -36,7 +36,7 @@ plans:
     retention: {within: 90d}
     fresh: 30h
     expect: {min_files: 10, drop: 80%}
-    prove: {every: 30d, sample: 5, on: host, check: [{source: shop, database: shop, query: select 1, equals: "1"}]}
+    prove: {every: 30d, sample: 5, on: controller, check: [{source: shop, database: shop, query: select 1, equals: "1"}]}
     tags: [acme]
     sources:
       etc: {paths: [/etc, "/srv/a b"], exclude: "*.tmp", expect: {min_size: 1MB}}
@@ -81,8 +81,9 @@ def test_what_an_approval_is_bound_to_is_what_is_written_and_not_where(tmp_path:
         ("copies: [offsite, {to: offsite}]", "copies.1.to", "is named twice", None),
         ("copies: {to: offsite, window: nigth}", "copies.window", 'there is no window "nigth"', None),
         ("copies: {to: offsite, evry: 1d}", "copies.evry", "unknown key", 'Did you mean "every"?'),
-        ("prove: {on: db1}", "prove.on", "restores on another host (db1) are not available yet", None),
-        ("prove: {on: hots}", "prove.on", '"hots" is neither controller nor host', 'Did you mean "host"?'),
+        ("prove: {on: db1}", "prove.on", "proofs on a host (db1) are not available yet", None),
+        ("prove: {on: host}", "prove.on", "proofs on a host (host) are not available yet", None),
+        ("prove: {on: contoller}", "prove.on", '"contoller" is not controller', 'Did you mean "controller"?'),
         (
             "prove: {check: {source: etc, database: x, query: q, equals: a}}",
             "prove.check.source",

@@ -162,7 +162,7 @@ class DrillErrand(Errand):
     def _checks(self, point: RecoveryPoint) -> tuple[Assertion, ...]:
         """Those that are asked of this point."""
         mine = [one for one in self.proving.check if one.source == point.source]
-        names = {point.item, point.item.rpartition("/")[2]}
+        names = {point.item, f"/{point.item}"}  # of SQLite, a path without its first stroke
         return tuple(one for one in mine if point.item == CLUSTER or one.database in names)
 
     def _still_there(self, attempt: Attempt) -> None:

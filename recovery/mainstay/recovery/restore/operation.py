@@ -15,6 +15,7 @@ from mainstay.recovery.backup import handover, sending
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.repository import Repository
+from mainstay.recovery.restic.contract import ResticError
 from mainstay.recovery.restore import far, output
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.order import RESTORE, RestoreOrder
@@ -76,7 +77,10 @@ class RestoreOperation(Unchanging[RestoreChange]):
     def prepare(self, work: HostWork, *, wait: float) -> list[str]:
         if why := self._impossible():
             raise Refused(why)
-        there = {one.id for one in self.depot.open(self.repository, self.order.host).snapshots()}
+        try:
+            there = {one.id for one in self.depot.open(self.repository, self.order.host).snapshots()}
+        except ResticError as error:
+            raise Refused(error.message, hint=error.hint) from error
         if gone := [piece.point for piece in self.order.pieces if piece.point.id not in there]:
             raise Refused(f"point {gone[0].id[:12]} is gone from repository {self.repository.name}")
         return []
@@ -155,6 +159,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
                 "restored": one.restored,
                 "compared": one.compared,
                 "same": one.same,
+                "seconds": max(0, one.seconds),
                 "other": sorted(one.other),
                 "errors": one.errors,
                 "last": said.last,
@@ -184,6 +189,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
                 "at": piece.point.at,
                 "files": found.files,
                 "bytes": found.bytes,
+                "seconds": said.get("seconds", 0),
                 "verified": found.verified,
                 "differing": dict(list(found.differing.items())[:100]),
             }

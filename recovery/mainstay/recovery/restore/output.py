@@ -22,6 +22,8 @@ class PieceSaid:
     """Paths that it would still touch; folders and symlinks are always among them."""
     errors: list[str] = field(default_factory=list)
     percent: float = 0.0
+    seconds: int = 0
+    """By the host's clock, with the second look; below 0 where it has not ended."""
 
 
 @dataclass(slots=True)
@@ -45,12 +47,14 @@ def read(output: bytes, token: str) -> JobSaid:
                     said.unready = True
                 case ["done"]:
                     said.done = True
-                case ["begin", number]:
+                case ["begin", number, at]:
                     now, compares = said.pieces.setdefault(int(number), PieceSaid()), False
+                    now.seconds = -int(at)
                 case ["restored", _, code]:
                     now.restored, compares = int(code), True
-                case ["compared", _, code, same]:
+                case ["compared", _, code, same, at]:
                     now.compared, now.same = int(code), int(same)
+                    now.seconds += int(at)
                 case ["database", dumped, taken, count]:
                     said.database = int(dumped), int(taken), int(count)
                 case _:

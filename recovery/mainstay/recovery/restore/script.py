@@ -37,7 +37,7 @@ mkdir -p "$d/cache" && chmod 700 "$d/cache"
 back() { nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@"; }
 """
 _PIECE = r"""
-say begin {number}
+say begin {number} "$(date +%s)"
 back {words}
 say restored {number} $?
 # Read again, by a restic that writes nothing: told of is what is not as it should be, and counted what is.
@@ -48,7 +48,7 @@ say restored {number} $?
   END {{ print same > f }}'
 read -r code <"$m/code" || code=70
 read -r same <"$m/same" || same=0
-say compared {number} "$code" "$same"
+say compared {number} "$code" "$same" "$(date +%s)"
 """
 
 

@@ -238,7 +238,7 @@ def test_sqlite_is_checked_as_a_whole_and_asked(drill: Drill) -> None:
     database.close()
     sources = {"db": {"sqlite": ["/srv/app.db"]}}
     keep(drill, "srv/app.db", path.read_bytes(), "app.db", at=datetime(2026, 11, 22, 12, tzinfo=UTC))
-    asked = {"source": "db", "database": "app.db"}
+    asked = {"source": "db", "database": "/srv/app.db"}
     checks = [
         {**asked, "query": "SELECT count(*) FROM t", "equals": "5000"},
         {**asked, "query": "SELECT max(at) FROM t", "newer_than": "2h"},
