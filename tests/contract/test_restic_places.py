@@ -136,7 +136,10 @@ def test_everything_works_there(place: Place, tmp_path: Path) -> None:
     assert here.snapshots() == []
 
 
-def test_an_append_only_server_takes_away_locks_and_nothing_else(tmp_path: Path) -> None:
+def test_an_append_only_server_takes_away_locks_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")  # not for this machine itself
     make_repository(tmp_path / "repository", PASSWORD)
     with rest(tmp_path / "repository", tmp_path / "log") as server:
         access = Access(
