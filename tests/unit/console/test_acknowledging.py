@@ -37,7 +37,7 @@ def test_who_looked_when_and_why_stands_beside_the_record(app: FakeApplication, 
     assert body["hash"] == record.hash, "the record is as it was"
     (listed,) = mainstay("records", "list", "--json").json
     assert listed["acks"] == body["acks"]
-    assert "acknowledged for web1 by" in " ".join(mainstay("records", "list").out.split())
+    assert "anna@ops1; acknowledged by anna@ops1" in " ".join(mainstay("records", "list").out.split())
     (exported,) = mainstay("records", "export", "--json").json
     assert exported["acks"] == body["acks"]
 

@@ -27,6 +27,11 @@ def briefly(acks: Sequence[Ack]) -> str:
     return f"acknowledged {_whom(last)}by {last.by}: {last.reason}"
 
 
+def marked(acks: Sequence[Ack]) -> str:
+    """`acknowledged by anna@ops1`, of the last; why stands in the record."""
+    return f"acknowledged by {acks[-1].by}"
+
+
 def _whom(one: Ack) -> str:
     parts = " ".join(part for part in (one.host, one.source) if part)
     return f"for {parts} " if parts else ""

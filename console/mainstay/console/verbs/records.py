@@ -29,7 +29,7 @@ def list_records(screen: Screen, last: int) -> int:
         acks = by_run(app, [entry.id for entry, _ in sealed])
         zone = app.zone
     sealed.reverse()
-    seen = {run: looked.briefly(said) for run, said in acks.items()}
+    seen = {run: looked.marked(said) for run, said in acks.items()}
     screen.show(
         lambda: [
             {**summary.to_json(), "seq": entry.seq, "hash": entry.hash, "acks": looked.to_json(acks.get(entry.id, []))}
