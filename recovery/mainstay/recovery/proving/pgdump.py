@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mainstay.inventory.errors import MainstayError
 from mainstay.recovery.proving import asserting
 from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried, Untried
 from mainstay.recovery.proving.files import RESERVE, only_file
@@ -139,7 +140,16 @@ def _restore(cluster: Cluster, database: str, contents: list[str], brought: Brou
     words += ["--no-security-labels", "--no-tablespaces", "-h", str(cluster.socket), "-U", OWNER, "-d", database]
     done = cluster.run("pg_restore", *words, "-L", str(chosen), stdin=brought.path)
     if done.status:
-        raise NotProved(f"pg_restore failed: {said(done)}")
+        raise _why(said(done))
+
+
+def _why(words: str) -> MainstayError:
+    """Whether it speaks against the dump, or only for what a drill does not have or give."""
+    if re.search(r"permission denied|must be superuser|must be owner of|must be a superuser", words):
+        return Untried(f"it asks for a superuser's rights, which a drill does not give: {words}")
+    if re.search(r"collation .* does not exist", words):
+        return Untried(f"it needs a collation that the controller does not have: {words}")
+    return NotProved(f"pg_restore failed: {words}")
 
 
 _SCHEMAS = "SELECT string_agg(nspname, E'\\n') FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_'"

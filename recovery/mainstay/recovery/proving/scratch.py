@@ -67,9 +67,11 @@ def place(root: Path, name: str) -> Iterator[Place]:
     folder = root / name
     clean(folder)
     folder.mkdir(mode=0o700)
-    handle = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    handle = os.open(folder / f".{LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
+        # Whoever sweeps takes one that nobody holds for left over: it is not seen before it is held.
         fcntl.flock(handle, fcntl.LOCK_EX)
+        (folder / f".{LOCK}").rename(folder / LOCK)
         yield Place(folder)
     finally:
         try:
