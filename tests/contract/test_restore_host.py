@@ -165,11 +165,18 @@ def test_damaged_data_is_named(here: Rig, tmp_path: Path) -> None:
     assert here.back_up(plan).verdict == "succeeded"
     _spoil(here)
     restores = Restores(here, plan)
-    why = restores.do(restores.order(to=tmp_path / "to", source="files"), "R1")
+    order = restores.order(to=tmp_path / "to", source="files")
+    # On another host it is that one's name which is asked for, and it is said what it gets to know.
+    other = order.model_copy(update={"host": "gone"})
+    assert (order.name_to_confirm, other.name_to_confirm) == (here.host.name, here.host.name)
+    assert "the password of gone's repository" in " ".join(restores.preview(other).notes)
+    assert "the password of" not in " ".join(restores.preview(order).notes)
+    why = restores.do(order, "R1")
     assert f"{data}/" in why and ("is not there" in why or "content" in why), why
     assert restores.measures["restored files"]["verified"] == 1
 
 
+@pytest.mark.long
 def test_a_database_of_postgresql_becomes_a_new_one(here: Rig, postgres: Postgres) -> None:
     name = postgres.database()
     odd = f'{name} "new"'

@@ -35,10 +35,8 @@ def drill(tmp_path: Path) -> Drill:
 
 @pytest.fixture(scope="module")
 def app(postgres: Postgres) -> str:
-    """A database with data, an extension in a schema of its own, a policy for a role, and two owners."""
-    name = f"proving_{os.getpid()}"
-    postgres.execute(f"CREATE ROLE reader_{os.getpid()}")
-    postgres.execute(f"CREATE DATABASE {name} OWNER mainstay")
+    """A database with data, an extension in a schema of its own, rights and two owners."""
+    name = postgres.database()
     for sql in (
         "CREATE SCHEMA ext",
         "CREATE EXTENSION hstore WITH SCHEMA ext",
@@ -104,9 +102,9 @@ def test_stale_data_and_assertions_that_do_not_hold(drill: Drill, postgres: Post
 
 @pytest.mark.long
 def test_a_role_that_is_missing_is_named(drill: Drill, postgres: Postgres) -> None:
-    name, role = f"policy_{os.getpid()}", f"clerk_{os.getpid()}"
+    name = postgres.database()
+    role = f"clerk_of_{name}"
     postgres.execute(f"CREATE ROLE {role}")
-    postgres.execute(f"CREATE DATABASE {name}")
     for sql in ("CREATE TABLE t (a int)", f"CREATE POLICY p ON t TO {role} USING (true)"):
         postgres.execute(sql, database=name)
     dump = dumped(postgres, name, "-Fc", "-Z0")
@@ -134,9 +132,10 @@ def test_without_a_server_here_nothing_is_green(
     assert proving_postgres.installed(), "the machine of these tests has one"
 
 
+@pytest.mark.long
 def test_a_hostile_dump_runs_nothing_here(drill: Drill, postgres: Postgres) -> None:
-    name, witness = f"hostile_{os.getpid()}", Path("/tmp") / f"mainstay-witness-{os.getpid()}"
-    postgres.execute(f"CREATE DATABASE {name}")
+    name = postgres.database()
+    witness = Path("/tmp") / f"mainstay-witness-{name}"
     program = f"BEGIN COPY (SELECT 1) TO PROGRAM 'touch {witness}'; RETURN 1; END"
     postgres.execute(f"CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ {program} $$", database=name)
     postgres.execute("CREATE TABLE t (a int CHECK (public.f() = 1))", database=name)
@@ -152,6 +151,7 @@ def test_a_hostile_dump_runs_nothing_here(drill: Drill, postgres: Postgres) -> N
         witness.unlink(missing_ok=True)
 
 
+@pytest.mark.long
 def test_a_base_backup_is_started_and_asked(drill: Drill, postgres: Postgres, app: str) -> None:
     base = dumped(postgres, "", "-D", "-", "-Ft", "-X", "fetch", "-c", "fast", program="pg_basebackup")
     keep(drill, "(cluster)", base, "base.tar")

@@ -104,6 +104,7 @@ def test_what_is_there_is_named_before_and_needs_the_name_of_the_host(world: Wor
     assert (there / "a").read_text() == "one" and (there / "b").read_text() == "two"
 
 
+@pytest.mark.long
 def test_over_the_running_system_is_said(world: World) -> None:
     etc = tree(world.folder / "etc", {"a": "one"})
     point = world.backup(etc)
@@ -158,6 +159,7 @@ def test_what_changes_a_file_after_restic_is_found(world: World) -> None:
         do(world, order(world, into, whole(world, point)), Book(before=before))
 
 
+@pytest.mark.long
 def test_a_mode_that_is_another_is_something_to_look_at(world: World) -> None:
     etc = tree(world.folder / "etc", {"a": "one"})
     point = world.backup(etc)
@@ -253,6 +255,7 @@ def test_the_newest_good_point_before_the_moment_that_holds_it(world: World) -> 
     assert "It has points of files." in (none.value.hint or "")
 
 
+@pytest.mark.long
 def test_paths_of_several_sources_come_from_several_points(world: World) -> None:
     etc, data = tree(world.folder / "etc", {"a": "one"}), tree(world.folder / "data", {"b": "two"})
     world.backup(etc)
