@@ -1,6 +1,7 @@
 """mainstay installed on a host of the fleet, so that it runs there under a real systemd, as a controller does.
 
-This tree and its Python packages are mounted into the host, read-only; the host's own Python runs them.
+This tree and its Python packages are mounted into the host, read-only; the host's own Python runs them, and takes what the
+tests' Python has compiled of them: nothing can be kept there, and each start would compile all that it imports.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ROOMS = ("inventory", "runner", "recovery", "schedules", "console")
 
 PROGRAM = f"""#!{HOME}/bin/python
 import sys
+sys.pycache_prefix = "{HOME}/bytecode"
 sys.path[:0] = [f"{HOME}/source/{{room}}" for room in {ROOMS!r}]
 from mainstay.console import main
 main()
@@ -91,6 +93,9 @@ def installed(host: Host) -> Iterator[Installation]:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     packages = HOME / "lib" / f"python{version}" / "site-packages"
     mounts = {PROJECT: HOME / "source", PACKAGES: packages}
+    compiled = Path(sys.pycache_prefix or "/nowhere")
+    if compiled.is_dir():
+        mounts[compiled] = HOME / "compiled"
     host.power_cut()
     try:
         for source, place in mounts.items():
@@ -99,10 +104,15 @@ def installed(host: Host) -> Iterator[Installation]:
             run(["mount", "--bind", source, there])
             run(["mount", "-o", "remount,bind,ro", there])  # nothing there can change or remove the tree
         made = Installation(host)
+        for source, place in {PROJECT: HOME / "source", PACKAGES: packages}.items():
+            _link(host, _below(HOME / "bytecode", place), _below(HOME / "compiled", source))
+        own = _there(host, HOME / f"bytecode/usr/lib/python{version}")  # that of its own library the host keeps itself
+        own.mkdir(parents=True)
+        own.chmod(0o1777)
         made.write(HOME / "pyvenv.cfg", f"home = /usr/bin\nversion = {version}\n")
         made.write(HOME / "bin" / "mainstay", PROGRAM)
         _there(host, HOME / "bin" / "mainstay").chmod(0o755)
-        _there(host, HOME / "bin" / "python").symlink_to(f"/usr/bin/python{version}")
+        _link(host, HOME / "bin" / "python", Path(f"/usr/bin/python{version}"))
         host.boot()
         yield made
     finally:
@@ -112,4 +122,13 @@ def installed(host: Host) -> Iterator[Installation]:
 
 
 def _there(host: Host, path: Path) -> Path:
-    return host.root / str(path).lstrip("/")
+    return _below(host.root, path)
+
+
+def _below(folder: Path, path: Path) -> Path:
+    return folder / str(path).lstrip("/")
+
+
+def _link(host: Host, place: Path, target: Path) -> None:
+    _there(host, place).parent.mkdir(parents=True, exist_ok=True)
+    _there(host, place).symlink_to(target)
