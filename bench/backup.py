@@ -32,6 +32,7 @@ from tests.servers.restic import folder as folder_of_programs
 from tests.servers.restic import restic
 
 PHASES = ("first", "nothing changed", "1 % changed")
+RESTORES = ("restore onto the controller", "restore onto the host")
 DIRECT, THROUGH, ALONE, TUNNEL = "mainstay", "mainstay through the controller", "restic alone", "restic alone by ssh -R"
 PEERS = {DIRECT: ALONE, THROUGH: TUNNEL}
 """What each way of mainstay's is held against."""
@@ -52,8 +53,10 @@ def measured(bench: Bench, tools: Sequence[Tool], rounds: int) -> Found:
                 backup_tree.change(data, turn)
             for tool in turned(tools, turn):
                 note(found, phase, tool.name, tool.back_up())
-        for tool in turned(restoring(tools), turn):
-            note(found, "restore", tool.name, tool.restore())
+        for phase in RESTORES:
+            onto_host = phase == RESTORES[-1]
+            for tool in turned(restoring(tools, host=onto_host), turn):
+                note(found, phase, tool.name, tool.restore(host=onto_host))
         for path in bench.kept.iterdir():
             shutil.rmtree(path)
     return found
@@ -70,8 +73,9 @@ def turned(tools: Sequence[Tool], turn: int) -> Sequence[Tool]:
     return [*tools[first:], *tools[:first]]
 
 
-def restoring(tools: Sequence[Tool]) -> Sequence[Tool]:
-    return [tool for tool in tools if tool.name in (DIRECT, ALONE)]
+def restoring(tools: Sequence[Tool], *, host: bool) -> Sequence[Tool]:
+    """The way back is the same for both ways of each; borg is on the host alone."""
+    return [tool for tool in tools if tool.name in (DIRECT, ALONE) or (host and isinstance(tool, Borgmatic))]
 
 
 def ratio(ours: Sequence[Cost], theirs: Sequence[Cost]) -> float:
@@ -94,7 +98,9 @@ def table(found: Found, phase: str, names: Sequence[str]) -> list[list[str]]:
 def against(found: Found) -> Iterator[str]:
     for ours, theirs in PEERS.items():
         told = []
-        for phase in PHASES:
+        for phase in (*PHASES, *RESTORES):
+            if (phase, ours) not in found:
+                continue
             one, other = found[phase, ours], found[phase, theirs]
             more = middle(one).wall - middle(other).wall
             told.append(f"{phase} {ratio(one, other):.2f} ({more:+.1f} s)")
@@ -178,7 +184,7 @@ def parts(found: Found, tools: Sequence[Tool], notes: Sequence[str], again: str)
             title="Backup of one host, and restore",
             repeat=again,
             head=HEAD,
-            rows=[row for phase in (*PHASES, "restore") for row in table(found, phase, names)],
+            rows=[row for phase in (*PHASES, *RESTORES) for row in table(found, phase, names)],
             notes=(
                 *against(found),
                 f"Ratios in the table: how many times as much as restic alone takes. restic {version} everywhere, with the same "

@@ -67,6 +67,13 @@ class Bench:
         cost = measure(argv, cwd=cwd)
         return replace(cost, cpu=cost.cpu + self.host_cpu() + self.rest.cpu() - before)
 
+    def gone(self, folder: Path | None = None) -> None:
+        """What was restored: held against what was taken, and removed. folder: on the controller; None: on the host."""
+        back = folder or self.host.root / BACK.lstrip("/")
+        there = back / DATA.lstrip("/")
+        run(["diff", "-rq", str(self.host.root / DATA.lstrip("/")), str(there)], cwd=self.folder)
+        shutil.rmtree(back)
+
     def host_cpu(self) -> float:
         """Seconds of all its processes since it was booted: of the control group that they are in."""
         group = Path(f"/proc/{self.host.leader()}/cgroup").read_text().splitlines()[-1].removeprefix("0::")
@@ -124,8 +131,8 @@ class Tool(Protocol):
 
     def back_up(self) -> Cost: ...
 
-    def restore(self) -> Cost:
-        """All of the newest, onto the host where it can."""
+    def restore(self, *, host: bool) -> Cost:
+        """All of the newest, into an empty folder on the host or on the controller."""
 
 
 @dataclass
@@ -165,11 +172,11 @@ class Mainstay:
         self.records.append((json.loads((self.site / "out").read_text()), cost))
         return cost
 
-    def restore(self) -> Cost:
-        to = ["--path", DATA, "--to", str(self.site / "back"), "--on", "controller", "--repository", self.plan]
-        argv: list[str | Path] = [MAINSTAY, "restore", self.bench.host.name, *to, "--yes"]
-        cost = self.bench.measure(argv, self.site)
-        shutil.rmtree(self.site / "back")
+    def restore(self, *, host: bool) -> Cost:
+        to = ["--to", BACK] if host else ["--to", str(self.site / "back"), "--on", "controller"]
+        asked = ["--path", DATA, "--repository", self.plan, *to, "--yes"]
+        cost = self.bench.measure([MAINSTAY, "restore", self.bench.host.name, *asked], self.site)
+        self.bench.gone(None if host else self.site / "back")
         return cost
 
 
@@ -190,7 +197,8 @@ class Restic:
         cache = f"/var/cache/{self.name.replace(' ', '-')}"
         options = f"--json --retry-lock 300s --cache-dir {cache}"
         take = f"exec {SLOW} restic {options} backup --host {bench.host.name} --tag nightly {DATA}"
-        bench.write("/root/take.sh", "\n".join([*lines, "export RESTIC_PROGRESS_FPS=0.5", take]) + "\n")
+        back = f'[ "$1" != back ] || exec restic {options} restore latest --verify --target {BACK}'
+        bench.write("/root/take.sh", "\n".join([*lines, "export RESTIC_PROGRESS_FPS=0.5", back, take]) + "\n")
         bench.host.exec(["rm", "-rf", cache])
         bench.host.exec(["mv", "/root/take.sh", self.script])
 
@@ -207,24 +215,17 @@ class Restic:
         argv = [*bench.ssh[:-1], *forward, bench.ssh[-1], "sudo", "sh", self.script]
         return bench.measure(argv, bench.folder / "restic")
 
-    def restore(self) -> Cost:
-        folder = self.bench.folder / "restic"
-        folder.mkdir(exist_ok=True)
-        env = self.env(str(self.bench.kept / self.repository))
-        words = ["env", *(f"{name}={value}" for name, value in env.items())]
-        options = ["--json", "--cache-dir", str(folder / "cache")]
-        argv: list[str | Path] = [
-            *words,
-            restic(),
-            *options,
-            "restore",
-            "latest",
-            "--target",
-            folder / "back",
-            "--verify",
-        ]
-        cost = self.bench.measure(argv, folder)
-        shutil.rmtree(folder / "back")
+    def restore(self, *, host: bool) -> Cost:
+        """--verify: mainstay compares with the repository too."""
+        bench, folder = self.bench, self.bench.folder / "restic"
+        if host:
+            cost = bench.measure([*bench.ssh, "sudo", "sh", self.script, "back"], folder)
+            bench.gone()
+            return cost
+        words = ["env", *(f"{name}={value}" for name, value in self.env(str(bench.kept / self.repository)).items())]
+        options = ["--json", "--cache-dir", str(folder / "cache"), "restore", "latest", "--verify"]
+        cost = bench.measure([*words, restic(), *options, "--target", folder / "back"], folder)
+        bench.gone(folder / "back")
         return cost
 
 
@@ -274,11 +275,12 @@ class Borgmatic:
         argv = [*self.bench.ssh, "sudo", *SLOW.split(), *self.program, "create"]
         return self.bench.measure(argv, self.bench.folder / "borg")
 
-    def restore(self) -> Cost:
+    def restore(self, *, host: bool) -> Cost:
+        assert host, "only where borg is"
         self.bench.host.exec(["mkdir", "-p", BACK])
         argv = [*self.bench.ssh, "sudo", *self.program, "extract", "--archive", "latest", "--destination", BACK]
         cost = self.bench.measure(argv, self.bench.folder / "borg")
-        self.bench.host.exec(["rm", "-rf", BACK])
+        self.bench.gone()
         return cost
 
 
