@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mainstay.inventory.host import Host, Ssh
 from mainstay.runner.plan import Carefulness, WaveSpec
-from mainstay.runner.waves import Candidate, PlannedWave, arrange, natural
+from mainstay.runner.waves import Candidate, PlannedWave, arrange, behind, natural
 
 
 def candidate(name: str, cohort: str = "debian 12 amd64", **more: object) -> Candidate:
@@ -34,6 +34,17 @@ def test_counts_and_shares_of_all_hosts_rounded_up() -> None:
 
 def test_the_last_entry_goes_on_until_nobody_is_left() -> None:
     assert [len(wave.hosts) for wave in waves([candidate(f"h{n}") for n in range(7)], 1, 2)] == [1, 2, 2, 2]
+
+
+def test_some_come_after_all_others_and_still_lead_a_cohort_of_their_own() -> None:
+    some = [candidate("web1"), candidate("web2"), candidate("web10"), candidate("db1", cohort="debian 13 amd64")]
+    hosts = [one.host for one in some]
+    assert behind(hosts, ("web10",), ()) == ("web10",), "as it was"
+    first = behind(hosts, ("web10", "web1"), {"web1", "db1"})
+    assert first == ("web10", "web2")
+    plan = Carefulness.model_validate({"waves": [1, 1]})
+    planned = arrange(some, plan.waves, lambda selector, host: False, first=first)
+    assert names(planned) == [["web10", "db1"], ["web2"], ["web1"]]
 
 
 def test_hosts_are_taken_in_the_order_people_count() -> None:
