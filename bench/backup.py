@@ -107,6 +107,24 @@ def against(found: Found) -> Iterator[str]:
         yield f"{ours} against {theirs}, median of the rounds' ratios: {', '.join(told)}. Aim: under {AIM}."
 
 
+def jobs(found: Found, tools: Sequence[Mainstay]) -> Iterator[str]:
+    """What is left of the difference when only the job on the host counts."""
+    for tool in tools:
+        told = []
+        for number, phase in enumerate(PHASES):
+            spans = [spent(record, cost.wall, cost.began).steps["apply"][0] for record, cost in tool.records]
+            job, whole = middling(spans[number :: len(PHASES)]), middle(found[phase, tool.name]).wall
+            other = middle(found[phase, PEERS[tool.name]]).wall
+            told.append(
+                f"{phase} {job:.1f} s ({job / other:.2f} of {PEERS[tool.name]}), and {whole - job:.1f} s around it"
+            )
+        yield f"{tool.name}, the job on the host until its end is noticed: {'; '.join(told)}."
+
+
+def middling(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
 def steps(tool: Mainstay) -> list[list[str]]:
     """Medians over the rounds, of what a run takes whatever there is to back up."""
     rows: dict[str, list[list[float]]] = defaultdict(lambda: [[] for _ in PHASES])
@@ -117,9 +135,7 @@ def steps(tool: Mainstay) -> list[list[str]]:
             rows[name][phase].append(union)
         rows["between steps"][phase].append(one.between)
         rows["after the last step (sealing)"][phase].append(one.end)
-    return [
-        [name, *(f"{sorted(one)[len(one) // 2]:.2f} s" if one else "" for one in row)] for name, row in rows.items()
-    ]
+    return [[name, *(f"{middling(one):.2f} s" if one else "" for one in row)] for name, row in rows.items()]
 
 
 @contextmanager
@@ -187,6 +203,9 @@ def parts(found: Found, tools: Sequence[Tool], notes: Sequence[str], again: str)
             rows=[row for phase in (*PHASES, *RESTORES) for row in table(found, phase, names)],
             notes=(
                 *against(found),
+                *jobs(found, ours),
+                "What is around the job is the same whatever the size: start-up, survey, lock, looking at the host, asking the "
+                "repository before and after (three times restic on the controller, each of which derives its key anew), sealing.",
                 f"Ratios in the table: how many times as much as restic alone takes. restic {version} everywhere, with the same "
                 "options and as nice; to a REST server on the controller, the host's 1 % over the same network. CPU is that "
                 "of everything, also on the host and of the server.",
