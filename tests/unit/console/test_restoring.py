@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.fleet.system import wait_until
+from tests.servers.postgres import Postgres, programs
 from tests.servers.restic import folder
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import write_site
@@ -14,6 +18,7 @@ from tests.unit.recovery.snapshots import PASSWORD
 
 from mainstay.console import bootstrap
 from mainstay.recovery.point import RecoveryPoint
+from mainstay.recovery.proving import scratch
 
 pytestmark = pytest.mark.server
 
@@ -133,3 +138,42 @@ def test_a_plan_is_proved_by_hand(mainstay: Mainstay, site: Path, point: Recover
     failed = mainstay("prove", "nightly", "--hosts", "name=web1", "--json")
     assert failed.code == 1 and "password" in failed.json["hosts"][0]["reason"]
     assert PASSWORD not in failed.out + failed.err
+
+
+@pytest.mark.long
+def test_a_drill_whose_process_is_killed_goes_on_and_leaves_nothing(
+    mainstay: Mainstay, site: Path, tmp_path: Path, postgres: Postgres
+) -> None:
+    """kill -9 while its server works: the server outlives it, is found by whoever takes the run up, and the point is proved."""
+    name = postgres.database()
+    postgres.execute("CREATE TABLE t AS SELECT generate_series(1, 1000000) AS n", database=name)
+    argv = [str(programs() / "pg_dump"), "-h", str(postgres.folder), "-p", str(postgres.port), "-U", "postgres"]
+    dump = subprocess.run([*argv, "-Fc", "-Z0", name], check=True, capture_output=True).stdout
+    world = World(tmp_path)
+    world.repository("kept")
+    made = world.backup(name="kept", source="db", item=name, stdin=(f"{name}.dump", dump))
+    with bootstrap.load(site) as app:
+        app.points.add_point(made.model_copy(update={"repository": "main"}))
+    program = [sys.executable, "-c", "import sys; from mainstay.console import main; sys.exit(main())"]
+    drill = subprocess.Popen([*program, "prove", "nightly", "--hosts", "name=web1"], stderr=subprocess.DEVNULL)
+    places = site / "state/scratch"
+
+    def elsewhere(which: int) -> list[Path]:
+        marks = [scratch.Place(one).mark for one in (places.iterdir() if places.is_dir() else ())]
+        return [path for mark in marks for path in scratch.ELSEWHERE[which].glob(f"{mark}*")]
+
+    try:
+        wait_until(lambda: any(list(one.glob(".s.PGSQL.*")) for one in elsewhere(1)), "its server works", deadline=120)
+    finally:
+        drill.kill()
+        drill.wait()
+    (left,) = places.iterdir()
+    folders = [left, *elsewhere(0), *elsewhere(1)]
+    assert scratch.working_in(folders), "a server outlives whoever started it"
+    (run,) = mainstay("runs", "--json").json
+    resumed = mainstay("runs", "resume", run["id"], "--json")
+    assert resumed.code == 0, resumed.err + resumed.out
+    assert list(places.iterdir()) == []
+    assert not any(folder.exists() for folder in folders) and scratch.working_in(folders) == []
+    record = mainstay("records", "show", "1", "--json").json
+    assert (record["verdict"], record["links"]["proves"]) == ("succeeded", [made.run])
