@@ -37,7 +37,9 @@ def way_back(tools: Toolbox, run: str, now: datetime) -> WayBack:
     if row is None:
         raise UsageError(f"there is no run {run}", hint="mainstay records list shows them")
     if row.kind == STAGE:
-        raise Refused(f"run {run} only downloaded ahead of its window and changed nothing: there is nothing to take back")
+        raise Refused(
+            f"run {run} only downloaded ahead of its window and changed nothing: there is nothing to take back"
+        )
     if row.state != "ended":
         raise Refused(f"run {run} is still in flight", hint=f"mainstay runs cancel {run}, then roll it back")
     entry = tools.ledger.get(run)
