@@ -7,23 +7,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from logging import WARNING
+from typing import TYPE_CHECKING, cast, get_args
 
 from mainstay.console.chores import Chore
+from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tending
 from mainstay.recovery.proofs_due import proofs_due
 from mainstay.recovery.proving.order import DRILL, drill_request
 from mainstay.recovery.tending.copying import CopyErrand
-from mainstay.recovery.tending.due import due, errand_request
+from mainstay.recovery.tending.due import Task, due, errand_request, task
 from mainstay.recovery.tending.errand import OF_POINTS
 from mainstay.recovery.tending.locks import Worked
 from mainstay.recovery.tending.making import InitErrand, UnlockErrand
 from mainstay.recovery.tending.retention import RetentionErrand
 from mainstay.recovery.tending.upkeep import CheckErrand, PruneErrand
+from mainstay.runner.engine.contract import Unkept
+from mainstay.runner.log.events import tell
+from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.request import Asking, RunRequest
+from mainstay.runner.steps import rfc3339
 from mainstay.schedules.occurrences import run_id
+from mainstay.schedules.windows import HOST
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -59,22 +66,57 @@ def tending(app: Application) -> Chore:
 
 
 def tend(app: Application) -> list[str]:
-    """Ask for the runs that are due. The same hour gives the same ids: two daemons, or a crash in between, make one run of
-    each. Returns the ids of those that are new."""
-    now = app.clock.now()
+    """Ask for the runs that are due, and that no run in flight does already. The same hour gives the same ids: two daemons, or
+    a crash in between, make one run of each. Returns the ids of those that are new. What goes wrong with one plan keeps no
+    other from its turn."""
+    now, new = app.clock.now(), list[str]()
+    busy, drilled = _in_hand(app)
+    for plan in backup_plans(app):
+        try:
+            new += _tend(app, plan, now, busy, drilled)
+        except Unkept:
+            raise
+        except MainstayError as error:
+            tell(WARNING, "repositories of a plan could not be tended", plan=plan.name, fault=error)
+    return new
+
+
+def _tend(
+    app: Application, plan: BackupPlan, now: datetime, busy: set[Task], drilled: set[tuple[str, str]]
+) -> list[str]:
+    """busy, drilled: as of `_in_hand`; what is asked for is added."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     asking = replace(app.asking(), requested_by="clock", trigger="clock")
-    new = []
-    for plan in backup_plans(app):
-        for one in due(plan, app.targets(plan), app.points, now, partial(_open, app, now)):
-            id = run_id(f"{plan.name}/{one.what}/{one.repository}", hour)
-            if app.state.run(id) is None:
-                new.append(_ask(app, id, errand_request(plan, one.what, one.repository, one.hosts, asking)))
-        id = run_id(f"{plan.name}/{DRILL}", hour)
-        hosts = _unproved(app, plan, now)
-        if hosts and app.state.run(id) is None:
-            new.append(_ask(app, id, drill_request(plan, hosts, asking, app.points)))
+    hosts, new = app.targets(plan), list[str]()
+    for one in due(plan, hosts, app.points, now, partial(_open, app, now), busy):
+        busy |= {task(plan, one.what, one.repository, host.name) for host in one.hosts}
+        id = run_id(f"{plan.name}/{one.what}/{one.repository}", hour)
+        if app.state.run(id) is None:
+            new.append(_ask(app, id, errand_request(plan, one.what, one.repository, one.hosts, asking)))
+    id = run_id(f"{plan.name}/{DRILL}", hour)
+    if app.state.run(id) is None:
+        unproved = _unproved(app, plan, [host for host in hosts if (plan.name, host.name) not in drilled], now)
+        if unproved:
+            new.append(_ask(app, id, drill_request(plan, unproved, asking, app.points)))
     return new
+
+
+def _in_hand(app: Application) -> tuple[set[Task], set[tuple[str, str]]]:
+    """What runs in flight are asked to do at repositories, and (plan, host) that they drill: one that takes longer than an
+    hour, waits or was paused is not asked for again each hour."""
+    busy, drilled = set[Task](), set[tuple[str, str]]()
+    tended = set(get_args(Tending))
+    for row in app.state.runs(in_flight=True):
+        hosts = [one["name"] for one in row.request["hosts"]]
+        if row.kind == DRILL:
+            drilled |= {(row.plan, host) for host in hosts}
+        elif row.kind in tended:
+            plan, repository = (
+                BackupPlan.from_json(row.request["operation"]["plan"]),
+                row.request["operation"]["repository"],
+            )
+            busy |= {task(plan, cast(Tending, row.kind), repository, host) for host in hosts}
+    return busy, drilled
 
 
 def _ask(app: Application, id: str, request: RunRequest) -> str:
@@ -82,15 +124,21 @@ def _ask(app: Application, id: str, request: RunRequest) -> str:
     return id
 
 
-def _unproved(app: Application, plan: BackupPlan, now: datetime) -> list[Host]:
-    """The plan's hosts with a point that is to be proved now."""
+def _unproved(app: Application, plan: BackupPlan, hosts: Sequence[Host], now: datetime) -> list[Host]:
+    """Those of the hosts with a point that is to be proved now."""
     if plan.prove is None or plan.prove.on != "controller":
         return []
-    hosts = app.targets(plan)
     names = [host.name for host in hosts]
-    points = app.points.points(hosts=names, plan=plan.name, repository=plan.repository)
-    found = proofs_due(points, app.points.proofs(hosts=names), plan.prove.every, now.timestamp())
-    wanted = {one.point.host for one in found if one.point.source in plan.sources}
+    # Of a fleet that is proved in time neither all points nor all proofs are read: the newest say for most that nothing is due.
+    until = rfc3339(now + timedelta(seconds=CLOCK_SKEW_MAX))
+    newest = app.points.newest(hosts=names, plan=plan.name, until=until)
+    points = [one for one in newest if one.repository == plan.repository and one.source in plan.sources]
+    proofs = app.points.newest_proofs(hosts=names, plan=plan.name)
+    every, at = plan.prove.every, now.timestamp()
+    perhaps = {one.point.host for one in proofs_due(points, proofs, every, at)}
+    # How often it has failed since is in all of them alone.
+    points, proofs = [one for one in points if one.host in perhaps], app.points.proofs(hosts=perhaps)
+    wanted = {one.point.host for one in proofs_due(points, proofs, every, at)}
     return [host for host in hosts if host.name in wanted]
 
 
@@ -99,7 +147,8 @@ def _open(app: Application, now: datetime, window: str) -> bool:
     from mainstay.schedules.outlook import openings_between
 
     declared = app.loaded.windows[window]
-    zone = declared.timezone or app.site.timezone
+    # A window at each host's own time has none on the controller, where a copy is made.
+    zone = declared.timezone if declared.timezone not in (None, HOST) else app.site.timezone
     around = openings_between(declared, zone, now - timedelta(days=8), now + timedelta(seconds=1))
     return any(one.starts_at <= now < one.cutoff_at for one in around)
 
@@ -109,22 +158,29 @@ class Past:
 
     def __init__(self, app: Application) -> None:
         self._app = app
+        self._names: dict[str, Mapping[str, frozenset[str]]] = {}
 
     def __call__(self, host: str) -> Sequence[Worked]:
         """Of those, the ones that worked with this host's repositories, oldest first."""
-        address = {one.address for one in self._app.site.hosts if one.name == host}
-        there = frozenset({host, *address})
+        there = frozenset({host, *self._addresses.get(host, ())})
         return [
-            replace(one, machines=one.machines or there | self._called(one.run, host))
+            replace(one, machines=one.machines or there | self._called(one.run).get(host, frozenset()))
             for hosts, one in self._runs
             if host in hosts
         ]
 
-    def _called(self, run: str, host: str) -> frozenset[str]:
-        """What the machine called itself as the run worked there."""
-        parts = (part for part in self._app.state.parts(run) if part.host == host)
-        names = (part.measures.get("job", {}).get("hostname") for part in parts)
-        return frozenset(name for name in names if name)
+    @cached_property
+    def _addresses(self) -> Mapping[str, tuple[str]]:
+        return {one.name: (one.address,) for one in self._app.site.hosts}
+
+    def _called(self, run: str) -> Mapping[str, frozenset[str]]:
+        """What each machine called itself as the run worked there."""
+        if run not in self._names:
+            parts = (
+                (part.host, part.measures.get("job", {}).get("hostname")) for part in self._app.state.each_part(run)
+            )
+            self._names[run] = {host: frozenset({name}) for host, name in parts if name}
+        return self._names[run]
 
     @cached_property
     def _runs(self) -> list[tuple[frozenset[str], Worked]]:
@@ -148,5 +204,5 @@ def by_hand(
     hosts = app.targets(plan, selector)
     if what not in OF_POINTS:
         vaults = {plan.repositories[repository].vault(host.name): host for host in reversed(hosts)}
-        hosts = tuple(host for host in hosts if host in vaults.values())
+        hosts = tuple(reversed(vaults.values()))
     return errand_request(plan, what, repository, hosts, asking)

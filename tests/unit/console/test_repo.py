@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from copy import copy
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tests.unit.console.conftest import Mainstay
-from tests.unit.console.fakes import FakeApplication, write_site
+from tests.unit.console.fakes import NOW, FakeApplication, write_site
 from tests.unit.console.keeping import SITE, ago, point, proof, well
 
 from mainstay.console import bootstrap, tending
@@ -18,6 +20,8 @@ from mainstay.recovery.depot import Depot
 from mainstay.recovery.points.contract import Tended, Vault
 from mainstay.recovery.restic.fake import Memory
 from mainstay.runner import forecasting
+from mainstay.runner.engine.memory import FakeClock
+from mainstay.runner.ports import Clock
 
 HOSTS = ("web1", "web2", "web10", "db1")
 
@@ -42,6 +46,12 @@ class Keeping(FakeApplication):
     @cached_property
     def operations(self) -> Any:
         return tending.errands(self)
+
+    hours = 0.0
+
+    @property
+    def clock(self) -> Clock:
+        return FakeClock(NOW + timedelta(hours=self.hours))
 
 
 @pytest.fixture
@@ -213,3 +223,80 @@ def test_where_all_is_well_and_tended_nothing_is_due(app: Keeping) -> None:
             part = "1/23" if what == "check" else ""
             app.points.note_tended(Tended(place, host, what, subject, part, "R", ago(1), "succeeded"))  # type: ignore[arg-type]
     assert tending.tend(app) == []
+
+
+def test_what_takes_longer_than_an_hour_is_not_asked_for_again(app: Keeping) -> None:
+    app.points.add_point(point("web1", 5))
+    first = tending.tend(app)
+    app.hours = 1
+    assert tending.tend(app) == []
+    for run in first:
+        app.state.set_run(run, state="ended", ended_at=ago(-1))
+    assert len(tending.tend(app)) == len(first), "what has ended without being done is asked for again"
+
+
+SECOND = """\
+  aside:
+    kind: backup
+    targets: role=web
+    repository: main
+    sources: {opt: {paths: [/opt]}}
+    prove: null
+"""
+
+
+def again(app: Keeping, **files: str) -> Keeping:
+    """The same, with other files in its site."""
+    for name, text in files.items():
+        (app.site.root / name).write_text(text)
+    other = Keeping(app.site.root)
+    other.memory = app.memory
+    return other
+
+
+def test_two_plans_with_one_repository_have_it_pruned_and_checked_once(app: Keeping) -> None:
+    app = again(app, **{"schedules/backup.yml": SITE["schedules/backup.yml"] + SECOND})
+    app.points.add_point(point("web1", 5))
+    app.points.add_point(point("web1", 5, "opt", plan="aside"))
+    tending.tend(app)
+    at_main = [one.kind for one in app.runs.requests if one.operation.get("repository") == "main"]
+    assert sorted(at_main) == ["check", "prune"]
+
+
+def test_a_plan_that_can_not_be_tended_keeps_no_other_from_it(app: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.points.add_point(point("web1", 5))
+    nightly = tending.backup_plans(app)[0]
+    nobodys = nightly.model_copy(update={"name": "aside", "targets": "role=none"})
+    monkeypatch.setattr(tending, "backup_plans", lambda app: [nobodys, nightly])
+    assert len(tending.tend(app)) == 6
+
+
+def test_a_copy_in_a_window_at_each_hosts_own_time_goes_by_the_sites(app: Keeping) -> None:
+    site = SITE["schedules/backup.yml"].replace("copies: [offsite]", "copies: [{to: offsite, window: day}]")
+    day = '  day: {rrule: "FREQ=DAILY", start: "00:00", duration: 23h, timezone: host}\nplans:'
+    app = again(app, **{"schedules/backup.yml": site.replace("plans:", day)})
+    app.points.add_point(point("web1", 5))
+    tending.tend(app)
+    assert "copy" in [one.kind for one in app.runs.requests]
+
+
+def test_points_are_not_all_read_to_see_what_is_to_be_proved(app: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    well(app, *HOSTS)
+
+    def all_of_them(**given: Any) -> Any:
+        raise AssertionError("every point of the fleet is read")
+
+    monkeypatch.setattr(app.points, "newest", copy(app.points).newest)
+    monkeypatch.setattr(app.points, "points", all_of_them)
+    tending.tend(app)
+    assert "drill" not in [one.kind for one in app.runs.requests]
+
+
+def test_of_a_shared_repository_one_host_is_asked_and_of_others_each_in_its_order(app: Keeping) -> None:
+    plan = tending.backup_plans(app)[0]
+    asked = tending.by_hand(app, plan, "prune", "main", None, app.asking())
+    assert [host.name for host in asked.hosts] == [host.name for host in app.targets(plan)]
+    url = plan.repositories["main"].model_copy(update={"url": "/srv/all"})
+    shared = plan.model_copy(update={"repositories": {**plan.repositories, "main": url}})
+    asked = tending.by_hand(app, shared, "prune", "main", None, app.asking())
+    assert [host.name for host in asked.hosts] == [app.targets(plan)[0].name]

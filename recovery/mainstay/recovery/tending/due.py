@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,11 @@ AGAIN = 6 * 3600.0
 """Seconds until what went wrong is tried again, where it is not due sooner."""
 
 
+Task = tuple[str, str, str, str]
+"""(what, repository, whose, plan): what is done once, whichever host or plan it is asked for in the name of."""
+_ALL = Share(percent=100)
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """hosts: those for which it is due, in the order given; of a shared repository one of them."""
@@ -28,26 +33,32 @@ class Due:
     hosts: tuple[Host, ...]
 
 
+def task(plan: BackupPlan, what: Tending, repository: str, host: str) -> Task:
+    mine = subject_of(what, plan.repositories[repository], host)
+    return what, repository, mine, plan.name if what in OF_POINTS else ""
+
+
 def due(
     plan: BackupPlan,
     hosts: Sequence[Host],
     store: PointStore,
     now: datetime,
     is_open: Callable[[str], bool] = lambda window: True,
+    busy: Collection[Task] = (),
 ) -> Iterator[Due]:
-    """A host counts once it has a point. is_open: whether a window (by name) is open now: copies begin only in theirs."""
-    names = {point.host for point in store.points(hosts=[host.name for host in hosts], plan=plan.name)}
-    tended = store.tended()
+    """A host counts once it has a point. is_open: whether a window (by name) is open now: copies begin only in theirs. busy:
+    what a run in flight is asked to do already."""
+    there = {point.host for point in store.newest(hosts=[host.name for host in hosts], plan=plan.name)}
+    done: dict[Task, list[Tended]] = {}
+    for one in store.tended():
+        done.setdefault((one.what, one.repository, one.host, one.subject), []).append(one)
     for what, repository, every in _wanted(plan, is_open):
-        declared = plan.repositories[repository]
-        found: dict[str, Host] = {}
+        found: dict[Task, Host] = {}
         for host in hosts:
-            mine = subject_of(what, declared, host.name)
-            if host.name not in names or mine in found:
+            mine = task(plan, what, repository, host.name)
+            if host.name not in there or mine in found or mine in busy:
                 continue
-            key = (what, repository, mine, plan.name if what in OF_POINTS else "")
-            done = [one for one in tended if (one.what, one.repository, one.host, one.subject) == key]
-            if _is_due(done, every, now):
+            if _is_due(done.get(mine, ()), every, now):
                 found[mine] = host
         if found:
             yield Due(what, repository, tuple(found.values()))
@@ -77,10 +88,20 @@ def _is_due(done: Sequence[Tended], every: float, now: datetime) -> bool:
 def errand_request(
     plan: BackupPlan, what: Tending, repository: str, hosts: Sequence[Host], asking: Asking
 ) -> RunRequest:
-    """All hosts at once, none stops the others; no hooks and no health checks: nothing is sent to a host."""
+    """All hosts at once, none stops the others, whatever the plan says of its backups; no hooks and no health checks: nothing is
+    sent to a host."""
     request = plan_request(plan, hosts, asking)
     careful = request.careful.model_copy(
-        update={"before": (), "after": (), "health": (), "waves": (WaveSpec(size=Share(percent=100)),)}
+        update={
+            "before": (),
+            "after": (),
+            "health": (),
+            "waves": (WaveSpec(size=_ALL),),
+            "budget": _ALL,
+            "strict_budget": False,
+            "strict": False,
+            "unreachable": _ALL,
+        }
     )
     return request.model_copy(
         update={
@@ -89,6 +110,7 @@ def errand_request(
             "careful": careful,
             "errand": True,
             "window": None,
+            "shares": {f"repository {repository}": plan.repositories[repository].parallel},
             "maintenance_type": "preventive",
         }
     )

@@ -9,9 +9,9 @@ from tests.unit.recovery.points import NOW, before, point
 
 from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
-from mainstay.recovery.points.contract import Tended
+from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.points.memory import MemoryPoints
-from mainstay.recovery.tending.due import Due, due, errand_request
+from mainstay.recovery.tending.due import Due, due, errand_request, task
 from mainstay.recovery.tending.errand import FAILED
 from mainstay.runner.request import Asking
 
@@ -116,3 +116,46 @@ def test_the_run_is_an_errand_with_no_hooks_that_carries_the_plan_as_it_is() -> 
     assert (request.careful.before, request.careful.health, request.timing) == ((), (), {})
     assert BackupPlan.from_json(request.operation["plan"]).repositories["main"].url == "/srv/{host}"
     assert Due("prune", "main", request.hosts).hosts == tuple(HOSTS[:1])
+
+
+def test_what_a_run_in_flight_does_is_not_asked_for_once_more_by_whichever_plan() -> None:
+    made = store("web1", "web2")
+    whats: tuple[Tending, ...] = ("retention", "prune", "check")
+    busy = {task(plan(), what, "main", "web1") for what in whats}
+    assert found(plan(), made, busy=busy) == [(what, "main", ["web2"]) for what in whats]
+    made.add_point(point(before(hours=3), host="web1", plan="weekly"))
+    assert found(plan(name="weekly"), made, busy=busy) == [("retention", "main", ["web1"])]
+
+
+def test_no_host_stops_the_others_whatever_the_plan_says_of_its_backups() -> None:
+    one = plan(budget=0, strict=True, unreachable=0, copies=["away"])
+    asking = Asking(requested_by="clock", asked_at=NOW.isoformat(), trigger="clock")
+    request = errand_request(one, "prune", "away", HOSTS, asking)
+    assert (request.careful.budget.of(3), request.careful.unreachable.of(3), request.careful.strict) == (3, 3, False)
+    assert request.shares == {"repository away": 10}, "its own places are asked for, not those of the plan's repository"
+
+
+def test_what_was_tended_is_read_once_and_not_once_for_each_host() -> None:
+    reads: list[str] = []
+
+    class Counted(Tended):
+        __slots__ = ()
+
+        def __getattribute__(self, name: str) -> Any:
+            reads.append(name)
+            return super().__getattribute__(name)
+
+    names = [f"web{number}" for number in range(100)]
+    notes = [Counted("main", name, "prune", "", "", "R1", before(hours=1), "succeeded") for name in names]
+
+    class Fleet(MemoryPoints):
+        def tended(self, **given: Any) -> list[Tended]:
+            return list(notes)
+
+    made = Fleet()
+    for name in names:
+        made.add_point(point(before(hours=3), host=name))
+    hosts = [Host(name=name, address="10.0.0.1") for name in names]
+    whats = [one.what for one in due(plan(), hosts, made, NOW)]
+    assert whats == ["retention", "check"]
+    assert len(reads) < 10 * len(notes)
