@@ -127,7 +127,8 @@ def test_two_plans_of_one_host_each_share_a_repository_too(tmp_path: Path) -> No
 
 
 def test_one_password_for_two_repositories(tmp_path: Path) -> None:
-    text = "repositories:\n  main: {url: /srv/a, password: file:secrets/other}\n  more: {url: /srv/b, password: file:secrets/other}\n"
+    text = "repositories:\n  main: {url: /srv/a, password: file:secrets/other}\n"
+    text += "  more: {url: /srv/b, password: file:secrets/other}\n"
     plans = "plans:\n  a: {kind: backup, targets: web1, repository: main, sources: {x: {paths: /x}}}\n"
     plans += "  b: {kind: backup, targets: HOST, repository: more, sources: {x: {paths: /x}}}\n"
     errors, _ = check(tmp_path, plans.replace("HOST", "web2"), text)
