@@ -306,12 +306,12 @@ def test_a_server_whose_key_is_not_the_pinned_one_is_refused(gateway: Rclone, pl
         assert "key is unknown" in caught.value.message
 
 
-def test_a_storage_that_is_away_is_said(gateway: Rclone, places: Places) -> None:
-    for kind in ("sftp", "s3"):
-        access = places.access(kind)
-        away = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", access.url)
-        with refused(gateway, replace(access, url=away)) as caught:
-            assert "connection refused" in caught.value.message
+@pytest.mark.parametrize("kind", ["sftp", pytest.param("s3", marks=pytest.mark.long)])
+def test_a_storage_that_is_away_is_said(gateway: Rclone, places: Places, kind: Kind) -> None:
+    access = places.access(kind)
+    away = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", access.url)
+    with refused(gateway, replace(access, url=away)) as caught:
+        assert "connection refused" in caught.value.message
 
 
 def test_a_rest_server_is_not_served(gateway: Rclone, places: Places) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.contract.hosts_restic import KEY, PASSWORD, HostsRestic
 from tests.contract.sshd import Sshd, sshd
 from tests.fleet.system import wait_until
+from tests.servers.repository import make_repository
 from tests.servers.restic import rclone
 
 from mainstay.inventory.host import Host, Ssh
@@ -30,7 +31,7 @@ class Way:
     def __init__(self, server: Sshd, folder: Path) -> None:
         self.server = server
         self.kept = folder / "kept"
-        self.kept.mkdir(parents=True)
+        make_repository(self.kept, KEY)
         self.data = folder / "data"
         self.data.mkdir()
         self._folder = folder
@@ -102,7 +103,6 @@ def backed_up(way: Way, host: HostsRestic, cuts: int, every: int) -> int:
 def test_a_backup_ends_well_although_its_connection_is_cut(way: Way) -> None:
     way.fill(20)
     with way.open() as host:
-        host.good("init")
         # On a busy machine a backup may be over before anybody has seen that it began.
         tries = 1
         while not backed_up(way, host, cuts=1, every=4 * PART):
@@ -121,7 +121,6 @@ def test_it_ends_well_however_often_it_is_cut(way: Way, turn: int) -> None:
     """Before uploads that are sent again were looked into, three of ten such backups failed."""
     way.fill(60)
     with way.open() as host:
-        host.good("init")
         assert backed_up(way, host, cuts=3, every=8 * PART) > 0
         assert len(host.ids()) == 1
         host.good("check", "--read-data", "-q")

@@ -138,7 +138,7 @@ def test_who_does_not_read_holds_back_the_sender_and_nobody_else(world: World, e
         connected(port) as there,
     ):
         here, _ = listener.accept()
-        there.settimeout(2)
+        there.settimeout(0.7)
         sent = 0
         with pytest.raises(TimeoutError):
             while True:
@@ -221,7 +221,7 @@ def test_a_silent_network_is_noticed_and_the_port_taken_back(
 ) -> None:
     """Nobody closes: the host's sshd still listens on the port, for a connection that leads nowhere."""
     monkeypatch.setattr("mainstay.runner.shell.adapters.forward.SILENCE", 3.0)
-    monkeypatch.setattr("mainstay.runner.shell.adapters.forward.KEEPALIVE", 0.5)
+    monkeypatch.setattr("mainstay.runner.shell.adapters.forward.KEEPALIVE", 0.2)
     with Pipe(world.server.port) as pipe:
         shell = world.open(port=pipe.port)
         with shell.forward(echo.address) as port:

@@ -18,8 +18,8 @@ import paramiko
 
 CONNECT = 10.0
 """Seconds for which the local end may take its time to accept."""
-_SLICE = struct.pack("ll", 1, 0)
-"""timeval: a write that blocks looks after a second whether there is still somebody to write for."""
+_SLICE = struct.pack("ll", 0, 250_000)
+"""timeval: a write that blocks looks every quarter of a second whether there is still somebody to write for."""
 _RESET = struct.pack("ii", 1, 0)
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
 
