@@ -222,7 +222,11 @@ class Restic:
             cost = bench.measure([*bench.ssh, "sudo", "sh", self.script, "back"], folder)
             bench.gone()
             return cost
-        words = ["env", *(f"{name}={value}" for name, value in self.env(str(bench.kept / self.repository)).items())]
+        words = [
+            *SLOW.split(),
+            "env",
+            *(f"{name}={value}" for name, value in self.env(str(bench.kept / self.repository)).items()),
+        ]
         options = ["--json", "--cache-dir", str(folder / "cache"), "restore", "latest", "--verify"]
         cost = bench.measure([*words, restic(), *options, "--target", folder / "back"], folder)
         bench.gone(folder / "back")
