@@ -3,13 +3,17 @@ takes; points in memory. The operation is taken through its steps as the rollout
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
+import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -139,7 +143,7 @@ class Rig:
         self.runs.add(run)
         return HostWork(run, self.host, shell, fence, Facts(), cast(Artifacts, None))
 
-    def back_up(self, plan: BackupPlan, *, patience: float = 120) -> Ended:
+    def back_up(self, plan: BackupPlan, *, patience: float = 240) -> Ended:
         """One run of the plan on this host, to its end."""
         shell = self.shells.open(self.host)
         try:
@@ -205,6 +209,12 @@ class Rig:
         wait_until(known, "it is known how it ended", deadline=60, every=0.2)
         return wrong[0] if wrong else ""
 
+    def end(self) -> None:
+        """Nothing of a test that went wrong goes on working after it."""
+        for file in self.state_dir.glob("jobs/*/pid"):
+            if not (file.parent / "rc").exists():
+                kill_all(int(file.read_text().split()[0]))
+
     def restored(self, point: RecoveryPoint, into: Path) -> Path:
         """By restic alone, without anything of mainstay's."""
         env = {**os.environ, "RESTIC_PASSWORD": CANARY, "RESTIC_REPOSITORY": str(self.repository_folder)}
@@ -221,9 +231,35 @@ def rig(folder: Path, server: Sshd, rest: Rest, name: str) -> Iterator[Rig]:
     host = Host(name=name, address="127.0.0.1", ssh=ssh)
     shells = FabricShells(lambda name: host, folder / "known_hosts", str, root=folder, state_dir=str(folder / "state"))
     shells.pins.pin(host, shells.scan(host))
+    one = Rig(folder, shells, host, rest, name)
     try:
-        one = Rig(folder, shells, host, rest, name)
         one.make()
+        # What would be sent is there already: sending it is tried on real hosts.
+        there = one.state_dir / "bin" / f"restic-{_digest(one.program)[:12]}"
+        there.parent.mkdir(parents=True)
+        shutil.copy2(one.program, there)
         yield one
     finally:
+        one.end()
         shells.close()
+
+
+@cache
+def _digest(program: Path) -> str:
+    return hashlib.sha256(program.read_bytes()).hexdigest()
+
+
+def below(pid: int) -> list[int]:
+    """All processes that this one has begun, and those of theirs."""
+    try:
+        text = " ".join(one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return []
+    return [one for child in map(int, text.split()) for one in (child, *below(child))]
+
+
+def kill_all(pid: int) -> None:
+    """This process and all that it has begun, at once and with nothing cleaned up."""
+    for one in (pid, *below(pid)):
+        with suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
     folder = tmp_path_factory.mktemp("storage")
-    with rest(folder, folder.parent / "rest.log") as one:
+    with rest(folder, folder.with_name(f"{folder.name}.log")) as one:
         yield one
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.contract.backing import CANARY, Ended, Rig, rig
+from tests.contract.backing import CANARY, Ended, Rig, below, kill_all, rig
 from tests.contract.sshd import Sshd, sshd
 from tests.contract.test_backup import tree
 from tests.fleet.system import wait_until
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
     folder = tmp_path_factory.mktemp("storage")
-    with rest(folder, folder.parent / "rest.log") as one:
+    with rest(folder, folder.with_name(f"{folder.name}.log")) as one:
         yield one
 
 
@@ -47,15 +47,6 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
 def here(tmp_path: Path, server: Sshd, storage: Rest) -> Iterator[Rig]:
     with rig(tmp_path / "host", server, storage, tmp_path.name) as one:
         yield one
-
-
-def below(pid: int) -> list[int]:
-    """All processes that this one has begun, and those of theirs."""
-    try:
-        text = " ".join(one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/children"))
-    except OSError:
-        return []
-    return [one for child in map(int, text.split()) for one in (child, *below(child))]
 
 
 def command(pid: int) -> str:
@@ -71,12 +62,7 @@ def job_pid(here: Rig, name: str) -> int:
 
 def kill_job(here: Rig, name: str) -> None:
     """As the kernel does when memory is short, or a host whose power goes: all of it at once, with nothing cleaned up."""
-    first = job_pid(here, name)
-    for pid in [first, *below(first)]:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    kill_all(job_pid(here, name))
 
 
 def printed(here: Rig, name: str) -> bytes:

@@ -50,13 +50,14 @@ def rest(folder: Path, log: Path, *, append_only: bool = True) -> Iterator[Rest]
         *(["--append-only"] if append_only else []),
         str(folder),
     ]
+    before = log.stat().st_size if log.exists() else 0  # of a server that was there before, on another port
     with log.open("ab") as said:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env={**os.environ, **own})
 
     def port() -> int:
         if process.poll() is not None:
             raise RuntimeError(f"rclone ended: {log.read_text(errors='replace')[-3000:]}")
-        found = SERVING.search(log.read_text(errors="replace"))
+        found = SERVING.search(log.read_bytes()[before:].decode("utf-8", "replace"))
         return int(found[1]) if found else 0
 
     try:
