@@ -150,9 +150,7 @@ def world(folder: Path, size: int) -> Iterator[tuple[Bench, list[Tool], list[str
         bench = Bench(fleet, host, folder, kept, server)
         shutil.copy2(restic(), host.root / "usr/local/bin/restic")
         files = backup_tree.make(host.root / DATA.lstrip("/"), size)
-        notes = [
-            f"{files:,} files, the large ones 256 MB or what there is of them, {size / 2**30:.1f} GB; about half of it can be compressed."
-        ]
+        notes = [f"{files:,} files, up to 256 MB, {size / 2**30:.1f} GB; about half of it compresses."]
         tools: list[Tool] = [Mainstay(bench, DIRECT, "direct", server.url("m{turn}")[:-1]), Restic(bench, ALONE)]
         tools += [Mainstay(bench, THROUGH, "through", f"{kept}/p{{turn}}"), Restic(bench, TUNNEL, tunnel=True)]
         if shutil.which("borg"):
@@ -206,7 +204,8 @@ def parts(found: Found, tools: Sequence[Tool], notes: Sequence[str], again: str)
             notes=(
                 *against(found),
                 *jobs(found, ours),
-                "What is around the job reads none of the data, and so does not grow with it: start-up, survey, lock, looking at the host, asking the "
+                "What is around the job reads none of the data, and so does not grow with it: start-up, survey, lock, looking at "
+                "the host, asking the "
                 "repository before and after (three times restic on the controller, each of which derives its key anew), sealing.",
                 f"Ratios in the table: how many times as much as restic alone takes. restic {version} everywhere, with the same "
                 "options and as nice; to a REST server on the controller, the host's 1 % over the same network. CPU is that "

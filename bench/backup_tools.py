@@ -197,7 +197,7 @@ class Restic:
         cache = f"/var/cache/{self.name.replace(' ', '-')}"
         options = f"--json --retry-lock 300s --cache-dir {cache}"
         take = f"exec {SLOW} restic {options} backup --host {bench.host.name} --tag nightly {DATA}"
-        back = f'[ "$1" != back ] || exec restic {options} restore latest --verify --target {BACK}'
+        back = f'[ "$1" != back ] || exec nice -n 5 restic {options} restore latest --verify --target {BACK}'
         bench.write("/root/take.sh", "\n".join([*lines, "export RESTIC_PROGRESS_FPS=0.5", back, take]) + "\n")
         bench.host.exec(["rm", "-rf", cache])
         bench.host.exec(["mv", "/root/take.sh", self.script])
