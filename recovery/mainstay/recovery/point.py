@@ -47,7 +47,7 @@ class RecoveryPoint(Value):
     removed_at: str | None = None
     """When retention took it away; it can't be restored any more."""
     removed_by: str | None = None
-    """The run that did."""
+    """The run that did; empty where it was found gone from the repository."""
     measures: dict[str, Any] = {}
 
     @property

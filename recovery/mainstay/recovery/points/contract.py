@@ -99,7 +99,7 @@ class PointStore(Protocol):
         """Whose id begins so, in whichever repository, removed ones too; none for an empty prefix."""
 
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
-        """Those that are removed already keep who did it."""
+        """Those that are removed already keep who did it. run: empty for those that were found gone."""
 
     def add_proof(self, proof: Proof) -> None:
         """One for each point, repository and run; the first one stands."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
-from mainstay.inventory.errors import Refused
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.recovery.point import RecoveryPoint
@@ -37,11 +37,16 @@ class CopyErrand(RepositoryErrand):
         items = tuple(sorted((f"{point.unit} {point.id[:SHOWN]}", "", self.repository.name) for point in waiting))
         return something(len(items), items=items)
 
-    def waiting(self, host: str) -> list[RecoveryPoint]:
-        """Points without a copy there, newest first. One that retention has removed there is not copied again."""
+    def waiting(self, host: str, there: Collection[str] | None = None) -> list[RecoveryPoint]:
+        """Points without a copy there, newest first. One that retention has removed there is not copied again; one that was lost
+        there is. there: ids of its snapshots; None: not asked."""
         store, plan = self.depot.points, self.plan
-        there = store.points(hosts=[host], plan=plan.name, repository=self.repository.name, removed=True)
-        copied = {point.copy_of for point in there}
+        known = store.points(hosts=[host], plan=plan.name, repository=self.repository.name, removed=True)
+        copied = {
+            point.copy_of
+            for point in known
+            if (point.removed_by if point.removed_at else there is None or point.id in there)
+        }
         mine = store.points(hosts=[host], plan=plan.name, repository=plan.repository)
         return [point for point in reversed(mine) if point.id not in copied]
 
@@ -56,13 +61,11 @@ class CopyErrand(RepositoryErrand):
 
     def _choose(self, desk: Desk, io: StepIO) -> list[str]:
         host = desk.host.name
-        if self.open(host).identity() is None:
-            hint = f"mainstay repo init {self.repository.name} makes it"
-            raise Refused(f"there is no repository {self.repository.name} for {host} yet", hint=hint)
-        there = {
-            one.id for one in self.depot.open(self.plan.repositories[self.plan.repository], host).snapshots(host=host)
-        }
-        waiting = [point for point in self.waiting(host) if point.id in there]
+        self.same(host)
+        own = self.depot.open(self.plan.repositories[self.plan.repository], host)
+        here = {one.id for one in own.snapshots(host=host)}
+        copies = {one.id for one in self.open(host).snapshots(host=host)}
+        waiting = [point for point in self.waiting(host, copies) if point.id in here]
         io.detail = f"{counted(len(waiting), 'point')} without a copy"
         return [point.id for point in waiting]
 

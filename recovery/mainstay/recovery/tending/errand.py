@@ -6,6 +6,7 @@ from abc import abstractmethod
 from datetime import UTC, datetime
 from typing import Self
 
+from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.plan import BackupPlan
@@ -56,6 +57,19 @@ class RepositoryErrand(Errand):
 
     def open(self, host: str) -> Restic:
         return self.depot.open(self.repository, host, "maintain")
+
+    def same(self, host: str) -> None:
+        """Raises Refused where the repository is not there, or is another one than before: what is not in it was not removed."""
+        name = self.repository.name
+        identity, known = self.open(host).identity(), self.depot.points.vault(name, self.repository.vault(host))
+        if identity is None:
+            hint = f"mainstay repo init {self.plan.name} makes it"
+            raise Refused(f"there is no repository {name} for {host} yet, or not any more", hint=hint)
+        if known is not None and known.id and known.id != identity:
+            raise Refused(
+                f"repository {name} is another one than before ({identity[:8]}, it was {known.id[:8]})",
+                hint="Was it exchanged, or a disk not mounted? mainstay repo init accepts the new one.",
+            )
 
     def noted(self, desk: Desk, part: str = "", detail: str = "", verdict: Verdict = Verdict.SUCCEEDED) -> None:
         """The last step: from now on it is due again only after its time."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
+from mainstay.inventory.errors import Refused
 from mainstay.inventory.host import Host
+from mainstay.inventory.secrets import SecretError
 from mainstay.inventory.value import Json
 from mainstay.recovery.anomalies import blocked_by, group_of
 from mainstay.recovery.point import RecoveryPoint
+from mainstay.recovery.restic.contract import ResticError
 from mainstay.recovery.retention.planning import RetentionPlan, plan_retention
 from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
 from mainstay.recovery.words import counted
@@ -15,6 +19,9 @@ from mainstay.runner.errand import Desk
 from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import StepIO, rfc3339
 
+REFUSED = "refused"
+"""Tended.part of retention that was decided, and removed nothing since there are suddenly too many groups, or the policy can't be
+used there."""
 SHOWN = 12
 """Hexadecimal digits of an id that people are shown."""
 
@@ -26,7 +33,12 @@ class RetentionErrand(RepositoryErrand):
 
     def preview(self, host: Host, now: float) -> Forecast:
         """items: (source and point, when it was made, empty: it goes, or why it stays)."""
-        plan = self.decide(host.name, now, self._there(host.name))
+        try:
+            there = self._there(host.name)
+        except (Refused, ResticError, SecretError) as error:
+            # The errand itself is to fail of it: it notes that it was tried.
+            return something(1, notes=(f"can't be foreseen: {error.message}",))
+        plan = self.decide(host.name, now, there)
         items = tuple(
             (f"{group.source} {point.id[:SHOWN]}", point.at, "")
             for group in plan.groups
@@ -40,6 +52,7 @@ class RetentionErrand(RepositoryErrand):
         return something(len(items), items=tuple(sorted((*items, *kept))), notes=plan.alarms)
 
     def _there(self, host: str) -> set[str]:
+        self.same(host)
         return {snapshot.id for snapshot in self.open(host).snapshots(host=host)}
 
     def decide(self, host: str, now: float, there: Collection[str]) -> RetentionPlan:
@@ -64,34 +77,39 @@ class RetentionErrand(RepositoryErrand):
         )
 
     def _groups_before(self, host: str) -> int | None:
-        """How many groups there were when retention last was carried out here; None where it never was."""
-        done = [
-            one.at
-            for one in self.depot.points.tended(repository=self.repository.name, host=host)
-            if (one.what, one.subject, one.part) == ("retention", self.plan.name, "")
-        ]
-        if not done:
+        """How many groups there were when retention last was carried out here; None where it never was, or where somebody has
+        looked at why it was refused since."""
+        store, name = self.depot.points, self.repository.name
+        mine = {
+            one.part: one
+            for one in store.tended(repository=name, host=host)
+            if (one.what, one.subject) == ("retention", self.plan.name)
+        }
+        done, refused = mine.get(""), mine.get(REFUSED)
+        if done is None:
             return None
-        points = self.depot.points.points(
-            hosts=[host], plan=self.plan.name, repository=self.repository.name, removed=True
-        )
-        return len({group_of(one) for one in points if one.made_at <= max(done)})
+        if refused is not None and any(ack.item == refused.run and ack.host in ("", host) for ack in store.acks()):
+            return None
+        at = datetime.fromisoformat(done.at)
+        points = store.points(hosts=[host], plan=self.plan.name, repository=name, removed=True)
+        return len({group_of(one) for one in points if datetime.fromisoformat(one.made_at) <= at})
 
     def tend(self, desk: Desk) -> str:
         host = desk.host.name
         decided = desk.step("decide", lambda io: self._decide(desk, io))
         removed = desk.step("forget", lambda io: self._forget(host, io, decided["remove"])) if decided["remove"] else []
-        gone = [*removed, *decided["lost"]]
-        if gone:
-            desk.step("mark", lambda io: self._mark(desk, gone))
+        if removed or decided["lost"]:
+            desk.step("mark", lambda io: self._mark(desk, removed, decided["lost"]))
         said = f"{counted(len(removed), 'point')} removed, {decided['keep']} kept"
-        self.noted(desk, detail=said)
+        # What was refused as a whole is not what the next time is held against.
+        self.noted(desk, part=REFUSED if decided.get("refused") else "", detail=said)
         return said
 
     def _decide(self, desk: Desk, io: StepIO) -> Json:
         host = desk.host.name
-        there = self._there(host)
+        # In this order: a point that a backup adds meanwhile is in the repository first, and must not be taken for lost.
         known = self.depot.points.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
+        there = self._there(host)
         lost = [point for point in known if point.id not in there]
         if lost:
             # Nobody restores from what is not there: it must not count as a backup any more.
@@ -105,16 +123,17 @@ class RetentionErrand(RepositoryErrand):
         foreign = len(there - {point.id for point in known})
         io.detail = f"{len(remove)} to go, {keep} to keep" + (f", {foreign} not of this plan" if foreign else "")
         io.measures["retention"] = {"removed": len(remove), "kept": keep, "foreign": foreign}
-        return {"remove": remove, "keep": keep, "lost": [point.id for point in lost]}
+        return {"remove": remove, "keep": keep, "lost": [point.id for point in lost], "refused": plan.refused}
 
     def _forget(self, host: str, io: StepIO, ids: list[str]) -> list[str]:
         gone = self.open(host).forget(ids)
         io.detail = f"{counted(len(ids), 'point')} gone, asked for afterwards"
         return sorted({*gone, *ids})
 
-    def _mark(self, desk: Desk, ids: list[str]) -> None:
+    def _mark(self, desk: Desk, removed: list[str], lost: list[str]) -> None:
         now = rfc3339(moment(desk.now()))
-        self.depot.points.mark_removed(self.repository.name, ids, desk.run, now)
+        for ids, run in ((removed, desk.run), (lost, "")):
+            self.depot.points.mark_removed(self.repository.name, ids, run, now)
 
 
 def _named(points: list[RecoveryPoint], most: int = 5) -> str:

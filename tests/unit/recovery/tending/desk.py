@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -41,6 +42,8 @@ class World:
     points: MemoryPoints = field(default_factory=MemoryPoints)
     ios: dict[str, StepIO] = field(default_factory=dict)
     """By the step's name."""
+    later: timedelta = timedelta()
+    """Than NOW."""
 
     @property
     def depot(self) -> Depot:
@@ -67,7 +70,7 @@ class World:
 
     def do(self, errand: Errand, run: str = "RUN") -> str:
         """Raises Stopped, as in a run."""
-        desk = Desk(run, WEB1, MemoryArtifacts(), self._step, NOW.timestamp)
+        desk = Desk(run, WEB1, MemoryArtifacts(), self._step, (NOW + self.later).timestamp)
         return errand.work(desk, Forecast(change={}, count=1, reversible=0))
 
     def _step(self, name: str, work: Callable[[StepIO], Any]) -> Any:

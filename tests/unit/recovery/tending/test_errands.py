@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.recovery.points import NOW, before, proof
-from tests.unit.recovery.tending.desk import World, plan
+from tests.unit.recovery.tending.desk import WEB1, World, plan
 
 from mainstay.recovery.points.contract import Ack, Vault
 from mainstay.recovery.tending.copying import CopyErrand
@@ -196,3 +196,71 @@ def test_only_the_lock_of_a_dead_run_of_ours_is_removed_and_the_others_are_named
     assert mine not in there.locks
     assert theirs in there.locks
     assert "no run of ours left it (root on desk" in world.concerns()[0]
+
+
+def test_a_point_that_a_backup_adds_while_the_repository_is_asked_is_not_lost(world: World) -> None:
+    world.backup(before(days=1))
+    errand = RetentionErrand(plan(**TWO), "main", world.depot)
+    asked = errand._there
+
+    def meanwhile(host: str) -> set[str]:
+        found = asked(host)
+        world.backup(before(hours=1))
+        return found
+
+    errand._there = meanwhile  # type: ignore[method-assign]
+    world.do(errand)
+    assert [one.removed_at for one in world.points.points(removed=True)] == [None, None]
+    assert world.concerns() == []
+
+
+def test_points_are_not_lost_where_another_repository_is_in_its_place(world: World) -> None:
+    world.backup(before(days=1))
+    world.points.note_vault(Vault("main", "web1", "another"))
+    world.repository().snapshots.clear()
+    errand = RetentionErrand(plan(**TWO), "main", world.depot)
+    with pytest.raises(Stopped, match="main is another one than before") as stopped:
+        world.do(errand)
+    assert stopped.value.verdict is Verdict.REFUSED
+    assert len(world.points.points()) == 1
+
+
+def test_retention_that_can_not_be_foreseen_is_tried_all_the_same_and_noted(world: World) -> None:
+    """What is refused in the survey is never noted as tried: it would be asked for again each hour, and no alarm said so."""
+    world.backup(before(days=1))
+    world.repository().passwords.clear()
+    errand = RetentionErrand(plan(**TWO), "main", world.depot)
+    foreseen = errand.preview(WEB1, NOW.timestamp())
+    assert foreseen.count == 1
+    assert "password is wrong" in foreseen.notes[0]
+
+
+def test_too_many_groups_stop_retention_until_somebody_has_looked(world: World) -> None:
+    for days in (4, 3, 2):
+        newest = world.backup(before(days=days))
+    world.points.add_proof(proof(newest, before(hours=1)))
+    errand = RetentionErrand(plan(**TWO), "main", world.depot)
+    world.do(errand, "R1")
+    for number in range(7):
+        world.backup(before(days=1), item=f"/srv/{number}", made_at=before(hours=-0.1))
+    world.backup(before(days=1, hours=1), made_at=before(hours=-0.1))
+    soon = World(memory=world.memory, points=world.points, later=timedelta(hours=1))
+    for run in ("R2", "R3"):
+        assert soon.do(errand, run).startswith("0 points removed"), run
+    soon.points.acknowledge(Ack("R3", "", "", "anna", before(), "each of these folders is a source now"))
+    assert soon.do(errand, "R4").startswith("1 point removed")
+
+
+def test_a_copy_that_was_lost_is_made_again(world: World) -> None:
+    world.repository("away")
+    made = world.backup(before(days=1))
+    one = plan(copies=["away"], **TWO)
+    errand = CopyErrand(one, "away", world.depot)
+    world.do(errand)
+    world.repository("away").snapshots.clear()
+    assert world.do(errand) == "1 point copied to away", "also before retention has seen it"
+    world.repository("away").snapshots.clear()
+    world.do(RetentionErrand(one, "away", world.depot))
+    assert world.points.points(repository="away") == []
+    assert world.do(errand) == "1 point copied to away"
+    assert [one.copy_of for one in world.points.points(repository="away")] == [made.id]
