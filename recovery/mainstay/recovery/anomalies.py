@@ -45,7 +45,8 @@ def acknowledged(points: Iterable[RecoveryPoint], acks: Iterable[Ack]) -> set[tu
     """(repository, id) of those anomalous points that somebody has looked at.
 
     By the point (of a copy: also by its original), or the run that made it, for its host and source. Who has looked at one has
-    looked at the anomalies of the same group before it too: one that stays is one each night, and is looked at once.
+    looked at the anomalies of the same group before it too: one that stays is one each night, and is looked at once. Nobody has
+    looked at what came after they said so, whatever the clock of the host said that the point was of.
     """
     by_item: dict[str, list[Ack]] = {}
     for ack in acks:
@@ -56,19 +57,23 @@ def acknowledged(points: Iterable[RecoveryPoint], acks: Iterable[Ack]) -> set[tu
             odd.setdefault(group_of(point), []).append((datetime.fromisoformat(point.at), point))
     found: set[tuple[str, str]] = set()
     for mine in odd.values():
-        looked_at = [at for at, point in mine if _named(point, by_item)]
-        newest = max(looked_at, default=None)
-        found |= {(point.repository, point.id) for at, point in mine if newest is not None and at <= newest}
+        named = {(point.repository, point.id): min(at, said) for at, point in mine if (said := _said(point, by_item))}
+        newest = max(named.values(), default=None)
+        before = {(point.repository, point.id) for at, point in mine if newest is not None and at <= newest}
+        found |= before | named.keys()
     return found
 
 
-def _named(point: RecoveryPoint, by_item: Mapping[str, Sequence[Ack]]) -> bool:
+def _said(point: RecoveryPoint, by_item: Mapping[str, Sequence[Ack]]) -> datetime | None:
+    """When somebody last said so of this point; None: nobody has."""
     items = [point.id, point.run, *([point.copy_of] if point.copy_of else [])]
-    return any(
-        ack.host in ("", point.host) and ack.source in ("", point.source, point.unit)
+    moments = [
+        datetime.fromisoformat(ack.at)
         for item in items
         for ack in by_item.get(item, ())
-    )
+        if ack.host in ("", point.host) and ack.source in ("", point.source, point.unit)
+    ]
+    return max(moments, default=None)
 
 
 def past_of(points: Iterable[RecoveryPoint], acks: Iterable[Ack]) -> list[Past]:

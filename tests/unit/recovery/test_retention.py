@@ -303,3 +303,12 @@ def test_what_was_kept_is_kept_when_asked_again(points: list[RecoveryPoint], pol
     plan = planned(points, policy, promised=0)
     left = [kept.point for kept in plan.keep] + [one.point for one in plan.ignored]
     assert planned(left, policy, promised=0).remove == ()
+
+
+def test_a_point_dated_ahead_that_somebody_has_looked_at_covers_nothing_that_comes_after() -> None:
+    """Whoever has root on a host sets its clock ahead once, and has all that he does later looked at in advance."""
+    ahead = point(before(days=-400), made_at=before(days=3), anomalies=("odd",))
+    ack = Ack(ahead.run, "", "", "anna", before(days=2), "the clock was wrong")
+    later = point(before(days=1), anomalies=("99 % of the files changed at once",))
+    assert acknowledged([ahead, later], [ack]) == {("main", ahead.id)}
+    assert list(blocked_by([ahead, later], [ack])) == [group_of(later)]

@@ -34,7 +34,7 @@ class Vault:
 
 @dataclass(frozen=True, slots=True)
 class Tended:
-    """The newest time that something was done (or tried) there. subject: a plan for retention, prove and copy, otherwise empty;
+    """The last time that something was done (or tried) there. subject: a plan for retention, prove and copy, otherwise empty;
     part: `3/28` of a check, name of the repository that a copy went to."""
 
     repository: str
@@ -119,10 +119,11 @@ class PointStore(Protocol):
     def tended(
         self, *, repository: str | None = None, host: str | None = None, part: str | None = None
     ) -> list[Tended]:
-        """The newest of each (repository, host, what, subject, part)."""
+        """The last of each (repository, host, what, subject, part)."""
 
     def note_tended(self, tended: Tended) -> None:
-        """An older one than is there is not taken."""
+        """The last one that is written stands, whatever its moment: one of a clock that was ahead must not keep those after it
+        out until that time has come."""
 
     def acknowledge(self, ack: Ack) -> None: ...
 

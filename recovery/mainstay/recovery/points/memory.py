@@ -135,9 +135,7 @@ class MemoryPoints:
     def note_tended(self, tended: Tended) -> None:
         key = (tended.repository, tended.host, tended.what, tended.subject, tended.part)
         with self._lock:
-            there = self._tended.get(key)
-            if there is None or moment(there.at) <= moment(tended.at):
-                self._tended[key] = tended
+            self._tended[key] = tended
 
     def acknowledge(self, ack: Ack) -> None:
         with self._lock:

@@ -202,7 +202,7 @@ class SqlPoints:
         row = {name: storable(getattr(tended, name)) for name in keys}
         put = self._database.insert(table).values(**row, at=moment(tended.at), body=_text(asdict(tended)))
         newer = {"at": put.excluded.at, "body": put.excluded.body}
-        put = put.on_conflict_do_update(index_elements=keys, set_=newer, where=table.c.at <= put.excluded.at)
+        put = put.on_conflict_do_update(index_elements=keys, set_=newer)
         with self._database.write() as to:
             to.execute(put)
 
