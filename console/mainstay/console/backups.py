@@ -3,6 +3,7 @@ repository."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from mainstay.recovery.point import Proof, RecoveryPoint
 from mainstay.recovery.points.contract import Ack, PointStore, Tended
 from mainstay.recovery.standing import WORST_FIRST, Health, Standing, Trouble, standings, worst
 from mainstay.recovery.tending.errand import FAILED
+from mainstay.recovery.tending.retention import REFUSED
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.record import HostPart
 from mainstay.runner.steps import rfc3339
@@ -201,7 +203,7 @@ def _ended_badly(plan: str, ended: Mapping[str, tuple[str, Verdict]], acks: Sequ
 def _repositories(app: Application, plan: BackupPlan, hosts: Sequence[Host]) -> Iterator[Trouble]:
     """Of the repositories that these hosts use: keys that are kept nowhere else, and what was tried there in vain."""
     wrong: dict[tuple[str, str], list[Tended]] = {}
-    for one in app.points.tended(part=FAILED):
+    for one in _undone(app.points.tended(), app.clock.now()):
         wrong.setdefault((one.repository, one.host), []).append(one)
     confirmed = {(one.repository, one.host) for one in app.points.vaults() if one.escrow_at}
     for repository, host in vaults_of(plan, hosts):
@@ -214,26 +216,29 @@ def _repositories(app: Application, plan: BackupPlan, hosts: Sequence[Host]) -> 
         owners = {owner for host in hosts for owner in (plan.repositories[name].vault(host.name), host.name)}
         for owner in sorted(owners):
             for one in wrong.get((name, owner), ()):
-                if one.subject in ("", plan.name) and not _done_since(app.points, one):
-                    yield _undone(one, plan.name)
+                if one.subject in ("", plan.name):
+                    yield _told(one, plan.name)
 
 
-def _done_since(store: PointStore, failed: Tended) -> bool:
-    at = datetime.fromisoformat(failed.at)
-    return any(
-        one.what == failed.what
-        and one.subject == failed.subject
-        and one.part != FAILED
-        and datetime.fromisoformat(one.at) >= at
-        for one in store.tended(repository=failed.repository, host=failed.host)
-    )
+def _undone(tended: Iterable[Tended], now: datetime) -> list[Tended]:
+    """What was tried in vain and not done since. A failure that has not come yet (a clock was wrong) is tried again."""
+    done: dict[tuple[str, ...], datetime] = {}
+    failed: list[tuple[tuple[str, ...], datetime, Tended]] = []
+    for one in tended:
+        key, at = (one.repository, one.host, one.what, one.subject), datetime.fromisoformat(one.at)
+        if one.part not in (FAILED, REFUSED):
+            done[key] = max(at, done.get(key, at))
+        elif at <= now + timedelta(seconds=CLOCK_SKEW_MAX):
+            failed.append((key, at, one))
+    return [one for key, at, one in failed if key not in done or done[key] < at]
 
 
-def _undone(one: Tended, plan: str) -> Trouble:
-    locked = "lock" in one.detail.lower()
+def _told(one: Tended, plan: str) -> Trouble:
+    locked = re.search(r"\b(un)?lock(s|ed)?\b", one.detail.lower()) is not None
     health: Health = "wrong" if one.what == "check" or locked else "look"
     kind = f"{one.what} at {one.repository} did not succeed"
     hint = f"mainstay repo unlock {plan}" if locked else f"mainstay records show {one.run}"
+    hint = f"mainstay records ack {one.run} --reason …" if one.part == REFUSED else hint
     return Trouble(
         health=health,
         kind=kind,
@@ -251,14 +256,16 @@ def _once(proofs: Iterable[Proof]) -> list[Proof]:
 def with_backups(app: Application, known: Sequence[Known], found: Backups) -> list[Known]:
     """The same; of hosts that nothing but backups is meant for, their newest backup is their last run."""
     others = [parse(plan.targets) for plan in app.plans.values() if not isinstance(plan, BackupPlan)]
+    newest: dict[str, str] = {}
+    for (_, host), (run, _) in found.last.items():
+        newest[host] = max(run, newest.get(host, ""))  # ids sort by time
     parts: dict[str, dict[str, HostPart]] = {}
     told = []
     for one in known:
-        runs = sorted(run for (_, host), (run, _) in found.last.items() if host == one.host.name)
-        if one.part is not None or not runs or any(other.matches(one.host) for other in others):
+        run = newest.get(one.host.name, "")
+        if one.part is not None or not run or any(other.matches(one.host) for other in others):
             told.append(one)
             continue
-        run = runs[-1]  # ids sort by time
         if run not in parts:
             parts[run] = {part.host: part for part in app.state.parts(run)}
         told.append(replace(one, run=run, part=parts[run].get(one.host.name)))

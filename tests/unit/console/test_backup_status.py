@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.console.conftest import Mainstay
@@ -170,3 +172,53 @@ def test_why_of_a_host_that_nothing_backs_up(patched: FakeApplication, mainstay:
 
     patched.take(load_checked(patched.site.root))
     assert "web1 backup: no plan backs it up." in " ".join(mainstay("why", "web1").out.split())
+
+
+def test_what_was_tried_in_vain_is_told_until_it_was_done(patched: FakeApplication, mainstay: Mainstay) -> None:
+    def note(what: Any, hours: float, part: str = "failed", detail: str = "") -> None:
+        patched.points.note_tended(Tended("main", "web1", what, "", part, "r7", ago(hours), "failed", detail))
+
+    def said() -> tuple[int, str]:
+        result = mainstay("status", "web1", "--nagios")
+        return result.code, result.out.splitlines()[0]
+
+    note("prune", 2, detail="the clock of the storage is wrong, and a block is missing")
+    assert said()[0] == 1, "neither a clock nor a block is a lock"
+    note("prune", 2, detail="repository main of web1: already locked by PID 12 on web1")
+    assert said()[0] == 2
+    note("prune", 1, part="")
+    assert said()[0] == 0
+    note("prune", -48, detail="by a clock that was ahead")
+    assert said()[0] == 0, "it is tried again all the same"
+    note("check", 2, detail="damaged")
+    note("check", 1, part="3/23")
+    assert said()[0] == 0
+
+
+def test_retention_that_was_refused_is_told_until_somebody_has_looked(
+    patched: FakeApplication, mainstay: Mainstay
+) -> None:
+    refused = Tended("main", "web1", "retention", "nightly", "refused", "r7", ago(2), "succeeded", "there are 8 groups")
+    patched.points.note_tended(refused)
+    assert mainstay("status", "web1", "--nagios").code == 1
+    out = " ".join(mainstay("why", "web1").out.split())
+    assert "retention at main did not succeed: there are 8 groups" in out
+    assert "mainstay records ack r7" in out
+    patched.points.note_tended(replace(refused, part="", at=ago(1)))
+    assert mainstay("status", "web1", "--nagios").code == 0
+
+
+def test_what_was_tended_is_read_once_however_much_has_failed(
+    patched: FakeApplication, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host in ("web1", "web2", "web10"):
+        patched.points.note_tended(Tended("main", host, "prune", "", "failed", "r7", ago(2), "failed", "away"))
+    reads, real = [], patched.points.tended
+
+    def counting(**given: Any) -> Any:
+        reads.append(given)
+        return real(**given)
+
+    monkeypatch.setattr(patched.points, "tended", counting)
+    assert mainstay("status", "--json").code == 0
+    assert len(reads) == 1

@@ -12,6 +12,7 @@ from mainstay.console.render.table import Cell, table
 from mainstay.console.vaults import Known
 from mainstay.inventory.value import Json
 from mainstay.recovery.tending.errand import FAILED
+from mainstay.recovery.tending.retention import REFUSED
 from mainstay.runner.forecasting import HostForecast
 
 
@@ -49,7 +50,7 @@ def _last(one: Known, what: str, zone: tzinfo) -> Cell:
         return None
     newest = mine[-1]
     word = times.local(newest.at, zone, short=True)
-    return Span(f"{word} failed", "bad") if newest.part == FAILED else word
+    return Span(f"{word} {newest.part}", "bad") if newest.part in (FAILED, REFUSED) else word
 
 
 def to_json(found: Sequence[Known]) -> list[Json]:

@@ -101,8 +101,9 @@ class RetentionErrand(RepositoryErrand):
         if removed or decided["lost"]:
             desk.step("mark", lambda io: self._mark(desk, removed, decided["lost"]))
         said = f"{counted(len(removed), 'point')} removed, {decided['keep']} kept"
+        refused = decided.get("refused", "")
         # What was refused as a whole is not what the next time is held against.
-        self.noted(desk, part=REFUSED if decided.get("refused") else "", detail=said)
+        self.noted(desk, part=REFUSED if refused else "", detail=refused or said)
         return said
 
     def _decide(self, desk: Desk, io: StepIO) -> Json:
@@ -123,7 +124,12 @@ class RetentionErrand(RepositoryErrand):
         foreign = len(there - {point.id for point in known})
         io.detail = f"{len(remove)} to go, {keep} to keep" + (f", {foreign} not of this plan" if foreign else "")
         io.measures["retention"] = {"removed": len(remove), "kept": keep, "foreign": foreign}
-        return {"remove": remove, "keep": keep, "lost": [point.id for point in lost], "refused": plan.refused}
+        return {
+            "remove": remove,
+            "keep": keep,
+            "lost": [point.id for point in lost],
+            "refused": self.plan.retention and plan.refused,
+        }
 
     def _forget(self, host: str, io: StepIO, ids: list[str]) -> list[str]:
         gone = self.open(host).forget(ids)
