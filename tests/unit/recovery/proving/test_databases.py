@@ -151,6 +151,28 @@ def test_a_hostile_dump_runs_nothing_here(drill: Drill, postgres: Postgres) -> N
         witness.unlink(missing_ok=True)
 
 
+def test_a_dump_that_redefines_an_operator_runs_nothing_as_a_superuser(drill: Drill, postgres: Postgres) -> None:
+    """What we ask after a restore looks for operators where the dump may have put its own (CVE-2018-1058)."""
+    name = postgres.database()
+    witness = Path("/tmp") / f"mainstay-witness-{name}"
+    program = f"BEGIN COPY (SELECT 1) TO PROGRAM 'touch {witness}'; RETURN true; END"
+    for number, sign in enumerate(("!~~", "~~", "!~", "<>", "=")):
+        function = f"f{number}"
+        for sql in (
+            f"CREATE FUNCTION public.{function}(name, name) RETURNS boolean LANGUAGE plpgsql AS $$ {program} $$",
+            f"CREATE OPERATOR public.{sign} (LEFTARG = name, RIGHTARG = name, FUNCTION = public.{function})",
+        ):
+            postgres.execute(sql, database=name)
+    postgres.execute("CREATE TABLE public.t (a int)", database=name)
+    try:
+        keep(drill, name, dumped(postgres, name, "-Fc", "-Z0"))
+        said, _ = drill.do(PG)
+        assert said.startswith("1 of 1 point proved")
+        assert not witness.exists()
+    finally:
+        witness.unlink(missing_ok=True)
+
+
 @pytest.mark.long
 def test_a_base_backup_is_started_and_asked(drill: Drill, postgres: Postgres, app: str) -> None:
     base = dumped(postgres, "", "-D", "-", "-Ft", "-X", "fetch", "-c", "fast", program="pg_basebackup")
