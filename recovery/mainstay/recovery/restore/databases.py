@@ -194,12 +194,16 @@ class DatabaseOperation(RestoreOperation):
 
     def verify(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
         server = self.server
+        if change.to == "there":
+            work.notes.append(f"the database {self.order.into} that was there is kept as {self.aside}")
+        if work.found.get("bytes") != self.order.bytes:
+            # Whoever was killed in the middle has not said how far it came, and has not cleaned up.
+            what = f"what is in the database {self.order.into} now is not whole"
+            return (f"the job was cut short, and {what}" + (" (or it is gone)" if change.to == "there" else ""),)
         said = work.shell.run(Command(server.tables(), user=server.user, deadline=60))
         if said.status != 0:
             return (f"the new database could not be asked: {printable(said.stderr) or said.status}",)
         work.measures |= {"database": self.order.into, "tables": int(said.text.strip() or 0)}
-        if change.to == "there":
-            work.notes.append(f"the database {self.order.into} that was there is kept as {self.aside}")
         return ()
 
     def done(self, change: RestoreChange, measures: Mapping[str, Any]) -> str:
