@@ -18,7 +18,20 @@ from mainstay.runner.shell.contract import Command, ShellError
 USER = "mainstay"
 """Of the way through the controller."""
 
-_MAKE = 'umask 077; rm -rf -- "$1" && mkdir -p -- "${1%/*}" && mkdir -m 700 -- "$1"'
+_MAKE = r"""
+umask 077
+top=${1%/*}
+[ -d "$top" ] || mkdir -- "$top" || exit 70
+# In /dev/shm anybody may have made it before us, and could exchange what is in it.
+{ [ ! -L "$top" ] && [ "$(stat -c %u -- "$top")" = "$(id -u)" ]; } || exit 71
+# Only one run at a time works here: what another one has handed over, and nobody has taken, is not taken any more.
+rm -f -- "$top"/*/password "$top"/*/repository "$top"/*/credentials
+rm -rf -- "$1" && chmod 700 -- "$top" && mkdir -m 700 -- "$1"
+"""
+"""folder of the secrets → 71: the folder above it is not ours."""
+
+# One that the job has taken is the job's: it may be at work in there, and removes it at its end.
+_TAKE_BACK = '[ ! -e "$1/password" ] || rm -rf -- "$1"'
 
 
 def way_secret(access: Access, run: str) -> Secret:
@@ -54,6 +67,8 @@ def place(memory: str, job: str) -> str:
 def hand_over(work: HostWork, folder: str, content: Mapping[str, bytes]) -> None:
     """Into a folder of root's alone. Again is success."""
     made = work.shell.run(Command(("sh", "-c", _MAKE, "mainstay", folder), sudo=True, fence=work.fence))
+    if made.status == 71:
+        raise Refused(f"{folder.rpartition('/')[0]} belongs to somebody else there: no secret is put into it")
     if made.status != 0:
         raise ShellError(work.host.name, f"{folder} could not be made")
     for name in SECRETS:
@@ -62,7 +77,8 @@ def hand_over(work: HostWork, folder: str, content: Mapping[str, bytes]) -> None
 
 
 def take_back(work: HostWork, folder: str) -> None:
-    """Where the job has not done so itself. What can't be reached keeps it until it goes down: it is in memory alone."""
-    gone = Command(("rm", "-rf", "--", folder), sudo=True, fence=work.fence, deadline=20)
+    """Where the job has not taken them. What can't be reached keeps them until the next run there, or until it goes down: they are
+    in memory alone."""
+    gone = Command(("sh", "-c", _TAKE_BACK, "mainstay", folder), sudo=True, fence=work.fence, deadline=20)
     with suppress(ShellError):
         work.shell.run(gone)

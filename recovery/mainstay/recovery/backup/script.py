@@ -139,6 +139,7 @@ for old in "$d/work"/*/; do
   pid=; [ ! -s "$old/pid" ] || read -r pid <"$old/pid"
   say dead "${old##*/}" "$pid"
   clean "$old"
+  rm -rf "${m%/*}/${old##*/}"
 done
 mkdir -p "$w" && ready=yes || exit 70
 cat >"$w/inside" <<'INSIDE'
@@ -260,9 +261,9 @@ sqlite() { # file, name in the snapshot
   command -v sqlite3 >/dev/null 2>&1 || { stop "there is no sqlite3"; return; }
   [ -f "$1" ] || { say missing "$n" "$1"; stop "nothing of it is there"; return; }
   copy=$w/copy; rm -f "$copy"
-  timeout -s TERM -k 10 "$limit" sqlite3 -batch -bail -cmd '.timeout 60000' "$1" ".backup main '$copy'" ||
+  timeout -s TERM -k 10 "$limit" sqlite3 -batch -bail -cmd '.timeout 60000' "$1" ".backup main '$copy'" 5<&- 7<&- 8<&- ||
     { stop "sqlite3 ended with $?"; return; }
-  whole=$(sqlite3 -batch -bail "$copy" 'PRAGMA integrity_check' | head -n 20)
+  whole=$(sqlite3 -batch -bail "$copy" 'PRAGMA integrity_check' 5<&- 7<&- 8<&- | head -n 20)
   [ "$whole" = ok ] || { rm -f "$copy"; stop "its own check finds: $whole"; return; }
   stream "$2" "" "" cat "$copy"
   rm -f "$copy"

@@ -94,6 +94,8 @@ def test_what_an_earlier_job_left_is_taken_away_and_one_at_work_is_left_alone(jo
     for name in ("RUN0-web1-apply", "RUN9-web1-apply"):
         (work / name).mkdir(parents=True)
         (work / name / "copy").write_text("x")
+        (jobs.memory / "mainstay" / name).mkdir(parents=True)
+        (jobs.memory / "mainstay" / name / "tail").write_text("of a dump")
     with subprocess.Popen(["sleep", "60"]) as other:
         stat = Path(f"/proc/{other.pid}/stat").read_text()
         (work / "RUN9-web1-apply" / "pid").write_text(f"{other.pid}\n{stat}")
@@ -103,6 +105,7 @@ def test_what_an_earlier_job_left_is_taken_away_and_one_at_work_is_left_alone(jo
     assert [(one.job, one.pid) for one in job.dead] == [("RUN0-web1-apply", other.pid)]
     assert job.busy == ("RUN9-web1-apply",)
     assert [one.name for one in work.iterdir()] == ["RUN9-web1-apply"]
+    assert [one.name for one in (jobs.memory / "mainstay").iterdir()] == ["RUN9-web1-apply"]
 
 
 VOLUME = """#!/bin/sh

@@ -1,0 +1,44 @@
+"""Secrets for a job: where they are put, and when they are taken back, by this machine's own sh."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from mainstay.recovery.backup import handover
+
+
+def do(text: str, folder: Path) -> int:
+    return subprocess.run(["sh", "-c", text, "mainstay", str(folder)], check=False).returncode
+
+
+def test_what_another_run_handed_over_and_nobody_took_goes_with_the_next(tmp_path: Path) -> None:
+    left, at_work, ours = (tmp_path / "mainstay" / name for name in ("RUN0-a", "RUN1-a", "RUN2-a"))
+    assert do(handover._MAKE, left) == do(handover._MAKE, at_work) == 0
+    (left / "password").write_text("canary")
+    (left / "credentials").write_text("canary")
+    (at_work / "tail").write_text("of a dump")
+    assert do(handover._MAKE, ours) == 0
+    assert list(left.iterdir()) == [] and (at_work / "tail").exists()
+    assert (tmp_path / "mainstay").stat().st_mode & 0o777 == ours.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_secret_is_put_where_somebody_else_could_exchange_it(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mainstay").symlink_to("elsewhere")
+    assert do(handover._MAKE, tmp_path / "mainstay/RUN1-a") == 71
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    (tmp_path / "mainstay").unlink()
+    (tmp_path / "mainstay").mkdir()
+    os.chown(tmp_path / "mainstay", 33, 33)
+    assert do(handover._MAKE, tmp_path / "mainstay/RUN1-a") == 71
+
+
+def test_a_job_that_has_taken_its_secrets_keeps_the_folder_that_it_works_in(tmp_path: Path) -> None:
+    folder = tmp_path / "mainstay/RUN1-a"
+    do(handover._MAKE, folder)
+    assert do(handover._TAKE_BACK, folder) == 0 and folder.exists()
+    (folder / "password").write_text("canary")
+    assert do(handover._TAKE_BACK, folder) == 0 and not folder.exists()
+    assert do(handover._TAKE_BACK, folder) == 0
