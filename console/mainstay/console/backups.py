@@ -23,6 +23,8 @@ from mainstay.recovery.points.contract import Ack, PointStore, Tended
 from mainstay.recovery.standing import WORST_FIRST, Health, Standing, Trouble, standings, worst
 from mainstay.recovery.tending.errand import FAILED
 from mainstay.recovery.tending.retention import REFUSED
+from mainstay.recovery.tending.upkeep import unread
+from mainstay.recovery.words import counted, span
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.record import HostPart
 from mainstay.runner.steps import rfc3339
@@ -38,6 +40,8 @@ AROUND = (8, 45, 400)
 """Days before and after now in which a plan's openings are looked for, until there are three."""
 RUNS_BACK = 50
 """Of a plan: so many of its newest backups are looked through for the last one of a host."""
+FEW = 20
+"""Hosts of which what was tended is read one by one."""
 COPY_SLACK = 1.5
 """Times its `every` within which a copy has to be there."""
 
@@ -99,7 +103,7 @@ def backups(app: Application, hosts: Sequence[Host]) -> Backups:
     names = set().union(*of.values())
     # All of them: without a condition for each host.
     among = None if len(names) > len(app.site.hosts) // 2 else names
-    acks = store.acks()
+    acks, tended = store.acks(), _tended(store, found, hosts)
     lags = {plan.name: _lags(app, plan, now) for plan in found}
     proved = store.proved(hosts=among)
     points = _points(store, proved, among, now, {lag for of_plan in lags.values() for lag in of_plan.values()})
@@ -116,7 +120,7 @@ def backups(app: Application, hosts: Sequence[Host]) -> Backups:
         ended = _last(app, plan.name, mine)
         last |= {(plan.name, host): how for host, how in ended.items()}
         troubles += _ended_badly(plan.name, ended, acks)
-        troubles += _repositories(app, plan, [host for host in hosts if host.name in mine])
+        troubles += _repositories(app, plan, [host for host in hosts if host.name in mine], tended)
     return Backups(tuple(found), tuple(standing), last, tuple(dict.fromkeys(troubles)))
 
 
@@ -200,18 +204,42 @@ def _ended_badly(plan: str, ended: Mapping[str, tuple[str, Verdict]], acks: Sequ
         yield Trouble(health=health, kind=text, text=text, host=host, plan=plan, hint=hint)
 
 
-def _repositories(app: Application, plan: BackupPlan, hosts: Sequence[Host]) -> Iterator[Trouble]:
-    """Of the repositories that these hosts use: keys that are kept nowhere else, and what was tried there in vain."""
+def _tended(store: PointStore, plans: Iterable[BackupPlan], hosts: Sequence[Host]) -> list[Tended]:
+    """Of the repositories of these hosts: of a few only theirs are read."""
+    if len(hosts) > FEW:
+        return store.tended()
+    names = sorted({name for plan in plans for name in places(plan)})
+    owners = sorted({"", *(host.name for host in hosts)})
+    return [one for name in names for owner in owners for one in store.tended(repository=name, host=owner)]
+
+
+def _repositories(
+    app: Application, plan: BackupPlan, hosts: Sequence[Host], tended: Sequence[Tended]
+) -> Iterator[Trouble]:
+    """Of the repositories that these hosts use: keys that are kept nowhere else, data that nobody has read in time, and what was
+    tried there in vain."""
+    now = app.clock.now()
     wrong: dict[tuple[str, str], list[Tended]] = {}
-    for one in _undone(app.points.tended(), app.clock.now()):
+    for one in _undone(tended, now):
         wrong.setdefault((one.repository, one.host), []).append(one)
-    confirmed = {(one.repository, one.host) for one in app.points.vaults() if one.escrow_at}
+    checked: dict[tuple[str, str], list[Tended]] = {}
+    for one in tended:
+        if one.what == "check":
+            checked.setdefault((one.repository, one.host), []).append(one)
+    vaults = {(one.repository, one.host): one for one in app.points.vaults()}
     for repository, host in vaults_of(plan, hosts):
         key = repository.name, repository.vault(host)
-        if key not in confirmed:
+        known = vaults.get(key)
+        if known is None or not known.escrow_at:
             text = f"the key of {repository.name} is not confirmed to be kept elsewhere"
             hint = f"mainstay repo key export {plan.name} --to FILE"
             yield Trouble(health="look", kind=text, text=text, host=key[1], plan=plan.name, hint=hint)
+        made = datetime.fromisoformat(known.made_at).timestamp() if known and known.made_at else now.timestamp()
+        if count := unread(plan.verify, checked.get(key, ()), made, now.timestamp()):
+            kind = f"data of {repository.name} was not read in time"
+            text = f"{counted(count, 'part')} of the data in {repository.name} not read within {span(plan.verify.all_within)}"
+            hint = f"mainstay repo check {plan.name} --repository {repository.name}"
+            yield Trouble(health="look", kind=kind, text=text, host=key[1], plan=plan.name, hint=hint)
     for name in places(plan):
         owners = {owner for host in hosts for owner in (plan.repositories[name].vault(host.name), host.name)}
         for owner in sorted(owners):

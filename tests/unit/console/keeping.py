@@ -55,8 +55,8 @@ def copied(app: FakeApplication, of: RecoveryPoint) -> RecoveryPoint:
 
 
 def well(app: FakeApplication, *hosts: str, sources: tuple[str, ...] = ("etc", "db")) -> list[RecoveryPoint]:
-    """Backed up 5 hours ago, copied, and proved 3 days ago; keys confirmed."""
-    from mainstay.recovery.points.contract import Vault
+    """Backed up 5 hours ago, copied, and proved 3 days ago; keys confirmed, and all data read in time."""
+    from mainstay.recovery.points.contract import Tended, Vault
 
     found = []
     for host in hosts:
@@ -69,6 +69,9 @@ def well(app: FakeApplication, *hosts: str, sources: tuple[str, ...] = ("etc", "
             found.append(new)
         for repository in ("main", "offsite"):
             app.points.note_vault(Vault(repository, host, "id", ago(days=90), "r0", ago(days=89), "anna@ops1"))
+            for turn in range(1, 24):
+                done = Tended(repository, host, "check", "", f"{turn}/23", "r0", ago(days=turn, hours=1), "succeeded")
+                app.points.note_tended(done)
     return found
 
 

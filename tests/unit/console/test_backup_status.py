@@ -208,9 +208,10 @@ def test_retention_that_was_refused_is_told_until_somebody_has_looked(
     assert mainstay("status", "web1", "--nagios").code == 0
 
 
-def test_what_was_tended_is_read_once_however_much_has_failed(
+def test_what_was_tended_of_many_hosts_is_read_once_however_much_has_failed(
     patched: FakeApplication, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mainstay.console.backups.FEW", 1)
     for host in ("web1", "web2", "web10"):
         patched.points.note_tended(Tended("main", host, "prune", "", "failed", "r7", ago(2), "failed", "away"))
     reads, real = [], patched.points.tended
@@ -222,3 +223,16 @@ def test_what_was_tended_is_read_once_however_much_has_failed(
     monkeypatch.setattr(patched.points, "tended", counting)
     assert mainstay("status", "--json").code == 0
     assert len(reads) == 1
+
+
+def test_data_that_nobody_has_read_in_time_is_told(patched: FakeApplication, mainstay: Mainstay) -> None:
+    """Also where nothing was tried at all: no process serves, and no errand has failed."""
+    old = Tended("main", "web1", "check", "", "7/23", "r0", ago(days=31), "succeeded")
+    patched.points.note_tended(old)
+    result = mainstay("status", "web1", "--nagios")
+    assert result.code == 1
+    assert "1 part of the data in main not read within 28 d" in result.out
+    for turn in (1, 2, 3):
+        other = Tended("main", "web1", "check", "", f"{turn}/3", "r8", ago(days=2), "succeeded")
+        patched.points.note_tended(other)
+    assert mainstay("status", "web1", "--nagios").code == 0, "another plan has it read in other parts"

@@ -50,7 +50,8 @@ def due(
     what a run in flight is asked to do already."""
     there = {point.host for point in store.newest(hosts=[host.name for host in hosts], plan=plan.name)}
     done: dict[Task, list[Tended]] = {}
-    for one in store.tended():
+    names = {plan.repository, *(one.to for one in plan.copies)}
+    for one in (one for name in sorted(names) for one in store.tended(repository=name)):
         done.setdefault((one.what, one.repository, one.host, one.subject), []).append(one)
     for what, repository, every in _wanted(plan, is_open):
         found: dict[Task, Host] = {}

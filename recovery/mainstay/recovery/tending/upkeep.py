@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import partial
 
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
+from mainstay.recovery.plan import Checking
+from mainstay.recovery.points.contract import Tended
 from mainstay.recovery.proofs_due import parts_of, subsets_due
 from mainstay.recovery.restic.contract import Damaged
 from mainstay.recovery.tending.errand import RepositoryErrand, something
@@ -15,6 +18,27 @@ from mainstay.runner.errand import Desk
 from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import StepIO
 from mainstay.runner.verdict import Verdict
+
+
+def parts_read(tended: Iterable[Tended], of: int) -> dict[int, float]:
+    """Part → when it was last read whole and well, Unix seconds. tended: of one repository."""
+    return {
+        int(done.part.partition("/")[0]): datetime.fromisoformat(done.at).timestamp()
+        for done in tended
+        if done.what == "check" and done.part.endswith(f"/{of}")
+    }
+
+
+def unread(wanted: Checking, tended: Collection[Tended], since: float, now: float) -> int:
+    """How many parts of a repository's data have not been read in time, with two turns to spare; 0: all have. since: when it was
+    made, Unix seconds. Where several plans have it checked, whatever one of them has read whole counts."""
+    ways = {one.part.rpartition("/")[2] for one in tended if one.what == "check"}
+    ofs = {parts_of(wanted.every, wanted.all_within), *(int(way) for way in ways if way.isdigit())}
+    limit = now - wanted.all_within - 2 * wanted.every
+    return min(
+        sum(1 for part in range(1, of + 1) if read.get(part, since) < limit)
+        for of, read in ((of, parts_read(tended, of)) for of in ofs)
+    )
 
 
 class PruneErrand(RepositoryErrand):
@@ -51,11 +75,7 @@ class CheckErrand(RepositoryErrand):
         """(t, those of them whose turn it is)."""
         wanted, vault = self.plan.verify, self.repository.vault(host)
         of = parts_of(wanted.every, wanted.all_within)
-        read = {
-            int(done.part.partition("/")[0]): datetime.fromisoformat(done.at).timestamp()
-            for done in self.depot.points.tended(repository=self.repository.name, host=vault)
-            if done.what == "check" and done.part.endswith(f"/{of}")
-        }
+        read = parts_read(self.depot.points.tended(repository=self.repository.name, host=vault), of)
         known = self.depot.points.vault(self.repository.name, vault)
         since = datetime.fromisoformat(known.made_at).timestamp() if known and known.made_at else None
         return of, subsets_due(read, of, wanted.all_within, wanted.every, now, since=since)
