@@ -85,6 +85,7 @@ sources:
 """
 
 
+@pytest.mark.long
 def test_another_controller_goes_on_with_a_backup_and_opens_the_same_way_again(
     site: OperatorSite, host: Host, tmp_path: Path
 ) -> None:

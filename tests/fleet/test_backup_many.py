@@ -18,7 +18,8 @@ from tests.fleet import Fleet, Host
 from tests.fleet.site import Ended, OperatorSite, make_site
 from tests.servers.restic import folder, restic
 
-MANY = [pytest.param(3, id="3"), pytest.param(50, id="50", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+pytestmark = pytest.mark.long
+MANY = [pytest.param(3, id="3"), pytest.param(50, id="50", marks=pytest.mark.timeout(1800))]
 AT_ONCE = 2
 """Hosts that the shared repository lets write at a time; the plan itself would take all at once."""
 PASSWORD = "canary-4cd1-many"

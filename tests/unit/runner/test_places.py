@@ -96,6 +96,30 @@ def test_the_site_has_so_many_in_flight_over_all_its_runs() -> None:
     assert world.state.slots() == {}
 
 
+def test_what_two_plans_share_takes_so_many_of_both_at_once() -> None:
+    world = spread_world(f"{NINE} {NINE.replace('-', '2-')}", waves=["100%"], parallel=9)
+    hosts, shares = list(world.hosts.values()), {"repository main": 4}
+    requests = [
+        world.request(hosts=tuple(half), shares=shares, plan=plan)
+        for half, plan in ((hosts[:9], "nightly"), (hosts[9:], "weekly"))
+    ]
+    counted = Counted(world, lambda now: now["all"] == 4)
+    runs = world.runs(threads=True)
+    for handle in [runs.start(runs.submit(request)) for request in requests]:
+        handle.result(DEADLINE)
+    assert {verdict for one in requests for verdict in verdicts(record(runs.tools, one.id)).values()} == {"succeeded"}
+    assert counted.most["all"] == 4
+    assert world.state.slots() == {}
+
+
+def test_an_errand_waits_for_no_run_on_its_host_but_for_what_it_shares() -> None:
+    world = spread_world("a")
+    (host,) = world.hosts.values()
+    errand = world.request(errand=True, shares={"repository main": 1}, limits=Limits(parallel=1))
+    assert scopes(errand, host) == {"errand:a": 1, "share:repository main": 1}
+    assert in_words("share:repository main") == "repository main"
+
+
 def test_hosts_without_the_tag_are_not_held_up_by_it() -> None:
     world = spread_world("a b c d-r1", waves=["100%"], parallel=4, spread={"rack": 1})
     counted = Counted(world, lambda now: now["all"] == 4)
