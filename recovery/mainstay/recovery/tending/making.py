@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Self
 
 from mainstay.inventory.host import Host
@@ -65,7 +66,11 @@ class InitErrand(RepositoryErrand):
             return
         now = rfc3339(moment(desk.now()))
         by = desk.run if made["made"] else ""
-        self.depot.points.note_vault(Vault(self.repository.name, host, made["id"], now if by else "", by))
+        vault = Vault(self.repository.name, host, made["id"], now if by else "", by)
+        if known is not None and not known.id and not by:
+            # Its password was confirmed before it was first seen: it opened this very repository.
+            vault = replace(vault, escrow_at=known.escrow_at, escrow_by=known.escrow_by)
+        self.depot.points.note_vault(vault)
 
 
 class UnlockErrand(RepositoryErrand):

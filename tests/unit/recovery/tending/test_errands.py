@@ -264,3 +264,10 @@ def test_a_copy_that_was_lost_is_made_again(world: World) -> None:
     assert world.points.points(repository="away") == []
     assert world.do(errand) == "1 point copied to away"
     assert [one.copy_of for one in world.points.points(repository="away")] == [made.id]
+
+
+def test_a_key_that_was_confirmed_before_its_repository_was_seen_stays_so(world: World) -> None:
+    there = world.repository()
+    world.points.note_vault(Vault("main", "web1", escrow_at=before(days=1), escrow_by="anna"))
+    world.do(InitErrand(plan(), "main", world.depot))
+    assert world.points.vault("main", "web1") == Vault("main", "web1", there.id, "", "", before(days=1), "anna")
