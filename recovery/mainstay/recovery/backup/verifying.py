@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mainstay.inventory.names import clean
@@ -44,7 +44,7 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     """Fills in measures and concerns, writes the points. Again is success. Raises HostFailed where a source has failed,
     ContactLost where it can't be known now, which may be asked again."""
     said = JobSaid.from_json(work.found["job"]) if "job" in work.found else JobSaid()
-    snapshots = _snapshots(plan, depot, work, change)
+    snapshots = _snapshots(plan, depot, work, change, said)
     taken = {one.unit: one for one in said.items}
     works, dead = ([], []) if said.whole else _orphans(work, change)
     judgements: list[Judgement] = []
@@ -53,7 +53,7 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     odd: list[str] = []
     parts: dict[str, tuple[Item, Snapshot | None, Found]] = {}
     for item in change.items:
-        snapshot = _of(item, snapshots, change, plan)
+        snapshot = _of(item, snapshots, change, plan, taken.get(item.unit))
         asked = snapshots is not None
         found = _found(plan, item, taken.get(item.unit), snapshot, bool(works), change, asked=asked)
         parts[item.unit] = item, snapshot, found
@@ -97,7 +97,9 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         raise HostFailed(reason)
 
 
-def _snapshots(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange) -> list[Snapshot] | None:
+def _snapshots(
+    plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange, said: JobSaid
+) -> list[Snapshot] | None:
     """Those of this run; None where the repository can't say for a reason that stays."""
     repository = plan.repositories[plan.repository]
     try:
@@ -105,17 +107,24 @@ def _snapshots(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupCha
         return restic.snapshots(tags=[f"run={change.run}"], host=change.host)
     except Unreachable as error:
         raise ContactLost(work.host.name, f"the repository can't be asked what it has: {error.plain}") from error
-    except NoRepository:
-        return []
+    except NoRepository as error:
+        if not any(one.code in (0, 3) for one in said.items):
+            return []
+        # restic has written to it: a disk that is not mounted any more has not lost what is on it.
+        raise ContactLost(work.host.name, f"the repository is not at its place any more: {error.plain}") from error
     except ResticError as error:
         work.notes.append(f"the repository could not be asked: {error.plain}")
         return None
 
 
-def _of(item: Item, snapshots: list[Snapshot] | None, change: BackupChange, plan: BackupPlan) -> Snapshot | None:
+def _of(
+    item: Item, snapshots: list[Snapshot] | None, change: BackupChange, plan: BackupPlan, one: Taken | None
+) -> Snapshot | None:
+    """The one that restic has named in the job: in a repository that hosts share each of them could add another with these tags."""
     wanted = set(item.tags(change.run, plan.name))
     found = [one for one in snapshots or () if wanted <= set(one.tags) and (item.name or not one.tagged("item"))]
-    return found[-1] if found else None
+    named = one.said.summary.snapshot if one and one.said.summary else ""
+    return next((one for one in found if named and one.id == named), found[-1] if found else None)
 
 
 def _found(
@@ -213,7 +222,7 @@ def _point(
     judgement: Judgement,
     depot: Depot,
 ) -> RecoveryPoint:
-    held = snapshot.summary or BackupSummary()
+    held, now = snapshot.summary or BackupSummary(), rfc3339(depot.clock.now())
     return RecoveryPoint(
         id=snapshot.id,
         host=change.host,
@@ -223,7 +232,7 @@ def _point(
         repository=plan.repository,
         run=change.run,
         at=change.began_at if _odd_time(snapshot, change, depot) else held.began_at or snapshot.at,
-        made_at=held.ended_at or rfc3339(depot.clock.now()),
+        made_at=min(held.ended_at or now, now),
         verdict=judgement.verdict,
         files=found.files or 0,
         bytes=found.bytes or 0,
@@ -240,11 +249,13 @@ def _odd_time(snapshot: Snapshot, change: BackupChange, depot: Depot) -> str:
     """Why the moment that the host gave its snapshot is not believed; empty where it is. Whoever has broken into a host could
     date points back or ahead, and so push the good ones out of what retention keeps."""
     said = (snapshot.summary.began_at if snapshot.summary else "") or snapshot.at
-    at, began, now = datetime.fromisoformat(said), datetime.fromisoformat(change.began_at), depot.clock.now()
+    began, now = datetime.fromisoformat(change.began_at), depot.clock.now()
+    at = datetime.fromisoformat(said) if said else datetime.min.replace(tzinfo=UTC)
     skew = timedelta(seconds=CLOCK_SKEW_MAX)
     if began - skew <= at <= now + skew:
         return ""
-    return f"its snapshot is dated {said}, and it was made between {change.began_at} and {rfc3339(now)}; that is what counts"
+    dated = said or "wrongly"
+    return f"its snapshot is dated {dated}, and it was made between {change.began_at} and {rfc3339(now)}; that is what counts"
 
 
 def _row(judgement: Judgement, found: Found, point: RecoveryPoint | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from mainstay.recovery.backup import handover, output, sending
 from mainstay.recovery.backup.change import BackupChange, Item, Program
 from mainstay.recovery.backup.operation import BackupOperation
 from mainstay.recovery.repository import Access
-from mainstay.recovery.restic.messages import Said
+from mainstay.recovery.restic.messages import BackupSummary, Said
 from mainstay.runner.operation import HostWork, Look
 from mainstay.runner.shell.contract import ContactLost, Fence
 from mainstay.runner.shell.fake import FakeHost, FakeShells
@@ -113,6 +114,36 @@ def test_where_the_repository_is_away_it_is_asked_again() -> None:
         case.verify()
     case.world.memory.away.clear()
     assert len(case.verify()) == 2
+
+
+def test_a_repository_that_was_written_to_and_is_not_at_its_place_is_asked_again() -> None:
+    case = Case()
+    case.told(taken("etc"), taken("db"))
+    with pytest.raises(ContactLost, match="not at its place any more"):
+        case.verify()
+    case.told(taken("etc", 10), taken("db", 10))
+    with pytest.raises(HostFailed, match="there is no repository"):
+        case.verify()
+
+
+def test_a_snapshot_that_somebody_else_tagged_alike_is_not_taken_for_the_one_that_was_made() -> None:
+    case = Case()
+    case.held("etc", "db")
+    (ours,) = [one for one in case.world.repository().snapshots.values() if one.tagged("source") == "etc"]
+    case.held("etc", at=rfc3339(NOW + timedelta(seconds=5)), etc=10)
+    case.told(taken("etc", said=Said(summary=BackupSummary(snapshot=ours.id))), taken("db"))
+    case.verify()
+    assert ours.id in {point.id for point in case.world.points.points()}
+
+
+def test_a_snapshot_without_a_time_that_can_be_read_counts_by_ours() -> None:
+    case = Case()
+    case.held("db")
+    case.held("etc", at="")
+    case.told(taken("etc"), taken("db"))
+    assert sorted(case.verify()) == ["db", "etc"]
+    assert {point.at for point in case.world.points.points()} == {AT}
+    assert "dated wrongly" in " ".join(case.work.concerns)
 
 
 def test_a_backup_that_shrank_is_degraded_and_says_so() -> None:
