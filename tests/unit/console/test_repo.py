@@ -300,3 +300,13 @@ def test_of_a_shared_repository_one_host_is_asked_and_of_others_each_in_its_orde
     shared = plan.model_copy(update={"repositories": {**plan.repositories, "main": url}})
     asked = tending.by_hand(app, shared, "prune", "main", None, app.asking())
     assert [host.name for host in asked.hosts] == [app.targets(plan)[0].name]
+
+
+def test_a_point_from_the_future_is_not_what_is_proved(app: Keeping) -> None:
+    """Whoever has root on a host would have the same point tried for ever, and no later one proved."""
+    there, ahead = point("web1", 5), point("web1", -500)
+    for one in (ahead, there):
+        app.points.add_point(one)
+    tending.tend(app)
+    (drill,) = (one for one in app.runs.requests if one.kind == "drill")
+    assert [one["id"] for one in drill.operation["points"]["web1"]] == [there.id]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 
 from mainstay.inventory.amounts import Share
 from mainstay.inventory.errors import Refused, UsageError
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Value
+from mainstay.recovery.freshness import present
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.points.contract import PointStore
 from mainstay.runner.plan import WaveSpec
+from mainstay.runner.preflight import CLOCK_SKEW_MAX
 from mainstay.runner.request import Asking, RunRequest, plan_request
+from mainstay.runner.steps import rfc3339
 
 DRILL = "drill"
 
@@ -27,13 +31,14 @@ class DrillOrder(Value):
 
 
 def newest(
-    points: Sequence[RecoveryPoint], plan: BackupPlan, sources: Collection[str] = ()
+    points: Sequence[RecoveryPoint], plan: BackupPlan, now: datetime, sources: Collection[str] = ()
 ) -> tuple[RecoveryPoint, ...]:
-    """Of each unit of one host, in the plan's own repository; units of sources that the plan no longer has are left out."""
+    """Of each unit of one host, in the plan's own repository. Left out: points from the future, as in `proofs_due`, and units of
+    sources that the plan no longer has."""
     found: dict[str, RecoveryPoint] = {}
-    for point in sorted(points, key=lambda one: (one.at, one.id)):
+    for point in present(points, now):
         wanted = point.source in (sources or plan.sources) and point.repository == plan.repository
-        if point.plan == plan.name and point.removed_at is None and wanted:
+        if point.plan == plan.name and wanted:
             found[point.unit] = point
     return tuple(found[unit] for unit in sorted(found))
 
@@ -51,8 +56,11 @@ def drill_request(
         raise UsageError(
             f"plan {plan.name} has no source {', '.join(unknown)}", hint=f"It has {', '.join(sorted(plan.sources))}."
         )
-    known = store.points(hosts=[host.name for host in hosts], plan=plan.name)
-    chosen = {host.name: newest([one for one in known if one.host == host.name], plan, sources) for host in hosts}
+    now = datetime.fromisoformat(asking.asked_at)
+    known: dict[str, list[RecoveryPoint]] = {host.name: [] for host in hosts}
+    for point in store.newest(hosts=known, plan=plan.name, until=rfc3339(now + timedelta(seconds=CLOCK_SKEW_MAX))):
+        known[point.host].append(point)
+    chosen = {name: newest(mine, plan, now, sources) for name, mine in known.items()}
     if not any(chosen.values()):
         raise Refused("there is no point that could be proved", hint=f"mainstay run {plan.name} makes one")
     request = plan_request(plan, hosts, asking)
@@ -63,6 +71,8 @@ def drill_request(
             "health": (),
             "waves": (WaveSpec(size=Share(percent=100)),),
             "budget": Share(percent=100),
+            "strict_budget": False,
+            "strict": False,
             "unreachable": Share(percent=100),
             "parallel": 1,
         }
