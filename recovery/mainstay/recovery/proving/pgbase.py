@@ -1,4 +1,8 @@
-"""Base backups of PostgreSQL: unpacked, compared with their own manifest, and started until they are consistent."""
+"""Base backups of PostgreSQL: unpacked, compared with their own manifest, and started until they are consistent.
+
+A cluster is code as well as data: its functions, views and settings run what its host has put into them, as the server's user. So
+that is nobody's account here, neither mainstay's own nor the one of a server that the controller may have beside.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from mainstay.recovery.proving import asserting
 from mainstay.recovery.proving.attempt import Attempt, NotProved, Tried, Untried
 from mainstay.recovery.proving.files import RESERVE, only_file
 from mainstay.recovery.proving.postgres import Cluster, installed, said
-from mainstay.recovery.proving.processes import run
+from mainstay.recovery.proving.processes import User, run
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.verdict import Verdict
 
@@ -19,6 +23,11 @@ _GONE = ("postgresql.auto.conf", "recovery.signal", "standby.signal", "postmaste
 
 
 def prove_base(attempt: Attempt) -> Tried:
+    user = User.of("nobody")
+    if not user.other:
+        raise Untried(
+            "a base backup runs what its host has put into it: only a mainstay that is root can start it as somebody without rights"
+        )
     brought = only_file(attempt)
     free, needed = attempt.place.free(), brought.size * 2 + RESERVE
     if free < needed:
@@ -27,7 +36,7 @@ def prove_base(attempt: Attempt) -> Tried:
     there = installed()
     if not there:
         raise Untried("the controller has no PostgreSQL server: install the package postgresql")
-    cluster = Cluster.at(attempt, there[max(there)])
+    cluster = Cluster.at(attempt, there[max(there)], user)
     cluster.superuser = attempt.source.postgresql.user if attempt.source.postgresql else "postgres"
     _unpack(cluster, attempt, brought.path)
     version = _version(cluster)

@@ -72,8 +72,9 @@ class Cluster:
         return self.place / "data"
 
     @classmethod
-    def at(cls, attempt: Attempt, bin: Path) -> Cluster:
-        user = User.of("postgres")
+    def at(cls, attempt: Attempt, bin: Path, user: User | None = None) -> Cluster:
+        """user: who runs it; None: postgres, or mainstay itself where it is not root."""
+        user = user or User.of("postgres")
         place = attempt.place.elsewhere(user.uid, user.gid)
         return cls(attempt, bin, user, place, attempt.place.elsewhere(user.uid, user.gid, short=True))
 

@@ -184,6 +184,16 @@ def test_a_base_backup_is_started_and_asked(drill: Drill, postgres: Postgres, ap
     assert proof.scope.startswith("the whole cluster, ") and proof.left_out == ()
 
 
+def test_a_base_backup_is_not_started_with_the_rights_of_mainstay(
+    drill: Drill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainstay.recovery.proving.processes.User.other", property(lambda self: False))
+    keep(drill, "(cluster)", b"whatever its host has put into it", "base.tar")
+    with pytest.raises(Stopped, match="only a mainstay that is root"):
+        drill.do({"db": {"postgresql": {"method": "basebackup"}}})
+    assert drill.proofs()[0].verdict is Verdict.UNKNOWN
+
+
 @pytest.mark.long
 def test_a_base_backup_with_another_byte_is_not_proved(drill: Drill, postgres: Postgres, app: str) -> None:
     broken = bytearray(dumped(postgres, "", "-D", "-", "-Ft", "-X", "fetch", "-c", "fast", program="pg_basebackup"))
