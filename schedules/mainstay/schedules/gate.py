@@ -255,7 +255,8 @@ def _refuse(gate: str, reason: str, *, missed: bool = False) -> Permission:
 
 
 def _opens(opening: Opening) -> str:
-    return f"opens {moment(opening.starts_at, opening.zone)} ({opening.starts_at:%Y-%m-%d %H:%M} UTC)"
+    local = f"opens {moment(opening.starts_at, opening.zone)}"
+    return local if local.endswith(" UTC") else f"{local} ({opening.starts_at:%Y-%m-%d %H:%M} UTC)"
 
 
 def _past(opening: Opening | None, now: datetime) -> str:

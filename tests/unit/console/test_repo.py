@@ -101,6 +101,24 @@ def test_init_asks_for_a_run_at_each_repository_of_the_plan(app: Keeping, mainst
     assert asked == [("init", "main", True, 4), ("init", "offsite", True, 4)]
 
 
+def test_who_makes_a_repository_over_points_that_are_known_is_told(app: Keeping, mainstay: Mainstay) -> None:
+    new = mainstay("repo", "init", "nightly", "--repository", "main", "--yes")
+    assert "Points are known" not in new.err
+    app.points.add_point(point("web1", 5))
+    again = mainstay("repo", "init", "nightly", "--repository", "main", "--no-input")
+    assert again.code == 2
+    assert "Points are known in main of web1." in again.err
+    assert "Make the repositories of main for 4 hosts?" in again.err
+
+
+def test_an_export_into_the_site_is_to_be_moved_away(app: Keeping, mainstay: Mainstay, tmp_path: Path) -> None:
+    made(app, *HOSTS)
+    inside = app.site.root / "keys.json"
+    assert "never commit it" in mainstay("repo", "key", "export", "nightly", "--to", str(inside)).err
+    outside = tmp_path / "keys.json"
+    assert "never commit it" not in mainstay("repo", "key", "export", "nightly", "--to", str(outside)).err
+
+
 def test_nothing_is_made_where_nobody_says_yes(app: Keeping, mainstay: Mainstay) -> None:
     assert mainstay("repo", "init", "nightly", "--no-input").code == 2
     assert app.runs.requests == []

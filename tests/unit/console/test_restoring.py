@@ -122,6 +122,12 @@ def test_of_a_host_that_has_left_the_inventory(
     assert (tmp_path / "to" / point.paths[0].lstrip("/") / "a").read_text() == "one"
 
 
+def test_of_a_name_that_was_never_there_no_points_are_promised(mainstay: Mainstay, site: Path) -> None:
+    ended = mainstay("restore", "wbe1", "--path", "/srv", "--to", "/x")
+    assert ended.code == 2 and 'Did you mean "web1"?' in ended.err
+    assert "still there" not in ended.err
+
+
 def test_a_plan_is_proved_by_hand(mainstay: Mainstay, site: Path, point: RecoveryPoint) -> None:
     shown = mainstay("prove", "nightly", "-n")
     assert shown.code == 0 and point.id[:12] in shown.out

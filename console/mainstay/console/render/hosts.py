@@ -91,7 +91,7 @@ class Known:
     @property
     def reason(self) -> str:
         if self.part is None:
-            return "never worked on by this state"
+            return "nothing was changed on it by this state yet"
         told = [self.part.reason] if self.part.reason else []
         told += [self.looked] if self.looked else []
         if self._before is not None:

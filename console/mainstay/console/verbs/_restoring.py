@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mainstay.inventory.errors import UsageError
 from mainstay.inventory.host import Host
+from mainstay.inventory.validation import did_you_mean
 from mainstay.recovery.plan import BackupPlan, Source
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restore.choosing import Choice, Wanted, choose
@@ -66,12 +67,11 @@ class Asked:
             return found
         if self.place == CONTROLLER:
             return Host(name=self.host, address="")
-        raise UsageError(
-            f'There is no host "{self.place}".',
-            hint="Its points are still there: --on controller, or --on OTHERHOST."
-            if not self.on
-            else "See mainstay hosts.",
-        )
+        names = [host.name for host in app.site.inventory.hosts]
+        hint = did_you_mean(self.place, names) or "See mainstay hosts."
+        if not self.on and app.points.points(hosts=[self.host]):
+            hint = "Its points are still there: --on controller, or --on OTHERHOST."
+        raise UsageError(f'There is no host "{self.place}".', hint=hint)
 
 
 def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:

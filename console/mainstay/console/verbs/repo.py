@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
     from mainstay.recovery.plan import BackupPlan
     from mainstay.recovery.points.contract import Tending
+    from mainstay.runner.request import RunRequest
 
 _plan = click.argument("plan", shell_complete=completing.plans)
 _hosts = click.option("--hosts", "selector", metavar="SELECTOR", help="Only those of the plan's hosts that this picks.")
@@ -93,7 +94,8 @@ def _tend(
         codes = [0]
         for place in chosen:
             request = by_hand(app, plan, what, place, selector, app.asking())
-            if dry_run or what == "retention":
+            kept = _kept(app, place, request) if what == "init" else []
+            if dry_run or kept or what == "retention":
                 found = ask(app, request)
                 if dry_run:
                     screen.show(
@@ -102,11 +104,29 @@ def _tend(
                     )
                     continue
                 screen.say(*render.preview(what, place, found, screen.columns))
-            question = f"{what} at {place}, {len(request.hosts)} repositories?"
+            if kept:
+                screen.say(
+                    f"Points are known in {place} of {', '.join(kept)}. A repository of theirs that is made now is empty:"
+                )
+                screen.say("if it was there before, find out what became of it first (a disk that is not mounted?).")
+            question = _question(what, place, len(request.hosts))
             if what in ("retention", "init") and not screen.confirm(question):
                 return 1
             codes.append(run_and_follow(screen, app, request, here=here))
         return max(codes)
+
+
+def _kept(app: Application, place: str, request: RunRequest) -> list[str]:
+    """The hosts of which points are known there."""
+    hosts = [host.name for host in request.hosts]
+    return sorted({one.host for one in app.points.newest(hosts=hosts) if one.repository == place})
+
+
+def _question(what: Tending, place: str, count: int) -> str:
+    from mainstay.console.render.times import counted
+
+    there = f"{place} for {counted(count, 'host')}"
+    return f"Make the repositories of {there}?" if what == "init" else f"Remove these points from {there}?"
 
 
 def _backup(app: Application, name: str) -> BackupPlan:
@@ -153,14 +173,16 @@ def key() -> None: ...
 def export(screen: Screen, plan: str, selector: str | None, path: Path) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.escrow import write
+    from mainstay.console.render.times import counted
 
     with bootstrap.load(screen.site_dir) as app:
         found = _backup(app, plan)
         count = write(app, found, app.targets(found, selector), path)
-    screen.say(
-        f"{count} passwords are in {path}, readable by you alone. Keep it where this controller can't be lost with it,"
-    )
-    screen.say(f"read it back from there, and confirm that: mainstay repo key confirm {plan} --from FILE")
+        inside = path.resolve().is_relative_to(app.site.root.resolve())
+    screen.say(f"{counted(count, 'password')} in {path}, readable by you alone. Keep it where this controller can't be")
+    screen.say(f"lost with it, read it back from there, and confirm that: mainstay repo key confirm {plan} --from FILE")
+    if inside:
+        screen.say(f"{path} lies in the site's folder: move it away, and never commit it.")
     if screen.json:
         screen.data({"file": str(path), "passwords": count})
     return 0
@@ -178,11 +200,13 @@ def export(screen: Screen, plan: str, selector: str | None, path: Path) -> int:
 def confirm(screen: Screen, plan: str, selector: str | None, path: Path) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.escrow import confirmed
+    from mainstay.console.render.times import counted
 
     with bootstrap.load(screen.site_dir) as app:
         found = _backup(app, plan)
         done, missing = confirmed(app, found, app.targets(found, selector), path)
-    screen.say(f"{done} passwords are confirmed." if done else "No password is confirmed.")
+    verb = "is" if done == 1 else "are"
+    screen.say(f"{counted(done, 'password')} {verb} confirmed." if done else "No password is confirmed.")
     for line in missing:
         screen.say(f"not confirmed: {line}")
     if screen.json:

@@ -69,7 +69,8 @@ def failure(
     if known == "no-repository":
         return NoRepository(access, "there is none at its address", hint=words)
     if known == "wrong-password":
-        return WrongPassword(access, "its password is wrong", hint="Nothing was changed, and it was not tried again.")
+        hint = "Nothing was changed. Put back the one that it was made with: what repo key export wrote holds it."
+        return WrongPassword(access, "its password is wrong", hint=hint)
     if known == "locked":
         return Locked(access, holder(said) or text)
     if known == "interrupted":
