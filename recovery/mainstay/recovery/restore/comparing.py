@@ -18,6 +18,8 @@ from mainstay.runner.steps import rfc3339
 
 NAMED = 10
 """So many of what differs are named."""
+NO_UTF_8 = "\ufffd"
+"""What restic prints in a name for what is no UTF-8."""
 TYPES = {
     "file": stat.S_IFREG,
     "dir": stat.S_IFDIR,
@@ -47,6 +49,9 @@ class Compared:
 
     linked: int = 0
     """Further names of files: restic does not compare those, and they are the same file as one that it has."""
+
+    nameless: dict[str, int] = field(default_factory=dict)
+    """Files whose names are no UTF-8, as restic prints them → how many: nobody but restic can be asked for those."""
 
     @property
     def verified(self) -> int:
@@ -112,6 +117,8 @@ def _contents(found: Compared, restic: Restic, snapshot: str, target: str, paths
     def touched(action: str, path: str) -> None:
         if path in asked:
             same.add(path)
+        if action == "unchanged" and found.nameless.get(path):
+            found.nameless[path] -= 1
         try:
             there = under(target, path).lstat()
         except OSError:
@@ -122,6 +129,8 @@ def _contents(found: Compared, restic: Restic, snapshot: str, target: str, paths
 
     restic.restore(snapshot, target, include=paths, overwrite="always", dry=True, touched=touched)
     links.settle(found)
+    for path in [path for path, left in found.nameless.items() if left]:
+        found.wrong(path, "restic did not find it to be the same")
     return same
 
 
@@ -154,6 +163,11 @@ def under(target: str, path: str) -> Path:
 
 def _look(found: Compared, target: str, node: Node) -> None:
     found.entries += 1
+    if NO_UTF_8 in node.path:
+        if node.type == "file":
+            found.files, found.bytes = found.files + 1, found.bytes + node.size
+            found.nameless[node.path] = found.nameless.get(node.path, 0) + 1
+        return
     place = under(target, node.path)
     try:
         there = place.lstat()

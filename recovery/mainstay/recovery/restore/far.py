@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from mainstay.inventory.errors import Refused
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.restic.replies import Node
-from mainstay.recovery.restore.comparing import TYPES, Compared, Links, under
+from mainstay.recovery.restore.comparing import NO_UTF_8, TYPES, Compared, Links, under
 from mainstay.recovery.restore.order import Piece
 from mainstay.recovery.restore.previewing import Overwritten
 from mainstay.recovery.restore.script import LOOK_AT, STAT
@@ -79,7 +79,15 @@ def compare(shell: Shell, restic: Restic, piece: Piece, target: str, other: Coll
             if place is not None and stat.S_ISREG(place[0]):
                 links.add(node.path, place[3] or None, well=node.path not in touched)
 
-    _batches(restic, piece, batch, tuple(TYPES))
+    def nameless(node: Node) -> None:
+        """How many restic found to be the same is compared with all files, these too."""
+        found.entries += 1
+        if node.type == "file":
+            found.files, found.bytes = found.files + 1, found.bytes + node.size
+            if node.path in touched:
+                found.wrong(node.path, "its content is another")
+
+    _batches(restic, piece, batch, tuple(TYPES), nameless)
     links.settle(found)
     return found
 
@@ -127,12 +135,21 @@ def _seconds(node: Node) -> int:
     return int(datetime.fromisoformat(node.modified_at).timestamp() // 1) if node.modified_at else -1
 
 
-def _batches(restic: Restic, piece: Piece, each: Any, types: Collection[str]) -> None:
+def _batches(
+    restic: Restic,
+    piece: Piece,
+    each: Any,
+    types: Collection[str],
+    nameless: Callable[[Node], None] = lambda node: None,
+) -> None:
+    """nameless: hears of those whose name is no UTF-8, as nobody can be asked for it."""
     nodes: list[Node] = []
 
     def collect(node: Node) -> None:
-        # restic prints U+FFFD for what is no UTF-8: nobody can be asked for that name
-        if node.type not in types or "\ufffd" in node.path:
+        if node.type not in types:
+            return
+        if NO_UTF_8 in node.path:
+            nameless(node)
             return
         nodes.append(node)
         if len(nodes) == AT_ONCE:

@@ -15,6 +15,7 @@ from mainstay.inventory.host import Host
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.restic.contract import WrongPassword
 from mainstay.recovery.restore.choosing import Wanted, choose
+from mainstay.recovery.restore.comparing import compare
 from mainstay.recovery.restore.errand import RestoreErrand
 from mainstay.recovery.restore.order import CONTROLLER, Piece, RestoreOrder
 from mainstay.runner.operation import Forecast
@@ -102,6 +103,21 @@ def test_what_is_there_is_named_before_and_needs_the_name_of_the_host(world: Wor
     assert (there / "a").read_text() == "changed"
     do(world, order(world, into, piece, confirmed=True))
     assert (there / "a").read_text() == "one" and (there / "b").read_text() == "two"
+
+
+def test_a_name_that_is_no_utf_8_is_compared_by_its_content_and_nothing_is_red(world: World) -> None:
+    """restic prints U+FFFD in such names, so that its listing names no file that there is."""
+    etc = tree(world.folder / "etc", {"ok": "fine"})
+    Path(os.fsdecode(os.fsencode(etc) + b"/caf\xe9")).write_text("x" * 1000)
+    point = world.backup(etc)
+    into = world.folder / "into"
+    piece = whole(world, point)
+    said, _, _ = do(world, order(world, into, piece))
+    back = Path(os.fsdecode(os.fsencode(into / str(etc).lstrip("/")) + b"/caf\xe9"))
+    assert back.read_text() == "x" * 1000 and said.startswith("2 files")
+    back.write_text("y" * 1000)
+    found = compare(world.depot.open(world.repositories["main"], "web1"), point.id, str(into))
+    assert (found.files, found.differing_count) == (2, 1)
 
 
 @pytest.mark.long
