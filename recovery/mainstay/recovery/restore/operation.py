@@ -15,7 +15,7 @@ from mainstay.recovery.backup import handover, sending
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.repository import Repository
-from mainstay.recovery.restic.contract import ResticError
+from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
 from mainstay.recovery.restore import far, output
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.order import RESTORE, RestoreOrder
@@ -24,7 +24,7 @@ from mainstay.recovery.restore.script import job_script
 from mainstay.recovery.restore.targets import Target
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
-from mainstay.runner.shell.contract import Job, JobStatus
+from mainstay.runner.shell.contract import ContactLost, Job, JobStatus
 from mainstay.runner.shell.printable import printable
 
 
@@ -175,7 +175,13 @@ class RestoreOperation(Unchanging[RestoreChange]):
     # After
 
     def verify(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
-        """What is not as the repository has it."""
+        """What is not as the repository has it. Raises ContactLost where that can't be asked now; it may be asked again."""
+        try:
+            return self._compared(work, change)
+        except (Unreachable, NoRepository) as error:
+            raise ContactLost(work.host.name, f"the repository can't be asked what it has: {error.plain}") from error
+
+    def _compared(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
         wrong: list[str] = []
         job = work.found.get("job", {})
         restic = self.depot.open(self.repository, self.order.host)
@@ -195,9 +201,8 @@ class RestoreOperation(Unchanging[RestoreChange]):
             }
             wrong += far.judge(piece, found, said)
             if found.attributes_count:
-                work.concerns.append(
-                    f"{counted(found.attributes_count, 'file')} with another mode or time: {found.attributes_in_words()}"
-                )
+                odd = f"{counted(found.attributes_count, 'file')} with another mode or time: {found.attributes_in_words()}"
+                work.concerns += [odd] if odd not in work.concerns else []  # it may be asked again
         work.measures |= {"files": total[0], "bytes": total[1], "job": {}}
         return tuple(wrong)
 
