@@ -48,6 +48,8 @@ class Attempt:
     bytes_left: int
     until: float
     checks: Sequence[Assertion] = ()
+    may_be_empty: bool = False
+    """As it is expected of the source."""
     roles: Sequence[str] = ()
     """Names of the cluster's roles, where they are known."""
     progress: Callable[[str], None] = lambda line: None

@@ -137,6 +137,7 @@ class DrillErrand(Errand):
                     bytes_left=max(0, self.proving.max_bytes - used),
                     until=self.clock() + self.proving.max_time - spent,
                     checks=self._checks(point),
+                    may_be_empty=self.order.plan.expected(point.source).may_be_empty,
                     roles=roles,
                     progress=io.progress,
                     clock=self.clock,

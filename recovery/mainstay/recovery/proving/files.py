@@ -25,7 +25,7 @@ def prove_files(attempt: Attempt) -> Tried:
     attempt.phase("locate")
     listing, count = _listing(attempt)
     if not count:
-        if attempt.source.expect is not None and attempt.source.expect.may_be_empty:
+        if attempt.may_be_empty:
             return Tried(Verdict.SUCCEEDED, scope="no file: it may be empty")
         raise NotProved("the point holds no file")
     drawn = sample(listing, attempt.sample, attempt.point.id, attempt.bytes_left)

@@ -15,6 +15,8 @@ from mainstay.runner.verdict import Verdict
 
 MAGIC = b"PGDMP"
 GLOBALS_END = b"PostgreSQL database cluster dump complete"
+LARGEST_GLOBALS = 64 * 2**20
+"""Bytes; it is read as a whole, and a host may send what it likes."""
 GROWS = 4
 """So many times its own size does a dump take, at the most, once it is restored (indexes); dumps are not compressed."""
 _ROLE = re.compile(r'^CREATE ROLE ("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*);$', re.MULTILINE)
@@ -33,6 +35,8 @@ _TABLES = (
 def prove_globals(attempt: Attempt) -> Tried:
     """Roles of a cluster: the dump is whole, and says which there are. Passwords and rights are not set anywhere."""
     brought = only_file(attempt)
+    if brought.size > LARGEST_GLOBALS:
+        raise NotProved(f"{sized(brought.size)} are no list of roles")
     text = brought.path.read_bytes()
     if GLOBALS_END not in text[-4096:]:
         raise NotProved("the dump has no end: it was cut off")

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.recovery.proving.drills import Drill, Killed
 from tests.unit.recovery.restore.repositories import Book, packs, tree
 
+from mainstay.recovery.expectations import Expectations
 from mainstay.recovery.proving import scratch
 from mainstay.runner.steps import Stopped
 from mainstay.runner.verdict import Verdict
@@ -130,3 +131,14 @@ def test_a_drill_that_dies_in_the_middle_begins_its_point_anew(drill: Drill) -> 
     assert said.startswith("2 of 2 points proved")
     assert [proof.source for proof in drill.proofs()] == ["data", "etc"]
     assert list(drill.scratch.iterdir()) == []
+
+
+def test_what_may_be_empty_by_the_plan_is_proved_empty(drill: Drill, monkeypatch: pytest.MonkeyPatch) -> None:
+    (drill.folder / "spool").mkdir()
+    drill.world.backup(drill.folder / "spool", source="etc")
+    with pytest.raises(Stopped, match="the point holds no file"):
+        drill.do(FILES)
+    plan = drill.plan(FILES).model_copy(update={"expect": Expectations(may_be_empty=True)})
+    monkeypatch.setattr(drill, "plan", lambda sources: plan)
+    said, _ = drill.do(FILES, book=Book("run-2"))
+    assert said.startswith("1 of 1 point proved")
