@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import UTC
 
 import pytest
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal, step
 from tests.unit.console.test_runs import RECORD_KEYS, RUN
 
+from mainstay.console.render import record as render
 from mainstay.inventory.value import digest
 from mainstay.runner.record import Intervention
 from mainstay.runner.verdict import Verdict
@@ -104,6 +106,18 @@ def test_a_record_sealed_before_there_were_interventions_reads_and_verifies(
     app.ledger.seal(id, {**old, "id": id, "hosts_digest": digest([])})
     assert mainstay("records", "show", "2", "--json").json["interventions"] == []
     assert mainstay("records", "verify").code == 0
+
+
+def test_of_what_changes_no_software_packages_and_reboots_are_not_told(app: FakeApplication) -> None:
+    measures = {"packages_changed": 0, "reboots": 0, "reboots_pending": 1}
+    told = {}
+    for number, kind in enumerate(("patch", "drill")):
+        record = seal(app, f"01KYB000000000000000000K{number}", [part("web1")], kind=kind)
+        summary = record.summary.model_copy(update={"measures": measures})
+        shown = record.model_copy(update={"summary": summary})
+        told[kind] = "\n".join("".join(bit.text for bit in row) for row in render.head(shown, UTC, 100))
+    assert "packages changed" in told["patch"] and "packages changed" not in told["drill"]
+    assert "reboots pending" in told["drill"], "what is not 0 is told of any kind"
 
 
 def test_verify(app: FakeApplication, mainstay: Mainstay) -> None:

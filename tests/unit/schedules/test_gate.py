@@ -28,6 +28,12 @@ def test_by_hand_a_run_starts_within_its_window_and_is_told_when_that_ends() -> 
     assert (permission.answer, permission.until) == ("start", "2026-12-11T04:00:00.000Z")
 
 
+def test_where_the_zone_is_utc_the_opening_is_named_once() -> None:
+    permission = around().ask(request_of(NIGHT.model_copy(update={"timezone": "UTC"})), now="11 01:00")
+    assert "night opens Fri 2026-12-11 02:00 UTC" in permission.reason
+    assert "(2026-" not in permission.reason
+
+
 @pytest.mark.parametrize("now", ["11 00:59", "11 04:00", "10 12:00"])
 def test_by_hand_outside_it_is_refused_and_the_next_opening_named_in_local_time_and_utc(now: str) -> None:
     permission = around().ask(request_of(NIGHT), now=now)

@@ -22,6 +22,9 @@ FEW = 3
 TOLD = ("wall_seconds",)
 """Measures that the head of a record says in other words."""
 
+OF_SOFTWARE = ("packages_changed", "reboots", "reboots_pending")
+"""Measures that are told of what changes no software only where they are not 0."""
+
 
 def in_order(parts: Sequence[HostPart]) -> list[HostPart]:
     """By wave, then by name; those that never got a wave come last."""
@@ -111,12 +114,17 @@ def head(record: MaintenanceRecord, zone: tzinfo, columns: int) -> list[Line]:
         ("undoes", summary.links.undoes),
         ("relies on", ", ".join(summary.links.relies_on)),
         ("proves", ", ".join(summary.links.proves)),
-        *((str(key).replace("_", " "), _plainly(value)) for key, value in summary.measures.items() if key not in TOLD),
+        *((str(key).replace("_", " "), _plainly(value)) for key, value in _worth_telling(summary)),
     ]
     rows += [[key, value] for key, value in optional if value]
     counts = ", ".join(f"{count} {word}" for word, count in summary.counts.items() if count)
     rows += [["hosts", counts or "none"], ["sealed", f"{record.seq}, {record.hash}"]]
     return [line(Span(f"record {record.seq} · run {summary.id}", "bold")), *table(rows, columns=columns)]
+
+
+def _worth_telling(summary: Summary) -> list[tuple[str, object]]:
+    quiet = TOLD if summary.kind in ("patch", "rollback") else (*TOLD, *OF_SOFTWARE)
+    return [(key, value) for key, value in summary.measures.items() if key not in quiet or (value and key not in TOLD)]
 
 
 def _site(summary: Summary) -> str:
