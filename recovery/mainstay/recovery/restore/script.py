@@ -7,6 +7,7 @@ Secrets come as a backup's do (see `backup.script`): three files in memory that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from posixpath import normpath
 
 from mainstay.recovery.restic.environment import pattern
 from mainstay.recovery.restic.replies import Node
@@ -64,7 +65,9 @@ def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
     lines = [
         *_head(change),
         # A folder that is made here is root's alone until it is known what comes into it.
-        f"mkdir -p -m 700 -- {quote([change.to])} || exit 70",
+        f"to={quote([normpath(change.to)])}; mkdir -p -m 700 -- {quote([change.to])} || exit 70",
+        # Looked at before this job was there: who owns a folder above it could have sent it elsewhere since.
+        '[ "$(cd -P -- "$to" && pwd -P)" = "$to" ] || { echo "$to leads elsewhere now" >&2; exit 71; }',
     ]
     for number, piece in enumerate(pieces):
         words = [piece.point.id, "--target", change.to, "--overwrite", "always"]
