@@ -60,7 +60,30 @@ def _tended(name: Tending, text: str) -> None:
         return _tend(screen, plan, name, selector, repository, dry_run=dry_run, here=here)
 
 
-_tended("init", "Make the plan's repositories where there are none. One that is there, and opens, is taken as it is.")
+@command.command(
+    "init", help="Make the plan's repositories where there are none. One that is there, and opens, is taken as it is."
+)
+@_plan
+@_hosts
+@_repository
+@_dry
+@_here
+@click.option(
+    "--replace", is_flag=True, help="Also where another one was known: all that it held is known to be gone then."
+)
+@with_screen
+def init(
+    screen: Screen,
+    plan: str,
+    selector: str | None,
+    repository: str | None,
+    dry_run: bool,
+    here: bool,
+    replace: bool,
+) -> int:
+    return _tend(screen, plan, "init", selector, repository, dry_run=dry_run, here=here, replace=replace)
+
+
 _tended("retention", "Remove the points that the plan's retention lets go; shown first, point by point.")
 _tended("prune", "Free the space of what retention has removed. Nobody else can write meanwhile.")
 _tended("check", "Read the part of the data whose turn it is, and compare it with its hashes.")
@@ -77,6 +100,7 @@ def _tend(
     *,
     dry_run: bool,
     here: bool,
+    replace: bool = False,
 ) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.forecasting import ask
@@ -94,6 +118,8 @@ def _tend(
         codes = [0]
         for place in chosen:
             request = by_hand(app, plan, what, place, selector, app.asking())
+            if replace:
+                request = request.model_copy(update={"operation": {**request.operation, "replace": True}})
             kept = _kept(app, place, request) if what == "init" else []
             if dry_run or kept or what == "retention":
                 found = ask(app, request)

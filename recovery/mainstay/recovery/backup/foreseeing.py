@@ -13,6 +13,7 @@ from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.repository import HOST
 from mainstay.recovery.restic.contract import Unreachable
+from mainstay.recovery.vaults import not_the_same
 from mainstay.recovery.words import sized, span
 from mainstay.runner.operation import Forecast, Look
 from mainstay.runner.shell.contract import Command
@@ -66,9 +67,8 @@ def _refused(plan: BackupPlan, depot: Depot, host: str, notes: list[str]) -> str
         return ""
     except MainstayError as error:
         return error.message
-    if identity is None:
-        return f"repository {plan.repository} is not there yet (mainstay repo init {plan.name} makes it)"
-    return ""
+    refusal = not_the_same(depot.points, repository, plan.name, host, identity)
+    return f"{refusal.message} ({refusal.hint})" if refusal else ""
 
 
 def _absent(plan: BackupPlan, look: Look) -> list[str]:

@@ -22,6 +22,7 @@ from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Vault
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import ResticError, Unreachable
+from mainstay.recovery.vaults import not_the_same
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
 from mainstay.runner.shell.contract import Command, ContactLost, ForwardRefused, Job, JobStatus, Output
@@ -67,18 +68,14 @@ class BackupOperation(Unchanging[BackupChange]):
             return []
         except ResticError as error:
             raise Refused(error.plain, hint=error.hint) from error
-        if identity is None:
-            raise Refused(f"repository {name} is not there yet", hint=f"mainstay repo init {self.plan.name} makes it.")
+        if refusal := not_the_same(self.depot.points, self.repository, self.plan.name, host, identity):
+            raise refusal
+        assert identity is not None, "refused"
         vault = self.repository.vault(host)
         known = self.depot.points.vault(name, vault)
         if known is None or not known.id:
             made = known or Vault(repository=name, host=vault)
             self.depot.points.note_vault(replace(made, id=identity))
-        elif known.id != identity:
-            raise Refused(
-                f"repository {name} is another one than before ({identity[:8]}, it was {known.id[:8]})",
-                hint="Was it exchanged, or a disk not mounted? mainstay repo init accepts the new one.",
-            )
         return []
 
     def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> BackupChange:

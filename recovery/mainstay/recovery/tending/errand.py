@@ -6,13 +6,13 @@ from abc import abstractmethod
 from datetime import UTC, datetime
 from typing import Self
 
-from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import Restic
+from mainstay.recovery.vaults import not_the_same
 from mainstay.runner.errand import Desk, Errand
 from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import StepIO, Stopped, rfc3339
@@ -60,16 +60,9 @@ class RepositoryErrand(Errand):
 
     def same(self, host: str) -> None:
         """Raises Refused where the repository is not there, or is another one than before: what is not in it was not removed."""
-        name = self.repository.name
-        identity, known = self.open(host).identity(), self.depot.points.vault(name, self.repository.vault(host))
-        if identity is None:
-            hint = f"mainstay repo init {self.plan.name} makes it"
-            raise Refused(f"there is no repository {name} for {host} yet, or not any more", hint=hint)
-        if known is not None and known.id and known.id != identity:
-            raise Refused(
-                f"repository {name} is another one than before ({identity[:8]}, it was {known.id[:8]})",
-                hint="Was it exchanged, or a disk not mounted? mainstay repo init accepts the new one.",
-            )
+        identity = self.open(host).identity()
+        if refusal := not_the_same(self.depot.points, self.repository, self.plan.name, host, identity):
+            raise refusal
 
     def noted(self, desk: Desk, part: str = "", detail: str = "", verdict: Verdict = Verdict.SUCCEEDED) -> None:
         """The last step: from now on it is due again only after its time."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Self
 
+from mainstay.inventory.errors import Refused
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.recovery.depot import Depot
@@ -15,6 +16,7 @@ from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
 from mainstay.recovery.tending.locks import Judged, Worked, judge
+from mainstay.recovery.vaults import not_the_same
 from mainstay.recovery.words import counted
 from mainstay.runner.errand import Desk
 from mainstay.runner.operation import Forecast
@@ -25,12 +27,23 @@ WorkedOn = Callable[[str], Sequence[Worked]]
 
 
 class InitErrand(RepositoryErrand):
-    """Where there is none. One that is there and opens is taken as it is; one that does not open is left alone."""
+    """Where there is none. One that is there and opens is taken as it is; one that does not open is left alone. Where another one
+    is known, only with `exchange`: what it held is then known to be gone."""
 
     what = "init"
 
+    def __init__(self, plan: BackupPlan, repository: str, depot: Depot, exchange: bool = False) -> None:
+        super().__init__(plan, repository, depot)
+        self.exchange = exchange
+
+    @classmethod
+    def of(cls, data: Json, depot: Depot) -> Self:
+        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, bool(data.get("replace")))
+
     def preview(self, host: Host, now: float) -> Forecast:
         there = self.open(host.name).identity()
+        if refusal := self._exchanged(host.name, there):
+            return something(1, notes=(f"{refusal.message} ({refusal.hint})",))
         note = (
             f"{self.repository.address(host.name)} is there already"
             if there
@@ -38,20 +51,39 @@ class InitErrand(RepositoryErrand):
         )
         return something(1, notes=(note,))
 
+    def _exchanged(self, host: str, identity: str | None) -> Refused | None:
+        known = self.depot.points.vault(self.repository.name, self.repository.vault(host))
+        if self.exchange or known is None or not known.id:
+            return None
+        return not_the_same(self.depot.points, self.repository, self.plan.name, host, identity)
+
     def tend(self, desk: Desk) -> str:
         made = desk.step("init", lambda io: self._init(desk, io))
         desk.step("vault", lambda io: self._keep(desk, made))
+        if self.exchange:
+            desk.step("gone", lambda io: self._gone(desk, io))
         return str(made["said"])
 
     def _init(self, desk: Desk, io: StepIO) -> Json:
         host = desk.host.name
         restic = self.open(host)
         id = restic.identity()  # a wrong password raises: it is never answered with a new repository
+        if refusal := self._exchanged(host, id):
+            raise refusal
         if id is None:
             id, io.detail = restic.init(self._like(host)), f"made {self.repository.address(host)}"
             return {"id": id, "said": io.detail, "made": True}
         io.detail = f"{self.repository.address(host)} was there already"
         return {"id": id, "said": io.detail, "made": False}
+
+    def _gone(self, desk: Desk, io: StepIO) -> None:
+        """What is not in it is not there to be restored from, and must not count as a backup."""
+        vault = self.repository.vault(desk.host.name)
+        points = self.depot.points.points(hosts=[vault] if vault else None, repository=self.repository.name)
+        there = {snapshot.id for snapshot in self.open(desk.host.name).snapshots()}
+        gone = [point.id for point in points if point.id not in there]
+        self.depot.points.mark_removed(self.repository.name, gone, "", rfc3339(moment(desk.now())))
+        io.detail = f"{counted(len(gone), 'point')} gone with what was there before"
 
     def _like(self, host: str) -> Access | None:
         """A copy's repository is made like the one that is copied from: otherwise the same data is kept twice there."""

@@ -262,7 +262,7 @@ def test_a_repository_in_the_place_of_another_is_refused() -> None:
     assert case.operation.prepare(case.work, wait=1) == []
     assert case.operation.prepare(case.renewed(), wait=1) == []
     case.world.memory.repositories.clear()
-    with pytest.raises(Refused, match="is not there yet"):
+    with pytest.raises(Refused, match="repository main is gone"):
         case.operation.prepare(case.renewed(), wait=1)
     case.world.repository()
     with pytest.raises(Refused, match="is another one than before"):

@@ -186,6 +186,43 @@ def test_a_wrong_password_is_never_answered_with_a_new_repository(world: World) 
     assert world.points.vault("main", "web1") is None
 
 
+def test_one_that_has_vanished_is_not_answered_with_an_empty_one(world: World) -> None:
+    lost = world.backup(before(days=1))
+    world.do(InitErrand(plan(), "main", world.depot), "R1")
+    world.memory.repositories.clear()
+    with pytest.raises(Stopped, match="repository main is gone: /srv/web1 was") as stopped:
+        world.do(InitErrand(plan(), "main", world.depot), "R2")
+    assert stopped.value.verdict is Verdict.REFUSED
+    assert world.memory.repositories == {}
+    assert [one.id for one in world.points.points()] == [lost.id]
+
+
+def test_with_replace_an_empty_one_is_made_and_what_was_there_counts_no_more(world: World) -> None:
+    world.backup(before(days=1))
+    world.do(InitErrand(plan(), "main", world.depot), "R1")
+    world.memory.repositories.clear()
+    errand = InitErrand.of({"plan": plan().to_json(), "repository": "main", "replace": True}, world.depot)
+    assert world.do(errand, "R2") == "made /srv/web1"
+    vault = world.points.vault("main", "web1")
+    assert vault is not None
+    assert (vault.id, vault.made_by, vault.escrow_at) == (world.repository().id, "R2", "")
+    assert world.points.points() == []
+    (gone,) = world.points.points(removed=True)
+    assert not gone.removed_by, "nobody of us removed it"
+
+
+def test_another_one_in_its_place_is_taken_with_replace_alone(world: World) -> None:
+    world.do(InitErrand(plan(), "main", world.depot), "R1")
+    world.memory.repositories.clear()
+    other = world.repository()
+    with pytest.raises(Stopped, match="another one than before"):
+        world.do(InitErrand(plan(), "main", world.depot), "R2")
+    world.do(InitErrand(plan(), "main", world.depot, exchange=True), "R3")
+    vault = world.points.vault("main", "web1")
+    assert vault is not None
+    assert vault.id == other.id
+
+
 def test_only_the_lock_of_a_dead_run_of_ours_is_removed_and_the_others_are_named(world: World) -> None:
     there = world.repository()
     mine = there.lock(host="web1", pid=1, at=(NOW - timedelta(hours=2)).isoformat())
