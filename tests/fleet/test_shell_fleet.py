@@ -24,6 +24,7 @@ from mainstay.runner.shell.contract import (
     SudoRefused,
     Unreachable,
 )
+from tests.contract.echo import Echo
 from tests.contract.shell_suite import MINE, ShellSuite, until_it_ends
 from tests.fleet import Fleet
 from tests.fleet import Host as Machine
@@ -33,6 +34,7 @@ CLEAN = """
 for unit in $(systemctl list-units --plain --no-legend 'mainstay-*' | cut -d' ' -f1); do systemctl stop $unit; done
 rm -rf /var/lib/mainstay /scratch
 """
+ASK = "import socket, sys; print(socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5).recv(9).decode())"
 SESSIONS = "^sshd: (ops|reader|keeper2?)[ @]"
 
 
@@ -41,6 +43,7 @@ class FleetRig:
 
     def __init__(self, fleet: Fleet, machine: Machine, folder: Path) -> None:
         self.machine = machine
+        self.echoes: list[Echo] = []
         self.known_hosts = folder / "known_hosts"
         ssh = Ssh(user="ops", read_user="reader", key=f"file:{fleet.key}", connect_timeout=5)
         self.host = Host(name="h1", address=machine.address, ssh=ssh)
@@ -78,6 +81,13 @@ class FleetRig:
     def forget_key(self) -> None:
         self.known_hosts.unlink()
 
+    def local(self) -> tuple[str, int]:
+        self.echoes.append(Echo())
+        return self.echoes[-1].address
+
+    def leads(self, port: int, to: tuple[str, int]) -> bool:
+        return self.machine.exec(["python3", "-c", ASK, str(port)], check=False).strip() == str(to[1])
+
     def reboot(self) -> None:
         self.machine.reboot()
 
@@ -99,6 +109,8 @@ def rig(fleet: Fleet, machine: Machine, tmp_path: Path) -> Iterator[FleetRig]:
     yield rig
     rig.away(away=False)
     rig.shells.close()
+    for echo in rig.echoes:
+        echo.close()
 
 
 @pytest.fixture
