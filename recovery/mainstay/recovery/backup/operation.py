@@ -136,6 +136,8 @@ class BackupOperation(Unchanging[BackupChange]):
         with ExitStack() as stack:
             begun = work.shell.poll(name).status is not JobStatus.ABSENT
             if change.port:
+                if begun:
+                    self._still_there(work)
                 secret = handover.way_secret(access, change.run)
                 served = stack.enter_context(self.depot.gateway.serve(access, handover.USER, secret))
                 try:
@@ -151,6 +153,17 @@ class BackupOperation(Unchanging[BackupChange]):
                 handover.hand_over(work, folder, handover.files(access))
                 stack.callback(handover.take_back, work, folder)
             yield
+
+    def _still_there(self, work: HostWork) -> None:
+        """The job goes on from another process, perhaps on a machine that has another folder at that address: nothing is to be
+        written there. Raises ContactLost."""
+        host = work.host.name
+        try:
+            identity = self.depot.open(self.repository, host).identity()
+        except ResticError as error:
+            raise ContactLost(host, error.plain) from error
+        if refusal := not_the_same(self.depot.points, self.repository, self.plan.name, host, identity):
+            raise ContactLost(host, refusal.message)
 
     def outcome(self, change: BackupChange, exit: int | None, output_: bytes) -> Outcome:
         said = output.read(output_, change)

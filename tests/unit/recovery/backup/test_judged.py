@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,7 +21,7 @@ from mainstay.recovery.backup.operation import BackupOperation
 from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.messages import BackupSummary, Said
 from mainstay.runner.operation import HostWork, Look
-from mainstay.runner.shell.contract import ContactLost, Fence
+from mainstay.runner.shell.contract import ContactLost, Fence, JobState, JobStatus
 from mainstay.runner.shell.fake import FakeHost, FakeShells
 from mainstay.runner.steps import HostFailed, rfc3339
 
@@ -267,6 +268,22 @@ def test_a_repository_in_the_place_of_another_is_refused() -> None:
     case.world.repository()
     with pytest.raises(Refused, match="is another one than before"):
         case.operation.prepare(case.renewed(), wait=1)
+
+
+def test_no_job_goes_on_into_another_repository_than_it_began_with() -> None:
+    case = Case()
+    case.world.repository()
+    assert case.operation.prepare(case.work, wait=1) == []
+    work = case.renewed()
+    work.shell = cast(Any, SimpleNamespace(poll=lambda name: JobState(JobStatus.RUNNING)))
+    case.world.memory.repositories.clear()
+    for _ in range(2):
+        with (
+            pytest.raises(ContactLost, match=r"repository main is (gone|another one)"),
+            case.operation.attend(work, case.change(port=4711), "job"),
+        ):
+            pytest.fail("nothing may stand beside it")
+        case.world.repository()
 
 
 def test_the_way_through_the_controller_is_of_one_run_and_host() -> None:
