@@ -180,6 +180,7 @@ def test_killed_at_twenty_offsets(here: Rig, tmp_path: Path) -> None:
     survive(here, tmp_path, range(0, 40, 2))
 
 
+@pytest.mark.long  # the short form is test_gateway_chain's
 def test_cut_from_the_host_a_backup_through_the_controller_goes_on(here: Rig, tmp_path: Path, server: Sshd) -> None:
     """What is under way on the forward is reset, and restic asks again when it is there again."""
     here.gateway, counter = Rclone(), tmp_path / "counter"
