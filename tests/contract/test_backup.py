@@ -18,7 +18,7 @@ from tests.servers.postgres import Postgres, programs
 from tests.servers.rest import Rest, rest
 from tests.servers.s3 import REGION, moto
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("backup")]
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.xdist_group("one-host")]
 
 
 @pytest.fixture(scope="module")

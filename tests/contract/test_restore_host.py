@@ -23,7 +23,7 @@ from mainstay.recovery.restore.operation import RestoreOperation
 from mainstay.recovery.restore.order import RestoreOrder
 from mainstay.runner.operation import Forecast, Look
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("backup")]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("one-host")]
 
 
 @pytest.fixture(scope="module")
