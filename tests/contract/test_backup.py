@@ -18,7 +18,7 @@ from tests.servers.postgres import Postgres, programs
 from tests.servers.rest import Rest, rest
 from tests.servers.s3 import REGION, moto
 
-pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.xdist_group("one-host")]
+pytestmark = [pytest.mark.server]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_one_source_that_fails_is_named_and_the_others_are_kept(here: Rig, tmp_p
         assert words in reasons[name], (name, reasons[name])
         assert f"{name}" in ended.failed
     assert [point.unit for point in ended.points] == ["files"] and ended.of("files") == "succeeded"
-    assert list((here.state_dir / "work").iterdir()) == []
+    assert list((here.state_dir / "taking").iterdir()) == []
 
 
 def test_every_database_is_a_point_of_its_own(here: Rig, tmp_path: Path, postgres: Postgres) -> None:

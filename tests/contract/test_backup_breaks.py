@@ -25,8 +25,7 @@ from mainstay.recovery.points.contract import Vault
 from mainstay.recovery.points.memory import MemoryPoints
 from mainstay.runner.shell.contract import JobStatus
 
-# This machine is their host, and a host has one run at a time: what one hands over, another would take for left behind.
-pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.xdist_group("one-host")]
+pytestmark = [pytest.mark.server]
 
 SLOW = 'i=0; while [ "$i" -lt "$1" ]; do head -c 65536 /dev/urandom; i=$((i+1)); sleep 0.01; done'
 
@@ -115,7 +114,7 @@ def test_what_was_taken_before_a_kill_counts_and_the_lock_of_the_killed_goes(her
     assert locks(here) == []
     here.during = lambda rig, name: None
     again = here.back_up(here.plan({"first": {"paths": [str(tmp_path / "data")]}}))
-    assert again.verdict == "succeeded" and list((here.state_dir / "work").iterdir()) == []
+    assert again.verdict == "succeeded" and list((here.state_dir / "taking").iterdir()) == []
 
 
 COUNTED = (
@@ -157,7 +156,7 @@ def survive(here: Rig, tmp_path: Path, numbers: range) -> None:
     here.during = lambda rig, name: None
     ended = here.back_up(plan)
     assert ended.verdict == "succeeded", ended.said
-    assert locks(here) == [] and list((here.state_dir / "work").iterdir()) == []
+    assert locks(here) == [] and list((here.state_dir / "taking").iterdir()) == []
     ask(here, "check", "--read-data")
 
 
@@ -181,7 +180,6 @@ def test_killed_at_twenty_offsets(here: Rig, tmp_path: Path) -> None:
     survive(here, tmp_path, range(0, 40, 2))
 
 
-@pytest.mark.long  # the short form is test_gateway_chain's
 def test_cut_from_the_host_a_backup_through_the_controller_goes_on(here: Rig, tmp_path: Path, server: Sshd) -> None:
     """What is under way on the forward is reset, and restic asks again when it is there again."""
     here.gateway, counter = Rclone(), tmp_path / "counter"

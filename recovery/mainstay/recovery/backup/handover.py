@@ -24,8 +24,9 @@ top=${1%/*}
 [ -d "$top" ] || mkdir -- "$top" || exit 70
 # In /dev/shm anybody may have made it before us, and could exchange what is in it.
 { [ ! -L "$top" ] && [ "$(stat -c %u -- "$top")" = "$(id -u)" ]; } || exit 71
-# Only one run at a time works here: what another one has handed over, and nobody has taken, is not taken any more.
-rm -f -- "$top"/*/password "$top"/*/repository "$top"/*/credentials
+# What nobody has taken in an hour is not taken any more: its run is dead. A younger one may be another controller's.
+find "$top" -mindepth 2 -maxdepth 2 -type f \( -name password -o -name repository -o -name credentials \) -mmin +60 \
+  -exec rm -f -- {} + || exit 70
 rm -rf -- "$1" && chmod 700 -- "$top" && mkdir -m 700 -- "$1"
 """
 """folder of the secrets → 71: the folder above it is not ours."""

@@ -90,7 +90,7 @@ cd /
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export LC_ALL=C.UTF-8 RESTIC_PROGRESS_FPS=0.5
 name=${0%/script}; name=${name##*/}
-w=$d/work/$name m=$m/mainstay/$name n=-
+w=$d/taking/$name m=$m/mainstay/$name n=-
 noted='{ echo "$$"; cat "/proc/$$/stat"; } >"$0"; exec "$@"'
 say() { printf '\n@mainstay %s %s\n' "$tok" "$*"; }
 tidy() { [ -z "${ready:-}" ] || clean "$w"; rm -rf "$m"; }
@@ -127,12 +127,12 @@ undo() { # folder of a job: takes back what it noted down before it made it, the
 }
 clean() { [ ! -d "$1" ] || { undo "$1"; rm -rf "$1"; }; }
 say job "$(uname -n)"
-mkdir -p "$d/work" "$d/cache" && chmod 700 "$d/work" "$d/cache"
+mkdir -p "$d/taking" "$d/cache" && chmod 700 "$d/taking" "$d/cache"
 # Where the disk is full restic would fail for want of a cache, which only saves it time.
 export RESTIC_CACHE_DIR="$d/cache"
 cache= free=$(df -Pk "$d/cache" | sed -n '2s/ \{1,\}/ /gp' | cut -d' ' -f4)
 [ "${free:-0}" -ge 65536 ] || { cache=--no-cache; say full "$d/cache"; }
-for old in "$d/work"/*/; do
+for old in "$d/taking"/*/; do
   old=${old%/}
   [ -d "$old" ] && [ "$old" != "$w" ] || continue
   if at_work "$old/pid"; then say busy "${old##*/}" "$pid"; continue; fi
@@ -249,7 +249,7 @@ files() { # paths
   done
   if [ "$any" ]; then read_from "$@"; else stop "nothing of it is there"; fi
 }
-read_from() { tags --exclude "$d/cache" --exclude "$d/work" -- "$@"; code=$?; thaw; end "$code"; }
+read_from() { tags --exclude "$d/cache" --exclude "$d/taking" -- "$@"; code=$?; thaw; end "$code"; }
 listed() { # user or "", then the program that prints paths
   timeout -s TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { stop "its command ended with $?"; return; }
   rm -f "$m/ended"

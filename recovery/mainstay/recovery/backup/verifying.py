@@ -29,7 +29,7 @@ from mainstay.runner.verdict import Verdict
 LEAST = (0, 17, 1)
 
 _AT_WORK = r"""
-for one in "$1/work/$2-"*/pid; do
+for one in "$1/taking/$2-"*/pid; do
   { read -r pid && read -r stat; } <"$one" 2>/dev/null || continue
   now=$(cat "/proc/$pid/stat" 2>/dev/null) || now=") gone"
   case ${now##*) } in [ZX]*) now=") gone";; esac

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from mainstay.recovery.backup import handover
@@ -13,14 +14,16 @@ def do(text: str, folder: Path) -> int:
     return subprocess.run(["sh", "-c", text, "mainstay", str(folder)], check=False).returncode
 
 
-def test_what_another_run_handed_over_and_nobody_took_goes_with_the_next(tmp_path: Path) -> None:
-    left, at_work, ours = (tmp_path / "mainstay" / name for name in ("RUN0-a", "RUN1-a", "RUN2-a"))
-    assert do(handover._MAKE, left) == do(handover._MAKE, at_work) == 0
-    (left / "password").write_text("canary")
-    (left / "credentials").write_text("canary")
+def test_what_was_handed_over_and_nobody_took_in_an_hour_goes_with_the_next_run(tmp_path: Path) -> None:
+    left, fresh, at_work, ours = (tmp_path / "mainstay" / name for name in ("RUN0-a", "RUN3-a", "RUN1-a", "RUN2-a"))
+    assert do(handover._MAKE, left) == do(handover._MAKE, fresh) == do(handover._MAKE, at_work) == 0
+    for name in ("password", "credentials"):
+        (left / name).write_text("canary")
+        os.utime(left / name, (time.time() - 3700,) * 2)
+        (fresh / name).write_text("another controller's")
     (at_work / "tail").write_text("of a dump")
     assert do(handover._MAKE, ours) == 0
-    assert list(left.iterdir()) == [] and (at_work / "tail").exists()
+    assert list(left.iterdir()) == [] and len(list(fresh.iterdir())) == 2 and (at_work / "tail").exists()
     assert (tmp_path / "mainstay").stat().st_mode & 0o777 == ours.stat().st_mode & 0o777 == 0o700
 
 

@@ -35,7 +35,7 @@ def test_paths_and_patterns_reach_restic_as_they_are(jobs: Jobs) -> None:
     assert given == [
         *("--json", "--retry-lock", "7s", "--limit-upload", "100", "backup", "--host", "web1"),
         *("--tag", tags, f"--exclude={HOSTILE}", "--exclude-if-present=.no", "--one-file-system"),
-        *("--exclude", f"{jobs.state}/cache", "--exclude", f"{jobs.state}/work", "--"),
+        *("--exclude", f"{jobs.state}/cache", "--exclude", f"{jobs.state}/taking", "--"),
         *(str(folder), "/etc/hostname"),
     ]
     assert job.items[0].code == 0 and job.whole
@@ -90,7 +90,7 @@ def test_a_link_is_said_to_be_one(jobs: Jobs) -> None:
 
 
 def test_what_an_earlier_job_left_is_taken_away_and_one_at_work_is_left_alone(jobs: Jobs) -> None:
-    work = jobs.state / "work"
+    work = jobs.state / "taking"
     for name in ("RUN0-web1-apply", "RUN9-web1-apply"):
         (work / name).mkdir(parents=True)
         (work / name / "copy").write_text("x")
