@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried
 from mainstay.recovery.proving.files import only_file
 from mainstay.recovery.proving.pgdump import room
 from mainstay.recovery.proving.processes import Ended, User, end, run, start
+from mainstay.recovery.proving.waiting import until
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.verdict import Verdict
@@ -104,12 +104,16 @@ class Server:
         log = self.attempt.place.folder / "server.log"
         with log.open("ab") as out:
             server = start(argv, self.place, self.user, out=out, errors=out)
+
+        def answers() -> bool:
+            if not self._asked("", "SELECT 1", "root").status:
+                return True
+            if server.poll() is not None:
+                raise Untried(f"MariaDB ended: {printable(log.read_bytes())}")
+            return False
+
         try:
-            while self._asked("", "SELECT 1", "root").status:
-                if server.poll() is not None:
-                    raise Untried(f"MariaDB ended: {printable(log.read_bytes())}")
-                self.attempt.left()
-                time.sleep(0.1)
+            until(answers, self.attempt.left)
             yield
         finally:
             end(server, signal.SIGKILL)

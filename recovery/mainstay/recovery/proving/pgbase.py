@@ -7,7 +7,6 @@ that is nobody's account here, neither mainstay's own nor the one of a server th
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 from mainstay.recovery.proving import asserting
@@ -15,6 +14,7 @@ from mainstay.recovery.proving.attempt import Attempt, NotProved, Tried, Untried
 from mainstay.recovery.proving.files import RESERVE, only_file
 from mainstay.recovery.proving.postgres import Cluster, installed, said
 from mainstay.recovery.proving.processes import User, run
+from mainstay.recovery.proving.waiting import until
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.verdict import Verdict
 
@@ -116,6 +116,4 @@ def _config(cluster: Cluster) -> list[str]:
 
 def _recovered(cluster: Cluster, attempt: Attempt) -> None:
     """A server answers before it is at the end of its recovery: it is asked until it says so."""
-    while cluster.ask("template1", "SELECT pg_is_in_recovery()", cluster.superuser) != "f":
-        attempt.left()
-        time.sleep(0.1)
+    until(lambda: cluster.ask("template1", "SELECT pg_is_in_recovery()", cluster.superuser) == "f", attempt.left)

@@ -11,7 +11,6 @@ import io
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from mainstay.recovery.proving.asserting import QUERY_SECONDS
 from mainstay.recovery.proving.attempt import Attempt, NotProved, Untried
 from mainstay.recovery.proving.processes import Ended, User, end, run, start
+from mainstay.recovery.proving.waiting import until
 from mainstay.runner.shell.printable import printable
 
 OWNER = "mainstay_drill"
@@ -104,12 +104,16 @@ class Cluster:
         with log.open("ab") as out:
             argv = [str(self.bin / "postgres"), "-D", str(self.data), *config, *words]
             server = start(argv, self.place, self.user, out=out, errors=out)
+
+        def answers() -> bool:
+            if not self._asked("template1", "SELECT 1", self.superuser).status:
+                return True
+            if server.poll() is not None:
+                raise NotProved(f"the server ended: {printable(log.read_bytes())}")
+            return False
+
         try:
-            while self._asked("template1", "SELECT 1", self.superuser).status:
-                if server.poll() is not None:
-                    raise NotProved(f"the server ended: {printable(log.read_bytes())}")
-                self.attempt.left()
-                time.sleep(0.05)
+            until(answers, self.attempt.left)
             yield
         finally:
             end(server, signal.SIGQUIT)

@@ -21,6 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mainstay.inventory.errors import MainstayError
+from mainstay.recovery.proving.waiting import until
 
 LOCK = "lock"
 ELSEWHERE = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - folders that are made there have unguessable names and are 0700
@@ -157,11 +158,14 @@ def working_in(folders: list[Path]) -> list[int]:
 
 
 def _end(folders: list[Path]) -> None:
-    until = time.monotonic() + ENDING
-    while pids := working_in(folders):
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > until:
-            return
-        time.sleep(0.05)
+    """Some may stay: whoever cleans looks afterwards."""
+    end = time.monotonic() + ENDING
+    until(lambda: not _killed(folders), lambda: end - time.monotonic())
+
+
+def _killed(folders: list[Path]) -> list[int]:
+    found = working_in(folders)
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return found
