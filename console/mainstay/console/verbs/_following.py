@@ -220,6 +220,7 @@ class Elsewhere:
         self._left = works.standing(self._run) == "left-behind"
 
     def over(self, seconds: float) -> bool:
+        """Whether it has ended by then. It is looked at for as long as its operator does: Ctrl-C ends that."""
         time.sleep(seconds)
         row = self._app.state.run(self._run)
         return row is not None and row.state == "ended"

@@ -117,13 +117,13 @@ def _follow(running: Any, watch: selectors.BaseSelector, end: float, grace: floa
                 _signal(running.pid, signal.SIGINT)
             else:
                 _kill(running.pid)
-        _read(watch, 0.05 if ended_at is not None or not watch.get_map() else 0.5)
+        if not watch.get_map():
+            _read(watch, 0.005)  # it is about to end, and nothing but this tells
+        else:
+            _read(watch, 0.5 if ended_at is None else 0.05)
 
 
 def _read(watch: selectors.BaseSelector, patience: float) -> None:
-    if not watch.get_map():
-        time.sleep(patience / 10)
-        return
     for key, _ in watch.select(patience):
         data = os.read(key.fd, _CHUNK)
         if data:
