@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 READY = "ready"
@@ -88,7 +87,7 @@ def engine(options: argparse.Namespace, measured: Callable[[Callable[[], int]], 
 
 
 def rollout(options: argparse.Namespace, measured: Callable[[Callable[[], int]], None]) -> None:
-    from tests.unit.runner.world import CalmUpkeep, Guest, Machine, ScriptedOperation
+    from tests.unit.runner.machines import CalmUpkeep, Guest, Machine, ScriptedOperation
 
     from mainstay.runner.engine.adapters.dbos import DbosEngine
     from mainstay.runner.plan import PatchPlan
@@ -101,16 +100,14 @@ def rollout(options: argparse.Namespace, measured: Callable[[Callable[[], int]],
     stores = open_state(options.state or "sqlite:///mainstay.db", options.root)
     names = [f"h{number}" for number in range(options.hosts)]
     fakes = {name: Guest(name) for name in names}
-    here = SimpleNamespace(
-        machines={name: Machine(name, fakes[name], {"openssl": "1"}, {"openssl": "2"}) for name in names}
-    )
+    machines = {name: Machine(name, fakes[name], {"openssl": "1"}, {"openssl": "2"}) for name in names}
     tools = Toolbox(
         state=stores.state,
         ledger=stores.ledger,
         artifacts=stores.artifacts,
         shells=FakeShells(fakes.values()),
-        upkeep=CalmUpkeep(here),  # type: ignore[arg-type]
-        operations={"patch": lambda request: ScriptedOperation(here)},  # type: ignore[arg-type]
+        upkeep=CalmUpkeep(machines),
+        operations={"patch": lambda request: ScriptedOperation(machines)},
         matches=lambda selector, host: True,
     )
     runs = Runs(tools, DbosEngine(options.root, stores.engine_url if options.state else ""))
