@@ -388,4 +388,4 @@ class _Parser:
 def _value_of(token: _Token) -> Value:
     if token.kind == "quoted":
         return Value(token.text[1:-1], True, token.column)
-    return Value(token.text, False, token.column)
+    return Value(token.text, token.text in _WORDS, token.column)  # as it is printed and read back

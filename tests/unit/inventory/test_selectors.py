@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mainstay.inventory.errors import UsageError
@@ -175,6 +175,7 @@ PIECES = st.sampled_from([*"ab=!*?[]()'\",-. \t\n\0;$", "and ", "or ", " not ", 
 
 
 @given(st.lists(PIECES, max_size=60).map("".join))
+@example("a=and ")
 @settings(max_examples=300)
 def test_hostile_text_is_a_selector_or_a_selector_error(text: str) -> None:
     try:
