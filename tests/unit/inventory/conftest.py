@@ -10,8 +10,15 @@ import pytest
 from mainstay.inventory.errors import Problem
 from mainstay.inventory.site import Site, read_site
 
+Read = Callable[..., tuple[Site, list[Problem]]]
 Write = Callable[..., Path]
+HOSTS = "inventory/hosts.yml"
 MAIN = "site: acme\ntimezone: Europe/Berlin\n"
+
+
+def one(problems: list[Problem] | tuple[Problem, ...]) -> Problem:
+    (problem,) = problems
+    return problem
 
 
 @pytest.fixture
@@ -19,7 +26,7 @@ def write(tmp_path: Path) -> Write:
     """write(hosts="…", main="…", files={"inventory/b.yml": "…"}) → the site's folder."""
 
     def _write(hosts: str = "", *, main: str = MAIN, files: dict[str, str | bytes] | None = None) -> Path:
-        wanted: dict[str, str | bytes] = {"mainstay.yml": main, "inventory/hosts.yml": hosts, **(files or {})}
+        wanted: dict[str, str | bytes] = {"mainstay.yml": main, HOSTS: hosts, **(files or {})}
         for name, content in wanted.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +37,7 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def read(write: Write) -> Callable[..., tuple[Site, list[Problem]]]:
+def read(write: Write) -> Read:
     def _read(*args: object, **kwargs: object) -> tuple[Site, list[Problem]]:
         site, problems = read_site(write(*args, **kwargs))
         assert site is not None, problems

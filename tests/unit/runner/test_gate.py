@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from tests.unit.runner.test_rollout import part, reason
-from tests.unit.runner.world import World, steps, verdicts
-from tests.unit.schedules.gates import NIGHT, Around, utc
+from tests.unit.runner.timely import HOUR, Timely, hooked, waits_for
+from tests.unit.runner.world import steps, verdicts
+from tests.unit.schedules.gates import NIGHT, utc
 
 from mainstay.inventory.errors import UsageError
 from mainstay.runner import asking
 from mainstay.runner.engine.memory import Crash
 from mainstay.runner.phases import prepare
-from mainstay.runner.plan import Check, Hook, Timed
+from mainstay.runner.plan import Check, Hook
 from mainstay.runner.ports import Permission
-from mainstay.runner.record import MaintenanceRecord
-from mainstay.runner.request import RunRequest
-from mainstay.runner.shell.contract import Job
 from mainstay.runner.steps import rfc3339
 from mainstay.schedules.approvals import Standing
-from mainstay.schedules.timing import Occurrence, Timing
-from mainstay.schedules.turns import Turns, first_in_line
+from mainstay.schedules.timing import Occurrence
+from mainstay.schedules.turns import first_in_line
 from mainstay.schedules.windows import Window
-
-HOUR = 3600.0
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,58 +31,6 @@ def impatient() -> Iterator[None]:
     """Nobody looks every two seconds at what comes in a day."""
     with patch.object(asking, "LATE", 30.0), patch.object(prepare, "LATE", 30.0):
         yield
-
-
-class Timely(World):
-    """A world whose hosts work by its own clock, under a site's gate. began: host → when its change was launched."""
-
-    def __init__(self, names: str, now: str, *windows: Window, **plan: Any) -> None:
-        super().__init__(names, **plan)
-        self.windows = windows
-        self.clock.advance((utc(now) - self.clock.now()).total_seconds())
-        self.around = Around(self.clock)
-        self.around.recent_parts = self.state.recent_parts  # type: ignore[method-assign]  # what really was
-        self.gate = self
-        self.began: dict[str, datetime] = {}
-        self.while_asleep = self._tick
-        self.each_nap: list[Any] = []
-        for name, machine in self.machines.items():
-            machine.there.launched = partial(self._note, name)
-
-    def _note(self, name: str, job: Job) -> None:
-        self.began.setdefault(name, self.clock.now())
-
-    def _tick(self) -> None:
-        for machine in self.machines.values():
-            machine.there.time.advance(self.slept[-1])
-        for act in self.each_nap:
-            act()
-
-    def permit(self, run: str, host: str | None, step: str, estimate: float | None) -> Permission:
-        row = self.state.run(run)
-        assert row is not None
-        return self.around.gate(RunRequest.from_json(row.request)).permit(run, host, step, estimate)
-
-    def spends(self, host: str, seconds: float) -> None:
-        """Its change takes so long, without a look at it every second meanwhile."""
-        self.machines[host].meanwhile = lambda: self.clock.advance(seconds)
-
-    def asked(self, *, queued: bool = False, occurrence: Occurrence | None = None, **more: Any) -> RunRequest:
-        rules = Timed.model_validate({name: getattr(self.plan, name) for name in Timed.model_fields})
-        timing = Timing(windows=self.windows, queued=queued, occurrence=occurrence, rules=rules)
-        now = rfc3339(self.clock.now())
-        return self.request(timing=timing.to_json(), asked_at=now, **more)
-
-    def go(self, request: RunRequest) -> MaintenanceRecord:
-        runs = self.runs()
-        runs.submit(request)
-        record = runs.execute(request.id)
-        Turns(self.around.store, self.state).run_finished(record)
-        return record
-
-
-def waits_for(world: World, run: str) -> str:
-    return str(world.state.notes(run).get("", {}).get("detail", ""))
 
 
 def test_a_run_that_waits_for_its_window_starts_when_it_opens() -> None:
@@ -210,14 +153,9 @@ def test_a_host_that_can_not_be_held_by_what_is_left_is_not_touched() -> None:
     assert steps(record, "w2") == ["admit"], "nothing was sent to it"
 
 
-def _hooked(world: World) -> None:
-    hook = (Hook(command=("drain",)),)
-    world.plan = world.plan.model_copy(update={"before": hook, "after": (Hook(command=("undrain",)),)})
-
-
 def test_a_host_whose_change_the_gate_refuses_in_the_midst_goes_back_into_service() -> None:
     world = Timely("w1 w2", "11 02:59", NIGHT, parallel=1)
-    _hooked(world)
+    hooked(world)
     whole = world.upkeep.hook
 
     def slow(work: Any, hook: Hook) -> Any:
@@ -235,7 +173,7 @@ def test_a_host_whose_change_the_gate_refuses_in_the_midst_goes_back_into_servic
 
 def test_a_host_that_is_not_well_then_has_failed_and_stays_out() -> None:
     world = Timely("w1", "11 02:59", NIGHT)
-    _hooked(world)
+    hooked(world)
     whole = world.upkeep.hook
     world["w1"].wrong = {"undrain"}
 

@@ -9,8 +9,8 @@ from unittest.mock import patch
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.unit.runner.test_gate import HOUR, Timely, _hooked
 from tests.unit.runner.test_rollout import part
+from tests.unit.runner.timely import HOUR, Timely, hooked
 
 from mainstay.runner import asking
 from mainstay.runner.phases import prepare
@@ -60,7 +60,7 @@ def _play(case: dict[str, Any]) -> None:
     plan = {"waves": [1, "100%"], "parallel": case["parallel"], "overrun": f"{case['overrun']}m", "budget": 9}
     world = Timely(names, "10 00:00", window, **plan)
     if case["slow"]:
-        _hooked(world)
+        hooked(world)
         whole = world.upkeep.hook
 
         def drain(work: Any, hook: Hook) -> Any:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import pytest
 from tests.unit.runner.machines import ScriptedOperation
-from tests.unit.runner.test_gate import Timely
 from tests.unit.runner.test_rollout import part
 from tests.unit.runner.test_rollout_crash import go_on
+from tests.unit.runner.timely import Timely
 from tests.unit.runner.world import World, steps, verdicts
 from tests.unit.schedules.gates import NIGHT, Around, utc
 

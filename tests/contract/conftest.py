@@ -1,0 +1,59 @@
+"""Every state there is, with the clock that it goes by: what it promises is tested in test_state*.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.servers.postgres import Postgres
+from tests.servers.state import lent, opened
+
+from mainstay.runner.record import HostPart, Step
+from mainstay.runner.state.adapters.database import Database
+from mainstay.runner.state.adapters.sql import SqlState
+from mainstay.runner.state.adapters.sqlite import SqliteDatabase
+from mainstay.runner.state.contract import RunRow, State
+from mainstay.runner.state.memory import MemoryState
+from mainstay.runner.verdict import Verdict
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.at = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
+def state(request: pytest.FixtureRequest, tmp_path: Path, watch: Watch) -> Iterator[State]:
+    if request.param == "memory":
+        yield MemoryState(watch)
+        return
+    with ExitStack() as until:
+        database: Database = SqliteDatabase(tmp_path / "mainstay.db")
+        if request.param == "postgres":
+            server: Postgres = request.getfixturevalue("postgres")
+            database = opened(server, until.enter_context(lent(server)))
+        one = SqlState(database, watch)
+        until.callback(one.close)
+        yield one
+
+
+def row(id: str = "r1", **other: object) -> RunRow:
+    data = {"id": id, "kind": "patch", "plan": "p", "state": "preparing", "request": {"hosts": ["a"], "ü": [1.5, None]}}
+    return RunRow.model_validate({**data, "started_at": "2026-05-01T12:00:00Z", **other})
+
+
+def part(host: str = "a", **other: object) -> HostPart:
+    step = Step(name="apply", verdict=Verdict.SUCCEEDED, started_at="s", finished_at="f", detail="\udce4 ü", output="0")
+    data = {"host": host, "verdict": "succeeded", "steps": (step,), "before": {"packages": {"x": "1"}}, **other}
+    return HostPart.model_validate(data)
