@@ -6,9 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mainstay.console.bootstrap import Application
+    from mainstay.inventory.host import Host
     from mainstay.recovery.depot import Depot
     from mainstay.recovery.points.contract import PointStore
+    from mainstay.runner.plan import Plan
 
 
 class Depots:
@@ -25,6 +29,14 @@ class Depots:
     def depot(self) -> Depot:
         """Opens nothing but the state."""
         return depot(cast("Application", self))
+
+    def look_ahead(self, plan: Plan, hosts: Sequence[Host]) -> None:
+        """A backup of one host is going to ask for its repository at once: restic may begin with that while what a run takes is
+        still being imported. Of several hosts, one is asked for while the others are looked at."""
+        from mainstay.recovery.plan import BackupPlan
+
+        if isinstance(plan, BackupPlan) and len(hosts) == 1:
+            self.depot.ask_ahead(plan.repositories[plan.repository], hosts[0].name)
 
 
 PROMPT = 60.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from mainstay.inventory.secrets import Secret
+from mainstay.recovery.identities import Identities
 from mainstay.recovery.points.contract import PointStore
 from mainstay.recovery.repository import Access, Purpose, Repository, access
 from mainstay.runner.ports import Clock
@@ -29,6 +30,7 @@ class Depot:
     place: Callable[[str], str]
     clock: Clock
     zone: ZoneInfo
+    identities: Identities = field(default_factory=Identities, repr=False, compare=False)
 
     def access(self, repository: Repository, host: str, purpose: Purpose) -> Access:
         """Raises SecretError."""
@@ -36,3 +38,13 @@ class Depot:
 
     def open(self, repository: Repository, host: str, purpose: Purpose = "maintain") -> Restic:
         return self.restic(self.access(repository, host, purpose))
+
+    def ask_ahead(self, repository: Repository, host: str) -> None:
+        """Begin to ask for the repository's id, beside other work; how that ends is heard from `identity`."""
+        self.identities.begin((repository.name, host), self.clock.now(), lambda: self.open(repository, host).identity())
+
+    def identity(self, repository: Repository, host: str, *, last: bool = False) -> str | None:
+        """As `Restic.identity`; what was answered moments ago counts too, until somebody has asked as the last one who needs
+        that answer. Raises SecretError too."""
+        where, now = (repository.name, host), self.clock.now()
+        return self.identities.answer(where, now, lambda: self.open(repository, host).identity(), last=last)

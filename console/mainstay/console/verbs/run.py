@@ -79,6 +79,7 @@ def command(
             "first": first_in_line(app.schedule_store, found.name),
         }
         request = plan_request(found, hosts, asking).model_copy(update=bound)
+        app.look_ahead(found, hosts)
         permission = permitted(app, request)
         if permission.answer == "wait":
             return run_when_open(screen, app, request, permission, here=here, queued=queued)

@@ -59,7 +59,7 @@ def _refused(plan: BackupPlan, depot: Depot, host: str, notes: list[str]) -> str
     if repository.through == "controller" and repository.kind == "rest":
         return f"repository {plan.repository} is a REST server, which hosts can't reach through the controller; leave via: out"
     try:
-        identity = depot.open(repository, host).identity()
+        identity = depot.identity(repository, host)
     except Unreachable as error:
         if repository.through == "controller":
             return error.message

@@ -60,7 +60,10 @@ class BackupOperation(Unchanging[BackupChange]):
         """The repository has to be there, and the same as ever; it is never made here."""
         name, host = self.repository.name, work.host.name
         try:
-            identity = self.depot.open(self.repository, host).identity()
+            # What the survey has just heard counts, if it is as ever; otherwise it is asked again.
+            identity = self.depot.identity(self.repository, host, last=True)
+            if not_the_same(self.depot.points, self.repository, self.plan.name, host, identity):
+                identity = self.depot.identity(self.repository, host, last=True)
         except Unreachable as error:
             if self.repository.through == "controller":
                 raise Refused(error.plain, hint=error.hint) from error

@@ -43,9 +43,31 @@ class Program:
     grace: float = process.GRACE
     more: Mapping[str, str] = field(default_factory=dict)
     """More environment that is no secret."""
+    known: dict[tuple[object, ...], Version] = field(default_factory=dict, repr=False, compare=False)
+    """What a file has said of its version: it is asked again when it is another one."""
 
     def version(self, access: Access) -> Version:
         """Raises TooOld, also where there is no restic."""
+        file = self._file()
+        if file is not None and file in self.known:
+            return self.known[file]
+        version = self._asked(access)
+        if file is not None:
+            self.known[file] = version
+        return version
+
+    def _file(self) -> tuple[object, ...] | None:
+        """Which file the program is, and as of when; None where that can't be told."""
+        found = shutil.which(self.path)
+        if found is None:
+            return None
+        try:
+            seen = Path(found).stat()
+        except OSError:
+            return None
+        return found, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+    def _asked(self, access: Access) -> Version:
         said: list[bytes] = []
         least = ".".join(map(str, MIN))
         try:
