@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 TOOL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
 ROOMS: list[str] = TOOL["hatch"]["build"]["dev-mode-dirs"]
 BELOW_CONSOLE = [room for room in ROOMS if room != "console"]
+BEGINS = re.compile(r"\s*(async def|def|class) ")
 HEAVY = {"pydantic", "sqlalchemy", "alembic", "psycopg", "dbos", "paramiko", "fabric", "rich", "structlog", "boto3"}
 
 
@@ -45,6 +48,37 @@ def test_every_package_can_be_found_by_the_tools() -> None:
     folders = {file.parent for room in ROOMS for file in (ROOT / room / "mainstay" / room).rglob("*.py")}
 
     assert [str(f.relative_to(ROOT)) for f in folders if not (f / "__init__.py").exists()] == []
+
+
+def too_long(name: str, text: str) -> list[str]:
+    """What of a file is longer than it may be: a file of 400 lines, or a function of 70, has a piece that wants its own name."""
+    lines = text.splitlines()
+    found = [f"{name}: {len(lines)} lines"] if len(lines) > 400 else []
+    begun = [(at, len(line) - len(line.lstrip())) for at, line in enumerate(lines) if BEGINS.match(line)]
+    # To parse all of them would take seconds: a function ends at the latest where another begins beside it.
+    far = any(
+        next((other for other, depth in begun[n + 1 :] if depth <= begun[n][1]), len(lines)) - at > 70
+        for n, (at, _) in enumerate(begun)
+    )
+    for node in ast.walk(ast.parse(text)) if far else ():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            count = (node.end_lineno or node.lineno) - node.lineno + 1
+            found += [f"{name}:{node.lineno} {node.name}: {count} lines"] if count > 70 else []
+    return found
+
+
+def test_files_and_functions_are_short() -> None:
+    """Of the product, its tests and its tools alike, with no exception."""
+    files = [file for folder in TOOL["mypy"]["files"] for file in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 700, "they were looked at"
+    assert [told for file in files for told in too_long(str(file.relative_to(ROOT)), file.read_text())] == []
+
+
+def test_what_is_too_long_is_told() -> None:
+    function = "def f():\n" + "    pass\n" * 70
+    assert too_long("a.py", "x = 1\n" * 400) == too_long("a.py", function.removesuffix("    pass\n")) == []
+    assert too_long("a.py", "x = 1\n" * 401) == ["a.py: 401 lines"]
+    assert too_long("a.py", f"class A:\n  async {function}\ndef g(): ...\n") == ["a.py:2 f: 71 lines"]
 
 
 def lint_imports(rooms: Path) -> subprocess.CompletedProcess[str]:
