@@ -1,4 +1,5 @@
-"""Every state there is, with the clock that it goes by: what it promises is tested in test_state*.py."""
+"""What several of the suites ask for: every state there is with the clock that it goes by, and a host, a server that keeps
+repositories, and both together as a backup needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.contract.backing import Rig, rig
+from tests.contract.sshd import Sshd, sshd
 from tests.servers.postgres import Postgres
+from tests.servers.rest import Rest, rest
 from tests.servers.state import lent, opened
 
 from mainstay.runner.record import HostPart, Step
@@ -45,6 +49,25 @@ def state(request: pytest.FixtureRequest, tmp_path: Path, watch: Watch) -> Itera
             database = opened(server, until.enter_context(lent(server)))
         one = SqlState(database, watch)
         until.callback(one.close)
+        yield one
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd(tmp_path_factory.mktemp("sshd")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+    folder = tmp_path_factory.mktemp("storage")
+    with rest(folder, folder.with_name(f"{folder.name}.log")) as one:
+        yield one
+
+
+@pytest.fixture
+def here(tmp_path: Path, server: Sshd, storage: Rest) -> Iterator[Rig]:
+    with rig(tmp_path / "host", server, storage, tmp_path.name) as one:
         yield one
 
 

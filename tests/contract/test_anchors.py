@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.sshd import Sshd
 from tests.servers.s3 import REGION, S3, moto, swift
 
 from mainstay.inventory.host import Host, Ssh
@@ -33,12 +33,6 @@ class Rig:
     open: Callable[[], RemoteAnchor]
     lose: Callable[[], object]
     away: Callable[[], RemoteAnchor]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +102,7 @@ class S3Rig(Rig):
         )
 
     def lose(self) -> None:
-        client = self.server.client()
+        client = self.server.client
         for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", ()):
             client.delete_object(Bucket=self.bucket, Key=item["Key"])
         client.delete_bucket(Bucket=self.bucket)
@@ -318,7 +312,7 @@ def test_over_ssh_a_host_whose_key_is_not_pinned_gets_nothing(server: Sshd, tmp_
 def objects(bucket_server: S3) -> tuple[S3Anchor, Any, str]:
     rig = S3Rig(bucket_server)
     anchor = rig.on(bucket_server.endpoint)
-    return anchor, bucket_server.client(), rig.bucket
+    return anchor, bucket_server.client, rig.bucket
 
 
 def test_in_s3_each_seal_is_an_object_of_its_own(objects: tuple[S3Anchor, Any, str]) -> None:

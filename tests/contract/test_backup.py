@@ -6,38 +6,16 @@ import filecmp
 import sqlite3
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.contract.backing import Rig, rig
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.backing import Rig
 from tests.servers import mariadb
 from tests.servers.postgres import Postgres, programs
-from tests.servers.rest import Rest, rest
 from tests.servers.s3 import REGION, moto
 
 pytestmark = [pytest.mark.server]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
-    folder = tmp_path_factory.mktemp("storage")
-    with rest(folder, folder.with_name(f"{folder.name}.log")) as one:
-        yield one
-
-
-@pytest.fixture
-def here(tmp_path: Path, server: Sshd, storage: Rest) -> Iterator[Rig]:
-    with rig(tmp_path / "host", server, storage, tmp_path.name) as one:
-        yield one
 
 
 def tree(folder: Path, files: int = 12) -> Path:

@@ -12,11 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.contract.backing import CANARY, Ended, Rig, below, kill_all, rig
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.backing import CANARY, Ended, Rig, below, kill_all
+from tests.contract.sshd import Sshd
 from tests.contract.test_backup import tree
 from tests.fleet.system import wait_until
-from tests.servers.rest import Rest, rest
 from tests.servers.restic import restic
 
 from mainstay.inventory.errors import Refused
@@ -28,25 +27,6 @@ from mainstay.runner.shell.contract import JobStatus
 pytestmark = [pytest.mark.server]
 
 SLOW = 'i=0; while [ "$i" -lt "$1" ]; do head -c 65536 /dev/urandom; i=$((i+1)); sleep 0.01; done'
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
-    folder = tmp_path_factory.mktemp("storage")
-    with rest(folder, folder.with_name(f"{folder.name}.log")) as one:
-        yield one
-
-
-@pytest.fixture
-def here(tmp_path: Path, server: Sshd, storage: Rest) -> Iterator[Rig]:
-    with rig(tmp_path / "host", server, storage, tmp_path.name) as one:
-        yield one
 
 
 def command(pid: int) -> str:

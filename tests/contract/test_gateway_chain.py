@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.contract.hosts_restic import KEY, PASSWORD, HostsRestic
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.sshd import Sshd
 from tests.fleet.system import wait_until
 from tests.servers.repository import make_repository
 from tests.servers.restic import rclone
@@ -62,12 +62,6 @@ class Way:
             with suppress(FileNotFoundError):  # an upload that is given up
                 size += path.stat().st_size
         return size
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as one:
-        yield one
 
 
 @pytest.fixture

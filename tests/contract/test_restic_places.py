@@ -94,7 +94,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             for file in (tmp_path / "repository").rglob("*"):
                 if file.is_file():
                     name = f"hosts/web1/{file.relative_to(tmp_path / 'repository')}"
-                    server.client().put_object(Bucket=made.bucket, Key=name, Body=file.read_bytes())
+                    server.client.put_object(Bucket=made.bucket, Key=name, Body=file.read_bytes())
             yield made
             return
         (tmp_path / "keys").mkdir()

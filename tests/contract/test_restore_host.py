@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.contract.backing import Rig, rig
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.backing import Rig
 from tests.servers import mariadb
 from tests.servers.postgres import Postgres, programs
-from tests.servers.rest import Rest, rest
 
 from mainstay.inventory.errors import Refused
 from mainstay.recovery.plan import BackupPlan
@@ -24,25 +21,6 @@ from mainstay.recovery.restore.order import RestoreOrder
 from mainstay.runner.operation import Forecast, Look
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("one-host")]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
-    folder = tmp_path_factory.mktemp("storage")
-    with rest(folder, folder.parent / "rest.log") as one:
-        yield one
-
-
-@pytest.fixture
-def here(tmp_path: Path, server: Sshd, storage: Rest) -> Iterator[Rig]:
-    with rig(tmp_path / "host", server, storage, tmp_path.name) as one:
-        yield one
 
 
 class Restores:

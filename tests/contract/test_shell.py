@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.contract.echo import Echo, said
 from tests.contract.shell_suite import MINE, ShellSuite, until_it_ends
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.sshd import Sshd
 from tests.fleet.system import wait_until
 
 from mainstay.inventory.host import Host, Ssh
@@ -154,12 +154,6 @@ class LoopbackRig:
         self.shells.close()
         for echo in self.echoes:
             echo.close()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as one:
-        yield one
 
 
 class TestFake(ShellSuite):

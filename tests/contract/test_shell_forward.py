@@ -27,12 +27,6 @@ from mainstay.runner.shell.contract import Command, ForwardRefused, Shell
 SECONDS = 60
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as one:
-        yield one
-
-
 class World:
     """Shells to one sshd. jump: through that host, which is the same machine."""
 

@@ -74,7 +74,7 @@ def test_a_run_leaves_its_seal_on_both_machines_and_a_lost_state_is_noticed(
     _, done, verified = operator(TRUST, RUN, VERIFY)
     assert done.code == 4, operator.said
     assert len((tmp_path / "vault" / "acme").read_text().splitlines()) == 1
-    assert [item["Key"] for item in objects.client().list_objects_v2(Bucket=bucket)["Contents"]] == [
+    assert [item["Key"] for item in objects.client.list_objects_v2(Bucket=bucket)["Contents"]] == [
         f"acme/{0:020d}",  # that nothing is overwritten there
         f"acme/{1:020d}",
     ]

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ class S3:
     access: str
     secret: str
 
+    @cached_property
     def client(self) -> Any:
+        """Made once: that takes longer than what it is asked for."""
         return boto3.session.Session().client(
             "s3",
             region_name=REGION,
@@ -57,7 +60,7 @@ class S3:
     def bucket(self) -> str:
         """A new one, empty."""
         name = f"anchors-{os.getpid()}-{next(_BUCKETS)}"
-        self.client().create_bucket(Bucket=name)
+        self.client.create_bucket(Bucket=name)
         return name
 
 
