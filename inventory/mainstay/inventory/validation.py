@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem, WrongValue
-from mainstay.inventory.names import shown
+from mainstay.inventory.names import check_name, shown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,6 +29,33 @@ def one_of(words: Iterable[str]) -> str:
     """`a, b or c`."""
     listed = list(words)
     return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} or {listed[-1]}"
+
+
+def check_keys(top: Spot, known: Sequence[str], problems: list[Problem]) -> None:
+    """Of a whole file: it has to be a mapping, and to hold none but the known keys."""
+    if not isinstance(top.value, dict):
+        problems.append(top.problem(f"has to be a mapping with {one_of(f'{word}:' for word in known)}"))
+        return
+    for key in top.value:
+        if key not in known:
+            hint = did_you_mean(key, known) or f"Known here: {', '.join(sorted(known))}."
+            problems.append(top.at(key).problem("unknown key.", on="key", hint=hint))
+
+
+def declared(spot: Spot, what: str, problems: list[Problem]) -> Iterator[tuple[str, Spot]]:
+    """Of `name: {…}` each name that may be one, and its place. what: they are names of."""
+    if spot.value is None:
+        return
+    if not isinstance(spot.value, dict):
+        problems.append(spot.problem("has to be a mapping: name: {…}"))
+        return
+    for name in spot.value:
+        try:
+            check_name(name, what)
+        except ValueError as error:
+            problems.append(spot.at(name).problem(str(error), on="key"))
+        else:
+            yield name, spot.at(name)
 
 
 def validate(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import Problem
-from mainstay.inventory.names import check_name
 from mainstay.inventory.secrets import plaintext_secrets
 from mainstay.inventory.site import Site
-from mainstay.inventory.validation import did_you_mean, one_of, validate
+from mainstay.inventory.validation import check_keys, declared, validate
 from mainstay.recovery.repository import HOST, Repository
 
 TOP = ("repositories",)
@@ -34,8 +32,8 @@ def read_repositories(site: Site) -> tuple[Repositories, list[Problem]]:
     errors: list[Problem] = []
     for document in site.recovery:
         found: list[Problem] = []
-        _check_top(document.spot(), found)
-        for name, spot in _entries(document.spot("repositories"), found):
+        check_keys(document.spot(), TOP, found)
+        for name, spot in declared(document.spot("repositories"), "repository", found):
             if name in places:
                 message = f"this repository is declared twice, first in {places[name].source}."
                 found.append(spot.problem(message, on="key", hint="Keep one of the two."))
@@ -79,32 +77,6 @@ def references(repository: Repository, spot: Spot, hosts: Collection[str]) -> It
                 yield login.password.replace(HOST, host), spot.at(word, "password")
     if repository.key:
         yield f"file:{repository.key}", spot.at("key")
-
-
-def _check_top(top: Spot, problems: list[Problem]) -> None:
-    if not isinstance(top.value, dict):
-        problems.append(top.problem(f"has to be a mapping with {one_of(f'{word}:' for word in TOP)}"))
-        return
-    for key in top.value:
-        if key not in TOP:
-            hint = did_you_mean(key, TOP) or f"Known here: {', '.join(TOP)}."
-            problems.append(top.at(key).problem("unknown key.", on="key", hint=hint))
-
-
-def _entries(spot: Spot, problems: list[Problem]) -> Iterator[tuple[str, Spot]]:
-    value: Any = spot.value
-    if value is None:
-        return
-    if not isinstance(value, dict):
-        problems.append(spot.problem("has to be a mapping: name: {…}"))
-        return
-    for name in value:
-        try:
-            check_name(name, "repository")
-        except ValueError as error:
-            problems.append(spot.at(name).problem(str(error), on="key"))
-        else:
-            yield name, spot.at(name)
 
 
 def _same_place(good: Mapping[str, Repository], places: Mapping[str, Spot]) -> Iterator[Problem]:

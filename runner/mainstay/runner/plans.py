@@ -10,11 +10,11 @@ from mainstay.inventory.document import Spot
 from mainstay.inventory.errors import ConfigError, Problem
 from mainstay.inventory.host import Host
 from mainstay.inventory.limits import Limits, doubts, reach
-from mainstay.inventory.names import check_name, shown
+from mainstay.inventory.names import shown
 from mainstay.inventory.secrets import plaintext_secrets
 from mainstay.inventory.selectors import SelectorError, parse
 from mainstay.inventory.site import Site
-from mainstay.inventory.validation import did_you_mean, one_of, validate
+from mainstay.inventory.validation import check_keys, declared, did_you_mean, one_of, validate
 from mainstay.runner.plan import Carefulness, Hook, PatchPlan, Plan
 
 TOP = ("windows", "freezes", "calendars", "plans")
@@ -69,8 +69,8 @@ def read_plans(site: Site, kinds: Kinds, *, match: bool = True) -> tuple[dict[st
     places: dict[str, Spot] = {}
     for document in site.documents:
         found: list[Problem] = []
-        _check_top(document.spot(), found)
-        for name, spot in _entries(document.spot("plans"), found):
+        check_keys(document.spot(), TOP, found)
+        for name, spot in declared(document.spot("plans"), "plan", found):
             if name in places:
                 message = f"this plan is declared twice, first in {places[name].source}."
                 found.append(spot.problem(message, on="key", hint="Keep one of the two."))
@@ -126,31 +126,6 @@ def _not_yet(plan: Plan, spot: Spot | None, path: tuple[str | int, ...], what: s
     file, _, line = plan.source.rpartition(":")
     key = ".".join(map(str, ("plans", plan.name, *path)))
     return Problem(message, file=file or None, line=int(line) if line.isdigit() else None, key=key, hint=hint)
-
-
-def _check_top(top: Spot, problems: list[Problem]) -> None:
-    if not isinstance(top.value, dict):
-        problems.append(top.problem(f"has to be a mapping with {one_of(f'{word}:' for word in TOP)}"))
-        return
-    for key in top.value:
-        if key not in TOP:
-            hint = did_you_mean(key, TOP) or f"Known here: {', '.join(sorted(TOP))}."
-            problems.append(top.at(key).problem("unknown key.", on="key", hint=hint))
-
-
-def _entries(spot: Spot, problems: list[Problem]) -> Iterator[tuple[str, Spot]]:
-    if spot.value is None:
-        return
-    if not isinstance(spot.value, dict):
-        problems.append(spot.problem("has to be a mapping: name: {…}"))
-        return
-    for name in spot.value:
-        try:
-            check_name(name, "plan")
-        except ValueError as error:
-            problems.append(spot.at(name).problem(str(error), on="key"))
-        else:
-            yield name, spot.at(name)
 
 
 def _plan(name: str, spot: Spot, kinds: Kinds, problems: list[Problem]) -> Plan | None:
