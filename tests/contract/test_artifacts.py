@@ -60,7 +60,7 @@ def sha(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("data", [b"", b"text\n", os.urandom(100_000)])
+@pytest.mark.parametrize("data", [b"", b"text\n", os.urandom(100_000)], ids=["empty", "text", "large"])
 def test_content_comes_back(store: Artifacts, kind: str, data: bytes) -> None:
     name = store.put(data, kind=kind)
     assert name == sha(data)
