@@ -212,6 +212,13 @@ class TestLoopback(ShellSuite):
         assert state.output.startswith(b"x" * (1 << 20) + b"\nmainstay: what it printed beyond 1048576 bytes")
         assert len(state.output) < (1 << 20) + 100 and held.poll("chatty", state.offset).output == b""
 
+    def test_a_host_tells_the_end_of_a_job_without_being_asked_again(self, rig: LoopbackRig, held: Shell) -> None:
+        held.launch(Job("short", 'echo begun; until [ -e "$0.go" ]; do sleep 0.1; done; sleep 2; exit 3'), MINE)
+        wait_until(lambda: held.poll("short").output == b"begun\n", "it runs", deadline=60)
+        (rig.state_dir / "jobs/short/script.go").touch()
+        found = held.poll("short", patience=60)
+        assert (found.status, found.exit) == (JobStatus.EXITED, 3)
+
     def test_what_jobs_printed_does_not_stay_on_a_host_that_is_given_back(self, rig: LoopbackRig, held: Shell) -> None:
         """It has been read, and may be anything, a password too. How they ended stays, and what is still at work too."""
         for name in ("run-1-h-drain", "run-2-h-drain"):

@@ -172,8 +172,8 @@ class WatchedShell:
     def launch(self, job: Job, fence: Fence) -> None:
         self._change(fence.number, "launch", lambda: self._shell.launch(job, fence))
 
-    def poll(self, name: str, offset: int = 0) -> JobState:
-        return self._shell.poll(name, offset)
+    def poll(self, name: str, offset: int = 0, *, patience: float = 0.0) -> JobState:
+        return self._shell.poll(name, offset, patience=patience)
 
     def forward(self, local: tuple[str, int], port: int = 0) -> AbstractContextManager[int]:
         return self._shell.forward(local, port)

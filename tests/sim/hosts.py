@@ -218,7 +218,7 @@ class SimShell:
     def launch(self, job: Job, fence: Fence) -> None:
         self.command(f"launch {job.name}", lambda: self.machine.begin(job), fence)
 
-    def poll(self, name: str, offset: int = 0) -> JobState:
+    def poll(self, name: str, offset: int = 0, *, patience: float = 0.0) -> JobState:
         return self.command(f"poll {name}", lambda: self._state(name))
 
     def forward(self, local: tuple[str, int], port: int = 0) -> AbstractContextManager[int]:

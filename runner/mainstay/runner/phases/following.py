@@ -8,7 +8,8 @@ from mainstay.runner.steps import GaveUp, HostFailed, StepIO
 from mainstay.runner.track import Silence, Track
 
 POLL_FIRST, POLL_LATER = 0.2, 1.0
-"""Seconds between two looks at a detached job: short work is seen soon, long work is not asked all the time."""
+"""Seconds between two looks at a detached job, unless its end is heard of before: short work is seen soon, long work is not
+asked all the time."""
 
 WORTH_SAYING = 10.0
 """Seconds of silence, in the middle of the work, that the record names."""
@@ -24,7 +25,8 @@ def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState
     output, offset, pause = bytearray(), 0, POLL_FIRST
     while True:
         try:
-            state = track.shell.poll(name, offset)
+            asked = tools.monotonic()
+            state = track.shell.poll(name, offset, patience=pause)
         except ShellError as error:
             # Whatever the reason: the job may be at work all the same, and how it ends is not known from here.
             silence.bear(error)
@@ -43,5 +45,6 @@ def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState
         if tools.monotonic() - started > limit:
             raise GaveUp(track.host.name, f"still working after {limit:.0f} s; it is left alone")
         if not state.output:
-            tools.sleep(pause)
+            # A host that has put its answer off has waited already.
+            tools.sleep(max(0.0, pause - (tools.monotonic() - asked)))
             pause = min(POLL_LATER, pause * 1.5)

@@ -130,8 +130,9 @@ class Shell(Protocol):
     def launch(self, job: Job, fence: Fence) -> None:
         """Start the job detached. One that exists already, in whatever state, is success."""
 
-    def poll(self, name: str, offset: int = 0) -> JobState:
-        """How the job is, and what it has printed since `offset`."""
+    def poll(self, name: str, offset: int = 0, *, patience: float = 0.0) -> JobState:
+        """How the job is, and what it has printed since `offset`. patience: seconds for which the host may put off the answer
+        that it still works, so that its end is heard of at once; it need not."""
 
     def forward(self, local: tuple[str, int], port: int = 0) -> AbstractContextManager[int]:
         """While it is open, what connects to 127.0.0.1:`port` on the host arrives at `local`, as seen from the controller.

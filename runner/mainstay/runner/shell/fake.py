@@ -304,7 +304,7 @@ class FakeShell:
         check_name(job.name)
         self._change(fence, Command(("launch", job.name)), lambda: self.there.start(job))
 
-    def poll(self, name: str, offset: int = 0) -> JobState:
+    def poll(self, name: str, offset: int = 0, *, patience: float = 0.0) -> JobState:
         check_name(name)
         self._may(True)
         self.there.reach()

@@ -220,8 +220,10 @@ exit 0
 """state dir, name, bytes of the runner; on stdin the runner (see `runner`) and then the job's script."""
 
 POLL = r"""
-d=$1 name=$2 offset=$3 chunk=$4 cap=$5
+d=$1 name=$2 offset=$3 chunk=$4 cap=$5 patience=$6
 j=$d/jobs/$name
+# Its runner holds `alive` until the result is there: whoever gets it need not wait any longer.
+[ "$patience" = 0.0 ] || [ ! -e "$j/alive" ] || [ -e "$j/rc" ] || flock -s -w "$patience" "$j/alive" true 2>/dev/null
 alive() {
   read -r how boot <"$j/started" || return 1
   if [ "$how" = systemd ]; then
@@ -249,13 +251,16 @@ left=$((size - offset))
 printf '%s %s %s\n' "$state" "$rc" "$size"
 [ "$left" -le 0 ] || tail -c "+$((offset + 1))" "$j/out" | head -c "$left"
 """
-"""state dir, name, offset, most bytes to send, bytes of the output that count at all → a line `state exit size`, then the
-output from offset on."""
+"""state dir, name, offset, most bytes to send, bytes of the output that count at all, seconds to wait for its end → a line
+`state exit size`, then the output from offset on."""
 
 RUNNER = """#!/bin/sh
 # Started once by mainstay; the result is in `rc`, whoever still listens.
 cd /
 j={dir}
+# By this the kernel tells that it has ended, however it does; what it starts does not hold it.
+exec 9>"$j/alive"
+flock -n 9
 # What is beyond the cap is never read: its blocks are given back, so that a job that goes on and on does not fill the disk.
 # The job itself does not notice. Where the file system can't do that, nothing happens.
 (
@@ -264,10 +269,10 @@ j={dir}
     size=$(wc -c <"$j/out")
     [ "$((size))" -le {cap} ] || fallocate -p -o {cap} -l "$((size - {cap}))" "$j/out" || exit 0
   done
-) </dev/null >/dev/null 2>&1 &
+) </dev/null >/dev/null 2>&1 9>&- &
 watch=$!
 {exports}
-{start} </dev/null >>"$j/out" 2>&1
+{start} </dev/null >>"$j/out" 2>&1 9>&-
 rc=$?
 kill "$watch" 2>/dev/null
 umask 077

@@ -211,7 +211,7 @@ class FabricShell:
         if status != 0:
             raise ShellError(self._host.name, f"the job {job.name} could not be started: {printable(err) or status}")
 
-    def poll(self, name: str, offset: int = 0) -> JobState:
+    def poll(self, name: str, offset: int = 0, *, patience: float = 0.0) -> JobState:
         check_name(name)
         argv = (
             "sh",
@@ -223,9 +223,10 @@ class FabricShell:
             str(offset),
             str(scripts.POLL_CHUNK),
             str(scripts.JOB_CAP),
+            f"{patience:.1f}",
         )
         try:
-            output = self.run(Command(argv, sudo=True, deadline=POLL_DEADLINE))
+            output = self.run(Command(argv, sudo=True, deadline=POLL_DEADLINE + patience))
         except DeadlineExceeded:
             self.close()
             raise
