@@ -27,9 +27,14 @@ top=${1%/*}
 # What nobody has taken in an hour is not taken any more: its run is dead. A younger one may be another controller's.
 find "$top" -mindepth 2 -maxdepth 2 -type f \( -name password -o -name repository -o -name credentials \) -mmin +60 \
   -exec rm -f -- {} + || exit 70
-rm -rf -- "$1" && chmod 700 -- "$top" && mkdir -m 700 -- "$1"
+rm -rf -- "$1" && chmod 700 -- "$top" && mkdir -m 700 -- "$1" && cd -- "$1" || exit 70
+folder=$1; shift
+while [ "$#" -gt 0 ]; do
+  head -c "$2" >"$1" && [ "$(($(wc -c <"$1")))" -eq "$2" ] || { rm -rf -- "$folder"; exit 70; }
+  shift 2
+done
 """
-"""folder of the secrets → 71: the folder above it is not ours."""
+"""folder of the secrets, then for each its name and its bytes; on stdin what is in them → 71: the folder above it is not ours."""
 
 # One that the job has taken is the job's: it may be at work in there, and removes it at its end.
 _TAKE_BACK = '[ ! -e "$1/password" ] || rm -rf -- "$1"'
@@ -66,15 +71,15 @@ def place(memory: str, job: str) -> str:
 
 
 def hand_over(work: HostWork, folder: str, content: Mapping[str, bytes]) -> None:
-    """Into a folder of root's alone. Again is success."""
-    made = work.shell.run(Command(("sh", "-c", _MAKE, "mainstay", folder), sudo=True, fence=work.fence))
+    """Into a folder of root's alone, in one round trip. Again is success."""
+    given = {name: content[name] for name in SECRETS if name in content}
+    sizes = [word for name, data in given.items() for word in (name, str(len(data)))]
+    argv = ("sh", "-c", _MAKE, "mainstay", folder, *sizes)
+    made = work.shell.run(Command(argv, sudo=True, stdin=b"".join(given.values()), fence=work.fence))
     if made.status == 71:
         raise Refused(f"{folder.rpartition('/')[0]} belongs to somebody else there: no secret is put into it")
     if made.status != 0:
         raise ShellError(work.host.name, f"{folder} could not be made")
-    for name in SECRETS:
-        if name in content:
-            work.shell.put(content[name], f"{folder}/{name}", fence=work.fence, mode=0o600)
 
 
 def take_back(work: HostWork, folder: str) -> None:

@@ -27,6 +27,19 @@ def test_what_was_handed_over_and_nobody_took_in_an_hour_goes_with_the_next_run(
     assert (tmp_path / "mainstay").stat().st_mode & 0o777 == ours.stat().st_mode & 0o777 == 0o700
 
 
+def test_all_or_nothing_is_handed_over_and_root_alone_may_read_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mainstay/RUN1-a"
+    argv = ["sh", "-c", handover._MAKE, "mainstay", str(folder), "password", "7", "repository", "4"]
+    assert subprocess.run(argv, input=b"canary\nr:x\n", check=False).returncode == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "password": b"canary\n",
+        "repository": b"r:x\n",
+    }
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert subprocess.run(argv, input=b"canary\nr:", check=False).returncode == 70
+    assert not folder.exists()
+
+
 def test_no_secret_is_put_where_somebody_else_could_exchange_it(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "mainstay").symlink_to("elsewhere")
