@@ -14,7 +14,6 @@ from mainstay.runner.record import STAGE
 from mainstay.runner.request import RunRequest
 from mainstay.schedules import approvals
 from mainstay.schedules.approvals import Standing
-from mainstay.schedules.calendars.adapters.fetch import WebFetcher
 from mainstay.schedules.calendars.adapters.files import FileShelf
 from mainstay.schedules.calendars.keeping import Calendars
 from mainstay.schedules.calendars.memory import MemoryShelf
@@ -84,6 +83,8 @@ class Gates:
 
 def freezes(app: Application, loaded: LoadedSite) -> Freezes:
     """As this site says. Opens the state only where a calendar is fetched."""
+    from mainstay.schedules.calendars.adapters.fetch import WebFetcher
+
     site, specs = loaded.site, loaded.freezes
     fetched = any(source.remote for source in specs.sources)
     shelf = FileShelf(app.stores.directory / "calendars") if fetched else MemoryShelf()

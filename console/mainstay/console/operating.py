@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from mainstay.console.gating import Gates
-from mainstay.console.tending import errands
 from mainstay.inventory.selectors import parse
 from mainstay.inventory.value import Json
-from mainstay.recovery.backup.operation import BackupOperation
-from mainstay.recovery.proving.drill import SCRATCH, DrillErrand
-from mainstay.recovery.proving.order import DRILL
-from mainstay.recovery.restore import restoring
-from mainstay.recovery.restore.order import RESTORE
 from mainstay.runner.patching.change import Undo
 from mainstay.runner.patching.operation import PatchOperation
 from mainstay.runner.patching.reversal import ReversalOperation
@@ -27,6 +21,7 @@ from mainstay.schedules.turns import Turns
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
+    from mainstay.runner.request import RunRequest
 
 
 def toolbox(app: Application) -> Toolbox:
@@ -54,7 +49,34 @@ def operations(app: Application) -> Mapping[str, OperationFactory]:
         "patch": lambda request: patching.operation(request.operation),
         STAGE: lambda request: patching.operation(request.operation, ahead=True),
         "rollback": lambda request: ReversalOperation.of(request.operation, patching.operation),
-        "backup": lambda request: BackupOperation.of(request.operation, app.depot),
+        "backup": lambda request: _backup(app, request),
+        **{kind: partial(_of_points, app) for kind in OF_POINTS},
+    }
+
+
+OF_POINTS = ("restore", "drill", "init", "retention", "prune", "check", "copy", "lock")
+"""Kinds of runs at repositories and their points, beside backups."""
+
+
+def _backup(app: Application, request: RunRequest) -> Any:
+    from mainstay.recovery.backup.operation import BackupOperation
+
+    return BackupOperation.of(request.operation, app.depot)
+
+
+def _of_points(app: Application, request: RunRequest) -> Any:
+    """Imported where a run is one of them: it is a tenth of a second that others need not wait for."""
+    return of_points(app)[request.kind](request)
+
+
+def of_points(app: Application) -> Mapping[str, OperationFactory]:
+    from mainstay.console.tending import errands
+    from mainstay.recovery.proving.drill import SCRATCH, DrillErrand
+    from mainstay.recovery.proving.order import DRILL
+    from mainstay.recovery.restore import restoring
+    from mainstay.recovery.restore.order import RESTORE
+
+    return {
         RESTORE: lambda request: restoring(request.operation, app.depot),
         DRILL: lambda request: DrillErrand.of(request.operation, app.depot, app.stores.directory / SCRATCH),
         **errands(app),
