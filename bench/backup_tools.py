@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -143,7 +143,6 @@ class Mainstay:
     name: str
     way: str
     url: str
-    records: list[tuple[dict[str, Any], Cost]] = field(default_factory=list)
     plan: str = ""
 
     @property
@@ -168,9 +167,11 @@ class Mainstay:
         host.exec(["rm", "-rf", "/var/lib/mainstay/cache"])
 
     def back_up(self) -> Cost:
-        cost = self.bench.measure([MAINSTAY, "run", self.plan, "--yes", "--json"], self.site)
-        self.records.append((json.loads((self.site / "out").read_text()), cost))
-        return cost
+        return self.bench.measure([MAINSTAY, "run", self.plan, "--yes", "--json"], self.site)
+
+    def record(self) -> Any:
+        """Of the last backup."""
+        return json.loads((self.site / "out").read_text())
 
     def restore(self, *, host: bool) -> Cost:
         to = ["--to", BACK] if host else ["--to", str(self.site / "back"), "--on", "controller"]
