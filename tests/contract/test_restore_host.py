@@ -4,82 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tests.contract.backing import Rig
+from tests.contract.restoring import Restores
 from tests.servers import mariadb
 from tests.servers.postgres import Postgres, programs
 
 from mainstay.inventory.errors import Refused
-from mainstay.recovery.plan import BackupPlan
-from mainstay.recovery.restore import restoring
-from mainstay.recovery.restore.change import RestoreChange
-from mainstay.recovery.restore.choosing import Wanted, choose
-from mainstay.recovery.restore.operation import RestoreOperation
-from mainstay.recovery.restore.order import RestoreOrder
-from mainstay.runner.operation import Forecast, Look
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("one-host")]
-
-
-class Restores:
-    """Takes a restore through its steps as the rollout does."""
-
-    def __init__(self, rig: Rig, plan: BackupPlan) -> None:
-        self.rig, self.plan = rig, plan
-        self.concerns: list[str] = []
-        self.notes: list[str] = []
-        self.measures: dict[str, Any] = {}
-
-    def order(
-        self, *paths: str, to: Path | None = None, into: str = "", confirmed: bool = False, **more: str
-    ) -> RestoreOrder:
-        wanted = Wanted(self.rig.host.name, tuple(paths), **more)  # type: ignore[arg-type]  # names of texts
-        choice = choose(wanted, self.rig.depot(), self.plan.repositories)
-        return RestoreOrder(
-            host=self.rig.host.name,
-            on=self.rig.host.name,
-            to=str(to or ""),
-            pieces=choice.pieces,
-            repositories=self.plan.repositories,
-            confirmed=confirmed,
-            into=into,
-            source=self.plan.sources[choice.pieces[0].point.source] if into else None,
-        )
-
-    def operation(self, order: RestoreOrder) -> RestoreOperation:
-        made = restoring(order.to_json(), self.rig.depot())
-        assert isinstance(made, RestoreOperation)
-        made._find = lambda: self.rig.program
-        return made
-
-    def preview(self, order: RestoreOrder) -> Forecast:
-        shell = self.rig.shells.open(self.rig.host, write=False)
-        try:
-            return self.operation(order).preview(Look(self.rig.host, shell, cast(Any, None), 0.0, {}))
-        finally:
-            shell.close()
-
-    def do(self, order: RestoreOrder, run: str) -> str:
-        """Why it failed; empty where it did not."""
-        shell = self.rig.shells.open(self.rig.host)
-        try:
-            work, operation = self.rig.work(shell, run), self.operation(order)
-            operation.prepare(work, wait=10)
-            change = operation.stage(work, operation.resolve(work, cast(Any, None), None), keep=False)
-            change = RestoreChange.from_json(change.to_json())
-            name = f"{run}-{self.rig.host.name}-apply"
-            with operation.attend(work, change, name):
-                shell.launch(operation.apply(work, change, name), work.fence)
-                state, output = self.rig.follow(shell, name, 120)
-            outcome = operation.outcome(change, state.exit, output)
-            work.found = outcome.measures
-            wrong = operation.verify(work, change) if outcome.ok else (outcome.detail,)
-            self.concerns, self.notes, self.measures = work.concerns, work.notes, {**work.found, **work.measures}
-            return "; ".join(wrong)
-        finally:
-            shell.close()
 
 
 def test_files_come_back_onto_the_host_and_are_asked_for_again(here: Rig, tmp_path: Path) -> None:
@@ -184,6 +119,48 @@ def test_a_database_of_postgresql_becomes_a_new_one(here: Rig, postgres: Postgre
     assert "the new database was dropped" in why
     assert postgres.execute("SELECT count(*) FROM t", database=odd) == [(1000,)]
     assert postgres.execute("SELECT datname FROM pg_database WHERE datname LIKE '%before%'") == []
+
+
+@pytest.mark.long
+def test_a_hostile_dump_is_read_by_an_account_without_rights(here: Rig, postgres: Postgres) -> None:
+    """A check of a table runs while its rows come in: as a superuser it starts programs, as another it can't."""
+    postgres.folder.chmod(0o711)  # the account has to reach the server's socket
+    account, (good, bad) = "daemon", (postgres.database(), postgres.database())
+    postgres.execute(f"CREATE ROLE {account} LOGIN")
+    mark = postgres.folder / f"run-{bad}"
+    postgres.execute("CREATE TABLE t AS SELECT generate_series(1, 10) AS n", database=good)
+    body = f"BEGIN IF current_database() <> '{bad}' THEN COPY (SELECT 1) TO PROGRAM 'touch {mark}'; END IF; RETURN true; END"
+    postgres.execute(
+        f"CREATE FUNCTION f() RETURNS bool LANGUAGE plpgsql AS $${body}$$; CREATE TABLE t (n int CHECK (public.f())); "
+        "INSERT INTO t VALUES (1)",
+        database=bad,
+    )
+    cluster = {"host": str(postgres.folder), "port": postgres.port, "bin": str(programs()), "databases": [good, bad]}
+    plan = here.plan({"db": {"postgresql": cluster}})
+    assert here.back_up(plan).verdict == "succeeded"
+    restores = Restores(here, plan)
+    hostile = restores.order(into=f"{bad}_new", source="db", database=bad)
+    # Onto another host it is said what it can do there; with an account it can't.
+    (risk,) = restores.preview(hostile.model_copy(update={"host": "web9"})).limits
+    assert risk.startswith("whoever could write to web9's database") and "--as ACCOUNT" in risk
+    assert restores.preview(hostile).limits == ()
+    assert "with all rights of postgres" in restores.preview(hostile).notes[0]
+    restricted = hostile.model_copy(update={"account": account})
+    assert restores.preview(restricted.model_copy(update={"host": "web9"})).limits == ()
+    why = restores.do(restricted, "R1")
+    assert "the new database was dropped" in why and not mark.exists(), why
+    assert not postgres.execute("SELECT 1 FROM pg_database WHERE datname = %s", f"{bad}_new")
+    assert restores.do(restores.order(into=f"{good}_new", source="db", database=good, account=account), "R2") == ""
+    assert postgres.execute(
+        "SELECT tableowner, (SELECT sum(n) FROM t) FROM pg_tables WHERE tablename = 't'", database=f"{good}_new"
+    ) == [(account, 55)]
+    assert restores.notes == [f"the dump runs as {account}, no superuser"]
+    with pytest.raises(Refused, match="postgres is a superuser"):
+        restores.do(hostile.model_copy(update={"account": "postgres"}), "R3")
+    with pytest.raises(Refused, match="sys is not let into"):
+        restores.do(hostile.model_copy(update={"account": "sys"}), "R4")
+    # This is what the words warn of.
+    assert restores.do(hostile, "R5") == "" and mark.exists()
 
 
 def _spoil(here: Rig) -> None:

@@ -22,7 +22,10 @@ from mainstay.recovery.proving import scratch
 
 pytestmark = pytest.mark.server
 
-RECOVERY = "repositories:\n  main: {{url: '{folder}/kept', password: file:secrets/main, shared: accepted}}\n"
+RECOVERY = """repositories:
+  main: {{url: '{folder}/kept', password: file:secrets/main, shared: accepted}}
+  offsite: {{url: '{folder}/offsite', password: file:secrets/main, shared: accepted}}
+"""
 PLAN = """plans:
   nightly:
     kind: backup
@@ -97,7 +100,18 @@ def test_what_does_not_go_together(mainstay: Mainstay, site: Path, point: Recove
         ("--path", "/srv/../etc", "--to", "/x"): "goes back by ..",
         ("--path", "/srv", "--to", "/x", "--into", "y"): "Give one of the two",
         ("--into", "y"): "--into needs --source and --database",
-        ("--source", "db", "--database", "a", "--into", "y", "--on", "controller"): "--into makes a database on a host",
+        (
+            "--source",
+            "db",
+            "--database",
+            "a",
+            "--into",
+            "y",
+            "--on",
+            "controller",
+        ): "brings the dump as a file, for pg_restore",
+        ("--path", "/srv", "--to", "/x", "--as", "joe"): "it needs --into",
+        ("--source", "db", "--database", "a", "--into", "y", "--as", "-x"): "is no login name",
         ("--path", "/srv", "--to", "/x", "--at", "noon"): "is no time",
         ("--path", "/srv", "--to", "/x", "--at", "2001-01-01"): "has no point so old",
         ("--path", "/srv", "--to", "/x", "--on", "nobody"): 'There is no host "nobody"',
@@ -110,6 +124,37 @@ def test_what_does_not_go_together(mainstay: Mainstay, site: Path, point: Recove
     assert never.code == 2 and "nothing of web2 was ever backed up" in never.err
     nothing = mainstay("restore", "web1", "--path", "/nothing", "--to", "/x", "--on", "controller")
     assert nothing.code == 4 and "holds /nothing" in nothing.err
+
+
+def test_what_has_to_be_typed_to_take_it_from_another_repository(
+    mainstay: Mainstay, site: Path, point: RecoveryPoint, tmp_path: Path
+) -> None:
+    """offsite is declared and no plan's: what is kept there can be had all the same."""
+    (data,) = point.paths
+    world = World(tmp_path)
+    world.repository("offsite")
+    copy = world.backup(Path(data), name="offsite").model_copy(update={"at": point.at, "copy_of": point.id})
+    etc = world.backup(tree(tmp_path / "etc dir", {"hosts": "h"}), name="offsite").model_copy(update={"plan": "other"})
+    with bootstrap.load(site) as app:
+        app.points.add_point(copy)
+        app.points.add_point(etc)
+    words = ["restore", "web1", "--path", data, "--to", str(tmp_path / "to"), "--on", "controller"]
+    (tmp_path / "kept").rename(tmp_path / "lost")
+    refused = mainstay(*words, "--yes")
+    assert refused.code == 4 and "repository main can't be asked" in refused.err
+    told = " ".join(refused.err.split())
+    again = f"mainstay {' '.join(words[:4])} --repository offsite --to {tmp_path}/to --on controller"
+    assert again in told, told
+    assert not (tmp_path / "to").exists()
+    done = mainstay(*again.split()[1:], "--yes")
+    assert done.code == 0 and "a copy in offsite" in " ".join((done.out + done.err).split()), done.err
+    assert (tmp_path / "to" / data.lstrip("/") / "a").read_text() == "one"
+    # Of two repositories a host is let into one at a time: it is said how.
+    (tmp_path / "lost").rename(tmp_path / "kept")
+    two = mainstay("restore", "web1", "--path", data, "--path", f"{tmp_path}/etc dir", "--to", "/x", "-n")
+    told = " ".join(two.err.split())
+    assert two.code == 2 and f"--path {data} --repository main --to /x" in told, told
+    assert f"--path '{tmp_path}/etc dir' --repository offsite --to /x" in told
 
 
 def test_of_a_host_that_has_left_the_inventory(

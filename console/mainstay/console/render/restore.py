@@ -48,8 +48,10 @@ def _point(view: Restoring, point: RecoveryPoint) -> str:
     proved = view.choice.proved.get(point.id)
     words = f"proved {times.local(proved, view.zone, short=True)}" if proved else "never proved"
     when = times.local(point.at, view.zone)
+    where = f"{'a copy in ' if point.copy_of else ''}{point.repository}"
     return (
-        f"point {point.id[:SHOWN]} of {point.unit} in {point.repository}: {when}, {age} old, {point.verdict}, {words}"
+        f"point {point.id[:SHOWN]} of {point.plan}, {point.unit}, in {where}: "
+        f"{when}, {age} old, {point.verdict}, {words}"
     )
 
 
@@ -81,7 +83,9 @@ def to_json(view: Restoring) -> Json:
             {
                 "point": piece.point.id,
                 "unit": piece.point.unit,
+                "plan": piece.point.plan,
                 "repository": piece.point.repository,
+                "copy_of": piece.point.copy_of,
                 "at": piece.point.at,
                 "verdict": piece.point.verdict.value,
                 "proved_at": view.choice.proved.get(piece.point.id),

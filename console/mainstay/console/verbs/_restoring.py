@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from mainstay.inventory.errors import UsageError
+from mainstay.inventory.errors import Refused, UsageError
 from mainstay.inventory.host import Host
+from mainstay.inventory.names import check_user
 from mainstay.inventory.validation import did_you_mean
 from mainstay.recovery.plan import BackupPlan, Source
+from mainstay.recovery.point import RecoveryPoint
+from mainstay.recovery.repositories import read_repositories
 from mainstay.recovery.repository import Repository
-from mainstay.recovery.restore.choosing import Choice, Wanted, choose
+from mainstay.recovery.restore.choosing import SHOWN, Choice, Elsewhere, Wanted, choose
 from mainstay.recovery.restore.order import CONTROLLER, RestoreOrder
 
 if TYPE_CHECKING:
@@ -30,10 +34,12 @@ class Asked:
     at: str | None
     point: str
     repository: str
+    plan: str
     to: str | None
     into: str
     on: str
     confirm: str
+    account: str = ""
 
     def __post_init__(self) -> None:
         if self.into and (self.paths or self.to):
@@ -41,9 +47,19 @@ class Asked:
         if self.into and not (self.source and self.database):
             raise UsageError("--into needs --source and --database: which dump is it made from?")
         if self.into and self.on == CONTROLLER:
+            brings = self.command(into="", to="/root/dump", account="")
             raise UsageError(
-                "--into makes a database on a host; with --on controller, --to DIR brings the dump as a file."
+                "--into makes a database on a host of the inventory, and the controller is none.",
+                hint=f"{brings} brings the dump as a file, for pg_restore or mariadb. Or give the controller itself a host "
+                "entry: then --on its name makes the database.",
             )
+        if self.account and not self.into:
+            raise UsageError("--as names the account that a database's dump is read by; it needs --into.")
+        if self.account:
+            try:
+                check_user(self.account)
+            except ValueError as error:
+                raise UsageError(f"--as: {error}") from None
         if not self.into and not self.to:
             raise UsageError(
                 "--to DIR is missing: where are the files to go?", hint="--to / is over what is there now."
@@ -55,6 +71,15 @@ class Asked:
                 raise UsageError(f"{path!r} is no absolute path")
             if ".." in path.split("/"):
                 raise UsageError(f"{path!r} goes back by ..; write where it leads")
+
+    def command(self, **other: object) -> str:
+        """As it would be typed, with these words instead."""
+        asked, words = replace(self, **other), ["mainstay", "restore", self.host]  # type: ignore[arg-type]  # our own fields
+        for field in fields(asked):
+            value, option = getattr(asked, field.name), {"paths": "path", "account": "as"}.get(field.name, field.name)
+            given = value if isinstance(value, tuple) else (value,)
+            words += [word for one in given if one and field.name != "host" for word in (f"--{option}", one)]
+        return shlex.join(words)
 
     @property
     def place(self) -> str:
@@ -85,9 +110,18 @@ def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:
         at=moment(asked.at, app.zone) if asked.at else None,
         point=asked.point,
         repository=asked.repository,
+        plan=asked.plan,
     )
     declared = repositories(app)
-    choice = choose(wanted, app.depot, declared)
+    try:
+        choice = choose(wanted, app.depot, declared)
+    except Elsewhere as error:
+        raise Refused(error.message, hint=_instead(asked, error.instead)) from error
+    if asked.place != CONTROLLER and len({piece.point.repository for piece in choice.pieces}) > 1:
+        raise UsageError(
+            "It comes from several repositories, and a host is let into one at a time.",
+            hint=f"One after the other: {'; '.join(_each(asked, choice))}",
+        )
     order = RestoreOrder(
         host=asked.host,
         on=asked.place,
@@ -96,13 +130,36 @@ def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:
         repositories={piece.point.repository: declared[piece.point.repository] for piece in choice.pieces},
         into=asked.into,
         source=source_of(app, choice) if asked.into else None,
+        account=asked.account,
     )
+    if asked.account and order.source and order.source.mysql:
+        raise UsageError(
+            "--as is there for PostgreSQL alone.",
+            hint="--to DIR brings the dump as a file: mariadb --user reads it by whom you choose.",
+        )
     if asked.confirm and asked.confirm != order.name_to_confirm:
         raise UsageError(
             f"--confirm={asked.confirm} is not the name that is meant",
             hint=f"What would be overwritten is told by --confirm={order.name_to_confirm}; -n shows it.",
         )
     return choice, order.model_copy(update={"confirmed": bool(asked.confirm)})
+
+
+def _instead(asked: Asked, points: Sequence[RecoveryPoint]) -> str:
+    told = []
+    for point in points:
+        # A point that was named is another one there.
+        of = {"point": point.id[:SHOWN], "repository": ""} if asked.point else {"repository": point.repository}
+        word = "a copy" if point.copy_of else "it"
+        told.append(f"{point.repository} has {word} of {point.at}: {asked.command(**of)}")
+    return "; ".join(told)
+
+
+def _each(asked: Asked, choice: Choice) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for piece in choice.pieces:
+        found.setdefault(piece.point.repository, []).extend(piece.paths)
+    return [asked.command(paths=tuple(paths), repository=name) for name, paths in found.items()]
 
 
 def _plain(path: str) -> str:
@@ -115,7 +172,7 @@ def plans(app: Application) -> list[BackupPlan]:
 
 def repositories(app: Application) -> Mapping[str, Repository]:
     """Those that the plans use, and all others that the site declares."""
-    found: dict[str, Repository] = {}
+    found = dict(read_repositories(app.site)[0].good)
     for plan in plans(app):
         found |= plan.repositories
     return found

@@ -25,9 +25,23 @@ from mainstay.console.verb import verb
 @click.option("--database", default="", metavar="NAME", help="A database of the source.")
 @click.option("--at", metavar="TIME", help="Nothing newer: 2026-11-20, 2026-11-20T04:00, with a zone or in the site's.")
 @click.option("--point", default="", metavar="ID", help="This point, by the beginning of its id.")
-@click.option("--repository", default="", metavar="NAME", help="Only what this repository holds.")
+@click.option("--plan", default="", metavar="NAME", help="Only points of this plan.")
+@click.option(
+    "--repository",
+    default="",
+    metavar="NAME",
+    help="Only what this repository holds. Without it, copies in other repositories are not taken.",
+)
 @click.option("--to", metavar="DIR", help="Absolute folder; /etc/x comes to DIR/etc/x.")
 @click.option("--into", default="", metavar="NAME", help="Name of the database that is made.")
+@click.option(
+    "--as",
+    "account",
+    default="",
+    metavar="NAME",
+    help="PostgreSQL: an account of the host, with a role of this name, that reads the dump and owns the new database. "
+    "Without it the source's own account does, with a superuser's rights where it has them.",
+)
 @click.option(
     "--on", default="", metavar="HOST", help="Another host, or controller: there nothing is sent to any host."
 )
@@ -45,9 +59,11 @@ def command(
     database: str,
     at: str | None,
     point: str,
+    plan: str,
     repository: str,
     to: str | None,
     into: str,
+    account: str,
     on: str,
     confirm: str,
     reason: str,
@@ -60,7 +76,7 @@ def command(
     from mainstay.console.verbs._restoring import Asked, place
     from mainstay.recovery.restore.order import restore_request
 
-    asked = Asked(host, paths, source, database, at, point, repository, to, into, on, confirm)
+    asked = Asked(host, paths, source, database, at, point, repository, plan, to, into, on, confirm, account)
     with bootstrap.load(screen.site_dir) as app:
         choice, order = place(app, asked)
         request = restore_request(order, asked.where(app), app.asking(reason=reason))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mainstay.inventory.errors import MainstayError, Refused, UsageError
@@ -19,9 +19,19 @@ SHOWN = 12
 """Hexadecimal digits of an id that people are shown."""
 
 
+class Elsewhere(Refused):
+    """It can't be had from the repository that was meant. instead: of each other one that holds it, its newest point. No other
+    repository is ever taken without somebody asking for it."""
+
+    def __init__(self, message: str, instead: Sequence[RecoveryPoint]) -> None:
+        super().__init__(message)
+        self.instead = tuple(instead)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """at: nothing newer. point: the beginning of an id. database: name of one in a source of databases."""
+    """at: nothing newer. point: the beginning of an id. database: name of one in a source of databases. Without a repository or
+    a point none but the plans' own repositories are meant, not their copies."""
 
     host: str
     paths: tuple[str, ...] = ()
@@ -30,6 +40,11 @@ class Wanted:
     at: datetime | None = None
     point: str = ""
     repository: str = ""
+    plan: str = ""
+
+    @property
+    def copies(self) -> bool:
+        return bool(self.repository or self.point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +58,15 @@ class Choice:
 
 
 def choose(wanted: Wanted, depot: Depot, repositories: Mapping[str, Repository]) -> Choice:
-    """Asks the repositories, and goes on to a copy where one can't be asked. repositories: name → as declared now.
-    Raises UsageError where no point was made that could be meant, Refused where none can be had."""
+    """Asks the repositories. repositories: name → as declared now. Raises UsageError where no point was made that could be
+    meant, Elsewhere where another repository has it, Refused where none can be had; ResticError."""
     known = depot.points.points(hosts=[wanted.host])
     if not known:
         raise UsageError(
             f"nothing of {wanted.host} was ever backed up here", hint="mainstay points shows what there is"
         )
     found = candidates(known, wanted)
-    search = _Search(wanted, depot, repositories)
+    search = _Search(wanted, depot, repositories, _others(known, wanted))
     pieces: dict[str, tuple[RecoveryPoint, list[str], int, int]] = {}
     for path in wanted.paths or ("",):
         point, files, size = search.newest(found, path)
@@ -60,38 +75,62 @@ def choose(wanted: Wanted, depot: Depot, repositories: Mapping[str, Repository])
     made = tuple(Piece(point=p, paths=tuple(paths), files=f, bytes=b) for p, paths, f, b in pieces.values())
     chosen = [piece.point for piece in made]
     proofs = depot.points.proofs(points=[point.id for point in chosen])
-    notes = [*search.notes, *_degraded(chosen), *_newer(found, chosen)]
+    notes = [*search.notes, *_degraded(chosen), *_newer(found, chosen), *_newer_copies(search.others, found, chosen)]
     return Choice(made, tuple(dict.fromkeys(notes)), proved(proofs))
 
 
 def candidates(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryPoint]:
-    """Those that could be meant, newest first; of the same moment the first repository's before its copies. Raises UsageError
-    that says what there is instead."""
-    named = [
-        point
-        for point in known
-        if (not wanted.source or point.source == wanted.source)
-        and (not wanted.database or point.item == wanted.database)
-        and (not wanted.repository or point.repository == wanted.repository)
-        and point.id.startswith(wanted.point)
-    ]
+    """Those that could be meant, newest first; of the same moment the first repository's before its copies. Empty where there are
+    copies alone, and none was asked for. Raises UsageError that says what there is instead."""
+    named = _named(known, wanted)
     if not named:
-        what = [
-            *([f"source {wanted.source}"] if wanted.source else []),
-            *([f"database {wanted.database}"] if wanted.database else []),
-            *([f"repository {wanted.repository}"] if wanted.repository else []),
-            *([f"point {wanted.point}"] if wanted.point else []),
-        ]
-        there = ", ".join(sorted({point.unit for point in known}))
-        raise UsageError(f"{wanted.host} has no point of {', '.join(what)}", hint=f"It has points of {there}.")
-    before = [point for point in named if wanted.at is None or datetime.fromisoformat(point.at) <= wanted.at]
+        asked = {name: getattr(wanted, name) for name in ("plan", "source", "database", "repository", "point")}
+        what = [f"{name} {value}" for name, value in asked.items() if value]
+        there = sorted({f"{point.unit} ({point.plan}, in {point.repository})" for point in known})
+        raise UsageError(
+            f"{wanted.host} has no point of {', '.join(what)}", hint=f"It has points of {', '.join(there)}."
+        )
+    before = _before(named, wanted)
     if not before:
         first = min(named, key=lambda point: point.at)
         raise UsageError(
             f"{wanted.host} has no point so old",
             hint=f"The first one is of {first.at} ({first.unit}, {first.id[:SHOWN]}).",
         )
-    return sorted(before, key=lambda point: (point.at, point.copy_of is None, point.id), reverse=True)
+    return _sorted(point for point in before if wanted.copies or point.copy_of is None)
+
+
+def _named(known: Iterable[RecoveryPoint], wanted: Wanted) -> list[RecoveryPoint]:
+    return [
+        point
+        for point in known
+        if (not wanted.plan or point.plan == wanted.plan)
+        and (not wanted.source or point.source == wanted.source)
+        and (not wanted.database or point.item == wanted.database)
+        and (not wanted.repository or point.repository == wanted.repository)
+        and point.id.startswith(wanted.point)
+    ]
+
+
+def _before(points: Iterable[RecoveryPoint], wanted: Wanted) -> list[RecoveryPoint]:
+    return [point for point in points if wanted.at is None or datetime.fromisoformat(point.at) <= wanted.at]
+
+
+def _sorted(points: Iterable[RecoveryPoint]) -> list[RecoveryPoint]:
+    return sorted(points, key=lambda point: (point.at, point.copy_of is None, point.id), reverse=True)
+
+
+def _others(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryPoint]:
+    """What could be taken instead, in whichever repository; where a point was named, it and its copies."""
+    named = _named(known, replace(wanted, repository="", point=""))
+    if wanted.point:
+        origins = {_origin(point) for point in _named(known, wanted)}
+        return _sorted(point for point in named if _origin(point) in origins)
+    return _sorted(_before(named, wanted))
+
+
+def _origin(point: RecoveryPoint) -> str:
+    return point.copy_of or point.id
 
 
 def proved(proofs: Iterable[Proof]) -> dict[str, str]:
@@ -101,39 +140,75 @@ def proved(proofs: Iterable[Proof]) -> dict[str, str]:
 
 
 class _Search:
-    """Asks each repository once whether it can be reached."""
+    """Asks each repository once whether it can be reached. others: what could be taken instead, where somebody asked for it."""
 
-    def __init__(self, wanted: Wanted, depot: Depot, repositories: Mapping[str, Repository]) -> None:
-        self.wanted, self.depot, self.repositories = wanted, depot, repositories
+    def __init__(
+        self, wanted: Wanted, depot: Depot, repositories: Mapping[str, Repository], others: Sequence[RecoveryPoint]
+    ) -> None:
+        self.wanted, self.depot, self.repositories, self.others = wanted, depot, repositories, others
         self.notes: list[str] = []
-        self._open: dict[str, tuple[Restic, set[str]] | None] = {}
-        self._first: MainstayError | None = None
+        self._open: dict[str, tuple[Restic, set[str]] | MainstayError] = {}
 
     def newest(self, found: Sequence[RecoveryPoint], path: str) -> tuple[RecoveryPoint, int, int]:
         """(point, files, bytes) of the newest that holds the path; succeeded ones first."""
-        good = [point for point in found if point.verdict is Verdict.SUCCEEDED or self.wanted.point]
-        for point in [*good, *(point for point in found if point not in good)]:
+        away: MainstayError | None = None
+        for point in self._good_first(found):
             if path and not covers(point, path):
                 continue
+            opened = self._opened(point.repository)
+            if isinstance(opened, MainstayError):
+                away = opened
+                break
             held = self._held(point, path)
             if held is not None:
                 return point, *held
+        raise self._nowhere(found, path, away)
+
+    def _good_first(self, points: Sequence[RecoveryPoint]) -> list[RecoveryPoint]:
+        good = [point for point in points if point.verdict is Verdict.SUCCEEDED or self.wanted.point]
+        return [*good, *(point for point in points if point not in good)]
+
+    def _nowhere(self, found: Sequence[RecoveryPoint], path: str, away: MainstayError | None) -> MainstayError:
         what = f"{path} of {self.wanted.host}" if path else f"what is asked for of {self.wanted.host}"
-        if self._first is not None:
-            raise self._first
-        raise Refused(
+        tried = {point.id for point in found}
+        instead: dict[str, RecoveryPoint] = {}
+        for point in self._good_first(self.others):
+            name = point.repository
+            if name in instead or (point.id in tried and not away) or (path and not covers(point, path)):
+                continue
+            if not isinstance(self._opened(name), MainstayError) and self._held(point, path) is not None:
+                instead[name] = point
+        if instead:
+            why = " and ".join(dict.fromkeys(self._away)) or f"none of the plans' own repositories holds {what} now"
+            return Elsewhere(
+                f"{why}. Nothing is taken from another repository unless that is asked for", [*instead.values()]
+            )
+        return away or Refused(
             f"no point that could be meant holds {what}",
             hint="A path is absolute and as it was on the host; mainstay points shows what was backed up.",
         )
 
+    @property
+    def _away(self) -> list[str]:
+        told = []
+        for name, one in self._open.items():
+            if isinstance(one, MainstayError):
+                plain = one.plain if isinstance(one, ResticError) else one.message
+                told.append(f"repository {name} can't be asked: {plain.rstrip('.')}")
+        return told
+
     def _held(self, point: RecoveryPoint, path: str) -> tuple[int, int] | None:
         """How much of it the snapshot holds; None: nothing, or it can't be asked."""
         opened = self._opened(point.repository)
-        if opened is None:
+        if isinstance(opened, MainstayError):
             return None
         restic, there = opened
         if point.id not in there:
-            self.notes.append(f"point {point.id[:SHOWN]} of {point.at} is gone from repository {point.repository}")
+            copies = [one for one in self.others if _origin(one) == _origin(point) and one.id != point.id]
+            more = "".join(f"; --point {one.id[:SHOWN]} takes its copy in {one.repository}" for one in copies)
+            self.notes.append(
+                f"point {point.id[:SHOWN]} of {point.at} is gone from repository {point.repository}{more}"
+            )
             return None
         count = [0, 0, 0]
 
@@ -146,15 +221,12 @@ class _Search:
         restic.ls(point.id, each, (path,) if path else ())
         return (count[1], count[2]) if count[0] else None
 
-    def _opened(self, name: str) -> tuple[Restic, set[str]] | None:
+    def _opened(self, name: str) -> tuple[Restic, set[str]] | MainstayError:
         if name not in self._open:
             try:
                 self._open[name] = self._ask(name)
             except MainstayError as error:
-                self._open[name] = None
-                self._first = self._first or error
-                plain = error.plain if isinstance(error, ResticError) else error.message
-                self.notes.append(f"repository {name} can't be asked: {plain}")
+                self._open[name] = error
         return self._open[name]
 
     def _ask(self, name: str) -> tuple[Restic, set[str]]:
@@ -193,5 +265,29 @@ def _newer(found: Iterable[RecoveryPoint], chosen: Sequence[RecoveryPoint]) -> l
             newest = max(later, key=lambda one: one.at)
             notes.append(
                 f"a newer point of {newest.unit} is degraded and was passed over: {newest.at}; --point {newest.id[:SHOWN]} takes it"
+            )
+    return notes
+
+
+def _newer_copies(
+    others: Iterable[RecoveryPoint], found: Iterable[RecoveryPoint], chosen: Sequence[RecoveryPoint]
+) -> list[str]:
+    """Copies of later points than the chosen one whose originals are not kept any more."""
+    notes, kept = [], {point.id for point in found}
+    for point in chosen:
+        later = [
+            one
+            for one in others
+            if one.copy_of is not None
+            and one.copy_of not in kept
+            and (one.plan, one.unit) == (point.plan, point.unit)
+            and one.at > point.at
+            and one.verdict is Verdict.SUCCEEDED
+        ]
+        if later and point.copy_of is None:
+            newest = max(later, key=lambda one: one.at)
+            notes.append(
+                f"{newest.repository} has a copy of a newer point of {newest.unit}: {newest.at}; "
+                f"--point {newest.id[:SHOWN]} takes it"
             )
     return notes

@@ -19,12 +19,23 @@ from mainstay.runner.operation import Forecast, HostWork, Look, Outcome
 from mainstay.runner.shell.contract import Command, Job
 from mainstay.runner.shell.printable import printable
 
+RESTRICTED = (
+    "--no-owner",
+    "--no-acl",
+    "--no-comments",
+    "--no-publications",
+    "--no-subscriptions",
+    "--no-security-labels",
+    "--no-tablespaces",
+)
+"""pg_restore: what takes more rights than the owner of a database has."""
+
 
 class Server:
-    """How a host's server is spoken to. Everything is an argv for its own user."""
+    """How a host's server is spoken to. Everything is an argv for its own user. account: who reads the dump instead."""
 
-    def __init__(self, source: Source, into: str) -> None:
-        self.source, self.into = source, into
+    def __init__(self, source: Source, into: str, account: str = "") -> None:
+        self.source, self.into, self.account = source, into, account
 
     @property
     def user(self) -> str:
@@ -50,12 +61,22 @@ class Server:
     def read(self) -> tuple[str, ...]:
         """Reads the dump from its standard input."""
         if cluster := self.source.postgresql:
+            own = RESTRICTED if self.account else ()
             place = ["-h", cluster.host, "-p", str(cluster.port), "-w"]
             return postgresql._program(
-                cluster, "pg_restore", "--exit-on-error", *place, "-d", postgresql.conninfo(self.into)
+                cluster, "pg_restore", "--exit-on-error", *own, *place, "-d", postgresql.conninfo(self.into)
             )
         assert self.source.mysql is not None
         return mysql._either("mariadb", "mysql", self.source.mysql, "--binary-mode", f"--database={self.into}")
+
+    @property
+    def reader(self) -> str:
+        """Whose account reads the dump, and asks the database that it has made."""
+        return self.account or self.user
+
+    def superuser(self) -> tuple[str, ...]:
+        """Whether the role of whoever asks is one: t or f."""
+        return self.sql("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user")
 
     @property
     def name(self) -> str:
@@ -79,7 +100,8 @@ class Server:
         return self.sql(f"SELECT 1 FROM information_schema.schemata WHERE {where}")  # noqa: S608 - quoted
 
     def make(self) -> tuple[str, ...]:
-        more = " TEMPLATE template0" if self.source.postgresql else ""
+        more = f" OWNER {self.quoted(self.account)}" if self.account else ""
+        more += " TEMPLATE template0" if self.source.postgresql else ""
         return self.sql(f"CREATE DATABASE {self.name}{more}")
 
     def drop(self) -> tuple[str, ...]:
@@ -103,7 +125,7 @@ class DatabaseOperation(RestoreOperation):
     @property
     def server(self) -> Server:
         assert self.order.source is not None, "an order for a database has its source"
-        return Server(self.order.source, self.order.into)
+        return Server(self.order.source, self.order.into, self.order.account)
 
     @property
     def aside(self) -> str:
@@ -112,17 +134,39 @@ class DatabaseOperation(RestoreOperation):
 
     def preview(self, look: Look) -> Forecast:
         _, why = sending.choose(sending.look(look.shell), self.order.keep_restic, self._find)
+        limits = [f"a database {self.order.into} that is there is kept as {self.aside}"] if self.order.confirmed else []
+        runs, risk = self._rights(look.host.name)
         return Forecast(
             change={"into": self.order.into},
             count=1,
             reversible=0,
             items=((self.order.into, "", f"made from {sized(self.order.bytes)} of dump"),),
             reboot="no",
-            notes=("whether a database of that name is there already is asked when it begins",),
-            limits=(f"a database {self.order.into} that is there is kept as {self.aside}",)
-            if self.order.confirmed
-            else (),
+            notes=(runs, "whether a database of that name is there already is asked when it begins"),
+            limits=(*limits, *risk),
             refused=why or self._impossible(),
+        )
+
+    def _rights(self, on: str) -> tuple[str, tuple[str, ...]]:
+        """(who runs what is in the dump, what that one risks who says yes)."""
+        server, of = self.server, self.order.host
+        if server.account:
+            return (
+                f"its SQL runs as {server.account}, which may be no superuser, and owns what it makes; owners, grants and comments "
+                "of the dump are left out",
+                (),
+            )
+        runs = f"its SQL runs with all rights of {server.user} in {on}'s server, as a rule a superuser's"
+        if of == on:
+            return runs, ()
+        way = (
+            "--as ACCOUNT reads it with no more than that account's rights"
+            if self.order.source and self.order.source.postgresql
+            else "--to DIR brings it as a file, to be read by an account that may do less"
+        )
+        return runs, (
+            f"whoever could write to {of}'s database decides what runs on {on} as {server.user}: a superuser's dump can start "
+            f"programs, and read and change every other database there. {way}",
         )
 
     def _impossible(self) -> str:
@@ -137,6 +181,7 @@ class DatabaseOperation(RestoreOperation):
         if said.status != 0:
             raise Refused(f"the database server could not be asked: {printable(said.stderr) or said.status}")
         there = said.text.strip() == "1"
+        self._who_reads(work)
         if there and not self.order.confirmed:
             raise Refused(
                 f"there is a database {self.order.into} already",
@@ -148,6 +193,23 @@ class DatabaseOperation(RestoreOperation):
             )
         return "there" if there else "new"
 
+    def _who_reads(self, work: HostWork) -> None:
+        """Raises Refused where the account that was chosen for its few rights can't read it, or has all of them."""
+        server = self.server
+        if not server.source.postgresql:
+            return
+        said = work.shell.run(Command(server.superuser(), user=server.reader, deadline=60))
+        super_ = said.text.strip() == "t"
+        if said.status != 0:
+            why = printable(said.stderr) or said.status
+            raise Refused(
+                f"{server.reader} is not let into the database server: {why}",
+                hint="It needs a role of its name there, and peer authentication." if server.account else None,
+            )
+        if server.account and super_:
+            raise Refused(f"{server.account} is a superuser of the database server: --as is for one who is none")
+        work.notes.append(f"the dump runs as {server.reader}, {'a superuser' if super_ else 'no superuser'}")
+
     def apply(self, work: HostWork, change: RestoreChange, name: str) -> Job:
         piece, server = self.order.pieces[0], self.server
         into = self.order.into
@@ -157,6 +219,7 @@ class DatabaseOperation(RestoreOperation):
             piece.point.id,
             self._dump(),
             server.user,
+            reader=server.reader,
             make=server.make(),
             read=server.read(),
             drop=server.drop(),
@@ -200,7 +263,7 @@ class DatabaseOperation(RestoreOperation):
             # Whoever was killed in the middle has not said how far it came, and has not cleaned up.
             what = f"what is in the database {self.order.into} now is not whole"
             return (f"the job was cut short, and {what}" + (" (or it is gone)" if change.to == "there" else ""),)
-        said = work.shell.run(Command(server.tables(), user=server.user, deadline=60))
+        said = work.shell.run(Command(server.tables(), user=server.reader, deadline=60))
         if said.status != 0:
             return (f"the new database could not be asked: {printable(said.stderr) or said.status}",)
         work.measures |= {"database": self.order.into, "tables": int(said.text.strip() or 0)}

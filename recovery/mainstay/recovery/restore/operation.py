@@ -70,6 +70,13 @@ class RestoreOperation(Unchanging[RestoreChange]):
         names = {piece.point.repository for piece in self.order.pieces}
         if len(names) > 1:
             return f"it comes from several repositories ({', '.join(sorted(names))}): restore one after the other"
+        one = self.repository
+        copied = any(piece.point.copy_of for piece in self.order.pieces)
+        if copied and one.through == "host" and one.maintain and not one.write:
+            return (
+                f"repository {one.name} has no write: login, and a host is not given the one that may remove: restore "
+                "--on controller, or give it one that may only read and add"
+            )
         if self.repository.through == "controller" and self.repository.kind == "rest":
             return f"repository {self.repository.name} is a REST server, which hosts can't reach through the controller"
         return ""

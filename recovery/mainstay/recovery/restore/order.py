@@ -47,6 +47,8 @@ class RestoreOrder(Value):
     """Name of the database that is made."""
     source: Source | None = None
     """Of a database: how its server is reached."""
+    account: str = ""
+    """Of a database: who reads the dump instead of the source's own account; it owns the new database."""
     keep_restic: bool = True
     """A host without restic, or with one that is too old, gets the controller's."""
 

@@ -77,22 +77,23 @@ def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
 
 
 _DATABASE = r"""
-as() {{
-  home=$(getent passwd {user} | cut -d: -f6)
-  runuser -u {user} -- env -i PATH="$PATH" LC_ALL=C.UTF-8 "HOME=${{home:-/}}" "$@" 5<&- 7<&- 8<&-
+as() {{ # account, then the program and its arguments
+  who=$1; shift
+  home=$(getent passwd "$who" | cut -d: -f6)
+  runuser -u "$who" -- env -i PATH="$PATH" LC_ALL=C.UTF-8 "HOME=${{home:-/}}" "$@" 5<&- 7<&- 8<&-
 }}
 # Only what this job itself has made is dropped.
 moved= made=
 undo() {{
-  [ -z "$made" ] || as {drop}
-  [ -z "$moved" ] || as {move_back}
+  [ -z "$made" ] || as {user} {drop}
+  [ -z "$moved" ] || as {user} {move_back}
 }}
-{move}as {make} || {{ undo; exit 70; }}
+{move}as {user} {make} || {{ undo; exit 70; }}
 made=yes
 mkfifo "$m/count" || exit 70
 wc -c <"$m/count" >"$m/bytes" &
 {{ nice -n 5 "$program" --cache-dir "$d/cache" --retry-lock 5m dump {words}; echo $? >"$m/dumped"; }} |
-  tee "$m/count" | {{ as {read}; echo $? >"$m/taken"; }}
+  tee "$m/count" | {{ as {reader} {read}; echo $? >"$m/taken"; }}
 wait
 read -r dumped <"$m/dumped" || dumped=70
 read -r taken <"$m/taken" || taken=70
@@ -108,20 +109,23 @@ def database_script(
     dump: Node,
     user: str,
     *,
+    reader: str = "",
     make: Sequence[str],
     read: Sequence[str],
     drop: Sequence[str],
     move: Sequence[str] = (),
     move_back: Sequence[str] = (),
 ) -> str:
-    """argv of the server's user. make: the new database; read: the dump from a pipe, into it; drop: takes it away again. move:
+    """argv of the server's user; of the reader, where there is one: read. make: the new database; read: the dump from a pipe,
+    into it; drop: takes it away again. move:
     gives the one that is there another name; move_back: its own again."""
     text = _DATABASE.format(
         user=quote([user]),
+        reader=quote([reader or user]),
         make=quote(make),
         read=quote(read),
         drop=quote(drop),
-        move=f"as {quote(move)} || exit 70\nmoved=yes\n" if move else "",
+        move=f"as {quote([user, *move])} || exit 70\nmoved=yes\n" if move else "",
         move_back=quote(move_back or ["true"]),
         words=quote([snapshot, dump.path]),
         size=dump.size,

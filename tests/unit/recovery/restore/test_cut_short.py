@@ -11,6 +11,7 @@ from tests.unit.recovery.tending.desk import World, plan
 from mainstay.inventory.facts import Facts
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.plan import Source
+from mainstay.recovery.repository import Repository
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.databases import DatabaseOperation
 from mainstay.recovery.restore.operation import RestoreOperation
@@ -85,3 +86,36 @@ def test_what_can_t_be_compared_since_the_repository_is_away_is_not_known() -> N
     world.memory.away.add("/srv/web1")
     with pytest.raises(ContactLost, match="can't be asked what it has"):
         RestoreOperation(order, world.depot).verify(work, change)
+
+
+def test_a_host_is_not_given_the_login_that_may_remove_from_a_copy() -> None:
+    login = {"user": "keeper", "password": "env:KEEPER"}
+    told = {"name": "main", "url": "rest:https://vault/web1/", "password": "env:MAIN", "maintain": login}
+    of = point(before(hours=1), copy_of="0" * 64)
+
+    def refused(**more: Any) -> str:
+        kept = Repository.model_validate(told | more)
+        order = RestoreOrder(host="web1", on="web1", pieces=(Piece(point=of),), repositories={"main": kept})
+        return RestoreOperation(order, cast(Any, None))._impossible()
+
+    assert "a host is not given the one that may remove" in refused()
+    assert refused(write={"user": "adder", "password": "env:ADDER"}) == ""
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_dump_of_another_host_is_told_with_the_rights_that_it_gets(kind: str) -> None:
+    def rights(host: str, account: str = "") -> tuple[str, tuple[str, ...]]:
+        source = Source.model_validate({kind: {}})
+        order = RestoreOrder(
+            host=host, on="web1", pieces=(), repositories={}, into="app", source=source, account=account
+        )
+        return DatabaseOperation(order, cast(Any, None))._rights("web1")
+
+    user = "postgres" if kind == "postgresql" else "root"
+    own, none = rights("web1")
+    assert f"all rights of {user} in web1's server" in own and none == ()
+    _, (risk,) = rights("web9")
+    assert risk.startswith(f"whoever could write to web9's database decides what runs on web1 as {user}")
+    assert ("--as ACCOUNT" in risk) is (kind == "postgresql")
+    few, none = rights("web9", "shop")
+    assert few.startswith("its SQL runs as shop, which may be no superuser") and none == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mainstay.inventory.errors import MainstayError, Refused, UsageError
 from mainstay.inventory.host import Host
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.restic.contract import WrongPassword
-from mainstay.recovery.restore.choosing import Wanted, choose
+from mainstay.recovery.restore.choosing import Elsewhere, Wanted, choose
 from mainstay.recovery.restore.comparing import compare
 from mainstay.recovery.restore.errand import RestoreErrand
 from mainstay.recovery.restore.order import CONTROLLER, Piece, RestoreOrder
@@ -268,7 +269,7 @@ def test_the_newest_good_point_before_the_moment_that_holds_it(world: World) -> 
         chosen(host="web9")
     with pytest.raises(UsageError, match="no point of source db") as none:
         chosen(source="db")
-    assert "It has points of files." in (none.value.hint or "")
+    assert "It has points of files (nightly, in main)." in (none.value.hint or "")
 
 
 @pytest.mark.long
@@ -284,19 +285,50 @@ def test_paths_of_several_sources_come_from_several_points(world: World) -> None
     assert (into / str(etc).lstrip("/") / "a").read_text() == "one"
 
 
-def test_a_copy_is_taken_where_the_first_repository_can_not_be_asked(world: World) -> None:
+def test_another_repository_is_taken_only_where_somebody_asks_for_it(world: World) -> None:
     etc = tree(world.folder / "etc", {"a": "one"})
     point = world.backup(etc)
     copy = world.backup(etc, name="offsite", at=datetime.fromisoformat(point.at), copy_of=point.id)
-    wanted = Wanted("web1", (str(etc),))
-    assert choose(wanted, world.depot, world.repositories).pieces[0].point == point
+    wanted, from_copy = Wanted("web1", (str(etc),)), Wanted("web1", (str(etc),), repository="offsite")
     (world.folder / "main").rename(world.folder / "lost")
-    choice = choose(wanted, world.depot, world.repositories)
-    assert choice.pieces[0].point == copy
-    assert any(note.startswith("repository main can't be asked") for note in choice.notes)
-    (world.folder / "offsite").rename(world.folder / "also")
-    with pytest.raises(MainstayError, match="repository main"):
+    with pytest.raises(Elsewhere, match="repository main can't be asked") as told:
         choose(wanted, world.depot, world.repositories)
+    assert told.value.instead == (copy,)
+    assert choose(from_copy, world.depot, world.repositories).pieces[0].point == copy
+    by_id = replace(wanted, point=point.id[:12])
+    with pytest.raises(Elsewhere) as told:
+        choose(by_id, world.depot, world.repositories)
+    assert told.value.instead == (copy,)
+    (world.folder / "offsite").rename(world.folder / "also")
+    with pytest.raises(MainstayError, match="repository main") as none:
+        choose(wanted, world.depot, world.repositories)
+    assert not isinstance(none.value, Elsewhere)
+    # One that retention has removed where it was made is kept in the copy alone.
+    (world.folder / "also").rename(world.folder / "offsite")
+    world.points.mark_removed("main", [point.id], "run-9", NOW.isoformat())
+    with pytest.raises(Elsewhere, match="none of the plans' own repositories") as told:
+        choose(wanted, world.depot, world.repositories)
+    assert told.value.instead == (copy,)
+
+
+def test_of_two_plans_the_newest_counts_and_one_can_be_asked_for(world: World) -> None:
+    etc = tree(world.folder / "etc", {"a": "one"})
+    nightly = world.backup(etc, at=NOW - timedelta(hours=8))
+    hourly = world.backup(etc, name="near", plan="hourly", at=NOW - timedelta(hours=1))
+
+    def chosen(**more: Any) -> RecoveryPoint:
+        (piece,) = choose(Wanted("web1", (str(etc),), **more), world.depot, world.repositories).pieces
+        return piece.point
+
+    assert chosen() == hourly
+    assert chosen(plan="nightly") == chosen(at=NOW - timedelta(hours=2)) == chosen(repository="main") == nightly
+    with pytest.raises(UsageError, match="no point of plan weekly"):
+        chosen(plan="weekly")
+    # The newest can't be had: the other plan's is older, and named as that.
+    (world.folder / "near").rename(world.folder / "lost")
+    with pytest.raises(Elsewhere, match="repository near can't be asked") as told:
+        chosen()
+    assert told.value.instead == (nightly,)
 
 
 def test_a_point_that_is_gone_from_its_repository_is_passed_over(world: World) -> None:
