@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mainstay.inventory.errors import Refused
@@ -15,6 +15,7 @@ from mainstay.runner.shell.contract import Command, Shell
 from mainstay.runner.shell.printable import printable
 
 _LOOK = r"""
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 printf 'state %s\n' "${MAINSTAY_STATE_DIR:-/var/lib/mainstay}"
 printf 'machine %s\n' "$(uname -m)"
 printf 'name %s\n' "$(uname -n)"
@@ -25,8 +26,34 @@ if path=$(command -v restic); then
   printf 'path %s\n' "$path"
   printf 'restic %s\n' "$("$path" version 2>/dev/null | head -n 1)"
 fi
-for tool in timeout runuser mkfifo; do command -v "$tool" >/dev/null 2>&1 || printf 'lacks %s\n' "$tool"; done
+has() { # what to call it, then a program and what it has to be able to do
+  word=$1; shift
+  "$@" </dev/null >/dev/null 2>&1 || printf 'lacks %s\n' "$word"
+}
+for tool in runuser mkfifo nice tee sed cut df getent wc; do has "$tool" command -v "$tool"; done
+has timeout timeout -s INT -k 9 9 true
+has 'stat -f' stat -f -c %T /
+has 'stat --printf' stat --printf '%f %s %Y %h %d:%i' /
+has 'xargs -0' xargs -0 -r true
+has awk awk 'BEGIN { exit }'
+has 'grep -a' grep -aqF -e lacks /proc/self/cmdline
 """
+
+BACKUP = {
+    **dict.fromkeys(("timeout", "nice", "mkfifo", "tee", "cut", "df", "stat -f"), "coreutils"),
+    "runuser": "util-linux",
+    "getent": "libc-bin",
+    "grep -a": "grep",
+    "sed": "sed",
+}
+"""What a backup's job calls on a host → Debian's package of it."""
+RESTORE = {
+    **dict.fromkeys(("nice", "mkfifo", "tee", "cut", "df", "stat -f", "stat --printf", "wc"), "coreutils"),
+    "runuser": "util-linux",
+    "getent": "libc-bin",
+    "awk": "mawk",
+    "xargs -0": "findutils",
+}
 
 _OLDER = 'for one in "${1%/*}"/restic-*; do [ "$one" = "$1" ] || rm -f -- "$one"; done'
 """the restic that was sent: those that were sent before it are removed."""
@@ -51,6 +78,7 @@ class Seen(Value):
     version: str = ""
     """What it says of itself: `restic 0.18.0 compiled with …`."""
     lacks: tuple[str, ...] = ()
+    """Tools that are not there, and what those that are can't do: `awk`, `stat --printf`."""
 
 
 def look(shell: Shell) -> Seen:
@@ -75,10 +103,20 @@ def look(shell: Shell) -> Seen:
     )
 
 
-def choose(seen: Seen, send: bool, find: Find) -> tuple[Program | None, str]:
-    """(what the host is to run, why nothing can be run there): one of them. Reads the controller's binary where it is sent."""
-    if seen.lacks:
-        return None, f"a backup needs {', '.join(seen.lacks)} there"
+def lacking(seen: Seen, what: str, needs: Mapping[str, str]) -> str:
+    """What has to be installed there first, in words; empty where nothing has to."""
+    lacks = [tool for tool in seen.lacks if tool in needs]
+    packages = dict.fromkeys(needs[tool] for tool in lacks)
+    return f"{what} needs {', '.join(lacks)} there: install {', '.join(packages)}" if lacks else ""
+
+
+def choose(
+    seen: Seen, send: bool, find: Find, what: str = "a backup", needs: Mapping[str, str] = BACKUP
+) -> tuple[Program | None, str]:
+    """(what the host is to run, why nothing can be run there): one of them. Reads the controller's binary where it is sent.
+    needs: tools of the host that the job calls → package."""
+    if lacks := lacking(seen, what, needs):
+        return None, lacks
     if not seen.memory:
         return None, "neither /run nor /dev/shm is kept in memory there, and secrets are written to no disk"
     why = refuse_old(seen.version) if seen.path else "it has no restic"

@@ -133,7 +133,7 @@ class DatabaseOperation(RestoreOperation):
         return f"{self.order.into}_before_{self.order.pieces[0].point.id[:8]}"
 
     def preview(self, look: Look) -> Forecast:
-        _, why = sending.choose(sending.look(look.shell), self.order.keep_restic, self._find)
+        _, why = self._program(sending.look(look.shell))
         limits = [f"a database {self.order.into} that is there is kept as {self.aside}"] if self.order.confirmed else []
         runs, risk = self._rights(look.host.name)
         return Forecast(

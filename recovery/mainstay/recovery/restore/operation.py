@@ -12,6 +12,7 @@ from typing import Any
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
 from mainstay.recovery.backup import handover, sending
+from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.repository import Repository
@@ -44,7 +45,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
 
     def preview(self, look: Look) -> Forecast:
         seen = sending.look(look.shell)
-        program, why = sending.choose(seen, self.order.keep_restic, self._find)
+        program, why = self._program(seen)
         why = why or self._impossible()
         if why:
             return forecast(self.order, Target(self.order.to, True, True, 0), Overwritten()).model_copy(
@@ -65,6 +66,9 @@ class RestoreOperation(Unchanging[RestoreChange]):
                 f"it gets the password of {self.order.host}'s repository in its memory for the time of the restore"
             )
         return said.model_copy(update={"notes": (*said.notes, *notes)})
+
+    def _program(self, seen: sending.Seen) -> tuple[Program | None, str]:
+        return sending.choose(seen, self.order.keep_restic, self._find, "a restore", sending.RESTORE)
 
     def _impossible(self) -> str:
         names = {piece.point.repository for piece in self.order.pieces}
@@ -94,7 +98,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
 
     def resolve(self, work: HostWork, forecast: Forecast, tested: Json | None) -> RestoreChange:
         seen = sending.look(work.shell)
-        program, why = sending.choose(seen, self.order.keep_restic, self._find)
+        program, why = self._program(seen)
         if program is None:
             raise Refused(why)
         target = self._target(work)
