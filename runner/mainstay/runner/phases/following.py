@@ -9,7 +9,7 @@ from mainstay.runner.track import Silence, Track
 
 POLL_FIRST, POLL_LATER = 0.2, 1.0
 """Seconds between two looks at a detached job, unless its end is heard of before: short work is seen soon, long work is not
-asked all the time."""
+asked all the time. A host that puts its answer off tells the end at once, and so for longer."""
 
 WORTH_SAYING = 10.0
 """Seconds of silence, in the middle of the work, that the record names."""
@@ -26,7 +26,7 @@ def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState
     while True:
         try:
             asked = tools.monotonic()
-            state = track.shell.poll(name, offset, patience=pause)
+            state = track.shell.poll(name, offset, patience=2 * pause)
         except ShellError as error:
             # Whatever the reason: the job may be at work all the same, and how it ends is not known from here.
             silence.bear(error)

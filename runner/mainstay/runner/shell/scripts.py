@@ -223,7 +223,9 @@ POLL = r"""
 d=$1 name=$2 offset=$3 chunk=$4 cap=$5 patience=$6
 j=$d/jobs/$name
 # Its runner holds `alive` until the result is there: whoever gets it need not wait any longer.
-[ "$patience" = 0.0 ] || [ ! -e "$j/alive" ] || [ -e "$j/rc" ] || flock -s -w "$patience" "$j/alive" true 2>/dev/null
+held=
+[ "$patience" = 0.0 ] || [ ! -e "$j/alive" ] || [ -e "$j/rc" ] || flock -s -w "$patience" -E 75 "$j/alive" true 2>/dev/null ||
+  held=$?
 alive() {
   read -r how boot <"$j/started" || return 1
   if [ "$how" = systemd ]; then
@@ -241,7 +243,7 @@ alive() {
 if [ ! -e "$j/started" ]; then printf 'absent - 0\n'; exit 0; fi
 rc=- state=lost
 if [ -e "$j/rc" ]; then state=exited; rc=$(cat "$j/rc")
-elif alive; then state=running
+elif [ "$held" = 75 ] || alive; then state=running
 elif [ -e "$j/rc" ]; then state=exited; rc=$(cat "$j/rc"); fi
 size=$(wc -c <"$j/out" 2>/dev/null)
 size=$((size))
