@@ -3,7 +3,7 @@
     scripts/bench backup [--size 2G] [--rounds 1] [--quick]
 
 In each round everybody has a repository of its own, new, and takes the same files: once for the first time, three times when
-nothing has changed, and three times when the hundredth part has. Who begins is another one each time.
+nothing has changed, and twice when the hundredth part has. Who begins is another one each time.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from bench import backup_tree
-from bench.backup_tools import DATA, Bench, Borgmatic, Mainstay, Restic, Tool, rest
+from bench.backup_tools import DATA, Bench, Borgmatic, Both, Mainstay, Restic, Tool, rest
 from bench.measure import Cost, middle
 from bench.spent import Spent, spent
 from bench.table import Part, dump
@@ -33,7 +34,7 @@ from tests.servers.restic import folder as folder_of_programs
 from tests.servers.restic import restic
 
 CHANGED = "1 % changed"
-PHASES = {"first": 1, "nothing changed": 3, CHANGED: 3}
+PHASES = {"first": 1, "nothing changed": 3, CHANGED: 2}
 """How often in each round: what takes seconds has to be seen more than once."""
 RESTORES = ("restore onto the controller", "restore onto the host")
 DIRECT, THROUGH, ALONE, TUNNEL = "mainstay", "mainstay through the controller", "restic alone", "restic alone by ssh -R"
@@ -41,6 +42,7 @@ PEERS = {DIRECT: ALONE, THROUGH: TUNNEL}
 """What each way of mainstay's is held against."""
 HEAD = ("", "wall", "ratio", "CPU", "ratio")
 AIM = 1.05
+Each = TypeVar("Each")
 Found = Mapping[tuple[str, str], Sequence[Cost]]
 Records = Mapping[tuple[str, str], Sequence[Spent]]
 """(phase, mainstay's way) → what became of the time of each run."""
@@ -65,7 +67,7 @@ def measured(bench: Bench, tools: Sequence[Tool], rounds: int) -> tuple[Found, R
                         records[phase, tool.name].append(spent(tool.record(), cost.wall, cost.began))
         for phase in RESTORES:
             onto_host = phase == RESTORES[-1]
-            for tool in turned(restoring(tools, host=onto_host), turn):
+            for tool in turned(restoring(tools), turn):
                 note(found, phase, tool.name, tool.restore(host=onto_host))
         for path in bench.kept.iterdir():
             shutil.rmtree(path)
@@ -78,14 +80,14 @@ def note(found: dict[tuple[str, str], list[Cost]], phase: str, name: str, cost: 
     print(told, file=sys.stderr, flush=True)
 
 
-def turned(tools: Sequence[Tool], turn: int) -> Sequence[Tool]:
+def turned(tools: Sequence[Each], turn: int) -> Sequence[Each]:
     first = turn % len(tools) if tools else 0
     return [*tools[first:], *tools[:first]]
 
 
-def restoring(tools: Sequence[Tool], *, host: bool) -> Sequence[Tool]:
-    """The way back is the same for both ways of each; borg is on the host alone."""
-    return [tool for tool in tools if tool.name in (DIRECT, ALONE) or (host and isinstance(tool, Borgmatic))]
+def restoring(tools: Sequence[Tool]) -> Sequence[Both]:
+    """The way back is the same for both ways of each."""
+    return [tool for tool in tools if isinstance(tool, (Mainstay, Restic)) and tool.name in (DIRECT, ALONE)]
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

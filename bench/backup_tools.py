@@ -131,6 +131,8 @@ class Tool(Protocol):
 
     def back_up(self) -> Cost: ...
 
+
+class Both(Tool, Protocol):
     def restore(self, *, host: bool) -> Cost:
         """All of the newest, into an empty folder on the host or on the controller."""
 
@@ -279,14 +281,6 @@ class Borgmatic:
     def back_up(self) -> Cost:
         argv = [*self.bench.ssh, "sudo", *SLOW.split(), *self.program, "create"]
         return self.bench.measure(argv, self.bench.folder / "borg")
-
-    def restore(self, *, host: bool) -> Cost:
-        assert host, "only where borg is"
-        self.bench.host.exec(["mkdir", "-p", BACK])
-        argv = [*self.bench.ssh, "sudo", *self.program, "extract", "--archive", "latest", "--destination", BACK]
-        cost = self.bench.measure(argv, self.bench.folder / "borg")
-        self.bench.gone()
-        return cost
 
 
 def run(argv: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> None:
