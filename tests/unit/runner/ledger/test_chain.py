@@ -40,6 +40,8 @@ def anchor(entries: list[Entry]) -> dict[int, str]:
 
 
 chains = st.lists(bodies, min_size=1, max_size=8).map(chain)
+numbered = st.integers(1, 8).map(lambda count: chain([{"n": number} for number in range(count)]))
+"""Where it matters only which entry it is: what they hold takes ten times as long to think up."""
 
 
 @given(chains, st.data())
@@ -61,7 +63,7 @@ def test_a_changed_body_is_found_at_its_place(entries: list[Entry], body: Json, 
     assert [(finding.kind, finding.seq) for finding in found] == [("edited", at + 1)]
 
 
-@given(chains, st.data())
+@given(numbered, st.data())
 def test_entries_left_out_are_found_with_the_anchor(entries: list[Entry], data: st.DataObject) -> None:
     kept = data.draw(st.sets(st.integers(1, len(entries)), max_size=len(entries) - 1))
     found = examine([entry for entry in entries if entry.seq in kept], KEY, anchor(entries), None)
@@ -69,14 +71,14 @@ def test_entries_left_out_are_found_with_the_anchor(entries: list[Entry], data: 
     assert {finding.kind for finding in found} <= {"missing", "truncated"}
 
 
-@given(chains, st.data())
+@given(numbered, st.data())
 def test_a_gap_is_found_without_an_anchor(entries: list[Entry], data: st.DataObject) -> None:
     kept = data.draw(st.sets(st.integers(1, len(entries)), min_size=1))
     found = examine([entry for entry in entries if entry.seq in kept], KEY, {}, None)
     assert bool(found) == (kept != set(range(1, max(kept) + 1)))
 
 
-@given(st.lists(bodies, min_size=2, max_size=8).map(chain), st.data())
+@given(numbered, st.data())
 def test_entries_in_another_order_are_found(entries: list[Entry], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(entries))))
     moved = [entries[of].model_copy(update={"seq": place}) for place, of in enumerate(order, 1)]
@@ -86,7 +88,7 @@ def test_entries_in_another_order_are_found(entries: list[Entry], data: st.DataO
     assert bool(found) == bool(displaced)
 
 
-@given(chains, st.data())
+@given(numbered, st.data())
 def test_a_chain_made_anew_with_another_key_is_found(entries: list[Entry], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(entries) - 1))
     forged, head = list(entries[:start]), (start, entries[start - 1].hash if start else "")
