@@ -26,7 +26,9 @@ def rfc3339(moment: datetime) -> str:
 class Stopped(Exception):
     """A step did not go well; the host's work goes another way from here. Raised again by every replay."""
 
-    def __init__(self, step: str, verdict: Verdict, reason: str, kind: str, silent: float = 0.0) -> None:
+    def __init__(
+        self, step: str, verdict: Verdict, reason: str, kind: str, silent: float = 0.0, fault: str = ""
+    ) -> None:
         super().__init__(reason)
         self.step = step
         self.verdict = verdict
@@ -35,6 +37,8 @@ class Stopped(Exception):
         """unreachable, refused, contact-lost, failed."""
         self.silent = silent
         """With contact-lost: seconds since the host was last heard of."""
+        self.fault = fault
+        """The `kind` of the error that it came from, as `--json` prints it: `locked`, `wrong-password`."""
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class Recorder:
         self.measures |= result.get("measures", {})
         self.listener.step_finished(self.run, self.host, step)
         if result["kind"]:
-            raise Stopped(name, step.verdict, step.detail, result["kind"], result["silent"])
+            raise Stopped(name, step.verdict, step.detail, result["kind"], result["silent"], result.get("fault", ""))
         return result["value"]
 
     def _live(self, name: str, work: Callable[[StepIO], Any]) -> Json:
@@ -117,7 +121,7 @@ class Recorder:
             output=chunks.append,
             progress=lambda line: self.listener.step_progress(self.run, self.host, name, redact(line)),
         )
-        kind, value = "", None
+        kind, fault, value = "", "", None
         try:
             value = work(io)
             verdict, detail = io.verdict, io.detail
@@ -125,6 +129,7 @@ class Recorder:
             raise  # no outcome of the step: it is done again once the state can be written
         except MainstayError as error:
             verdict, kind = classify(error, touched=self.touched, sent=self.sent)
+            fault = error.kind
             detail = getattr(error, "plain", error.message) + (f" ({error.hint})" if error.hint else "")
         # Before anything is kept: here alone the output is whole, and what is made from a checkpoint is the same again
         # in a process that doesn't know the secrets.
@@ -132,6 +137,7 @@ class Recorder:
         detail, notes = redact(detail), [redact(note) for note in io.notes]
         more: Json = {"concerns": [redact(concern) for concern in io.concerns]} if io.concerns else {}
         more |= {"measures": io.measures} if io.measures else {}
+        more |= {"fault": fault} if fault else {}
         finished = rfc3339(self.clock.now())
         step = Step(name=name, verdict=verdict, started_at=started, finished_at=finished, detail=detail, output=output)
         return {"step": step.to_json(), "kind": kind, "value": value, "notes": notes, "silent": io.silent, **more}

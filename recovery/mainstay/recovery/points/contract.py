@@ -34,8 +34,8 @@ class Vault:
 
 @dataclass(frozen=True, slots=True)
 class Tended:
-    """The last time that something was done (or tried) there. subject: a plan for retention, prove and copy, otherwise empty;
-    part: `3/28` of a check, name of the repository that a copy went to."""
+    """The last time that something was done (or tried, or called off) there. subject: a plan for retention, prove and copy,
+    otherwise empty; part: `3/28` of a check, and how it ended where it was not done."""
 
     repository: str
     host: str
@@ -46,6 +46,10 @@ class Tended:
     at: str
     verdict: str
     detail: str = ""
+    fault: str = ""
+    """Of what went wrong, the kind of its error: `locked`."""
+    tries: int = 0
+    """How often in a row it has gone wrong by then; 0 where that was not counted."""
 
 
 @dataclass(frozen=True, slots=True)

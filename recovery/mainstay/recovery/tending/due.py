@@ -10,14 +10,12 @@ from mainstay.inventory.amounts import Share
 from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import PointStore, Tended, Tending
+from mainstay.recovery.proofs_due import due_at
 from mainstay.recovery.tending.errand import FAILED, OF_POINTS, subject_of
 from mainstay.runner.plan import WaveSpec
 from mainstay.runner.request import Asking, RunRequest, plan_request
 
 RETENTION_EVERY = 86400.0
-AGAIN = 6 * 3600.0
-"""Seconds until what went wrong is tried again, where it is not due sooner."""
-
 
 Task = tuple[str, str, str, str]
 """(what, repository, whose, plan): what is done once, whichever host or plan it is asked for in the name of."""
@@ -79,11 +77,12 @@ def _wanted(plan: BackupPlan, is_open: Callable[[str], bool]) -> Iterator[tuple[
 
 
 def _is_due(done: Sequence[Tended], every: float, now: datetime) -> bool:
-    def within(seconds: float, failed: bool) -> bool:
-        times = [datetime.fromisoformat(one.at) for one in done if (one.part == FAILED) is failed]
-        return any(0 <= (now - at).total_seconds() < seconds for at in times)
-
-    return not within(every, failed=False) and not within(min(every, AGAIN), failed=True)
+    """What went wrong is tried again after a delay that grows; what was called off, at its next time."""
+    past = [(at.timestamp(), one) for one in done if (at := datetime.fromisoformat(one.at)) <= now]
+    last = max((at for at, one in past if one.part != FAILED), default=None)
+    failed = [(at, one) for at, one in past if one.part == FAILED and (last is None or at > last)]
+    tried, tries = max(((at, max(one.tries, 1)) for at, one in failed), default=(None, 0))
+    return due_at(every, last, tried, tries) <= now.timestamp()
 
 
 def errand_request(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self
 
 from mainstay.inventory.value import Json
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.plan import BackupPlan
-from mainstay.recovery.points.contract import Tended, Tending
+from mainstay.recovery.points.contract import PointStore, Tended, Tending
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.vaults import not_the_same
@@ -20,8 +22,12 @@ from mainstay.runner.verdict import Verdict
 
 OF_POINTS = frozenset({"retention", "copy"})
 """What is done with the points of a plan and a host; the rest is done with a repository."""
+OF_PLAN = OF_POINTS | {"prove"}
+"""What is noted with the plan's name."""
 FAILED = "failed"
 """Tended.part of what was tried and went wrong: it does not count as done."""
+CANCELLED = "cancelled"
+"""Tended.part of what somebody has called off: it is not begun again by itself before its next time, and has not been done."""
 
 
 class RepositoryErrand(Errand):
@@ -52,37 +58,75 @@ class RepositoryErrand(Errand):
             return self.tend(desk)
         except Stopped as stop:
             # So that it is tried again after a while, and not at once for ever.
-            self.noted(desk, part=FAILED, detail=stop.reason, verdict=stop.verdict)
+            self.noted(desk, FAILED, stop.reason, stop.verdict, stop.fault)
             raise
 
     def open(self, host: str) -> Restic:
         return self.depot.open(self.repository, host, "maintain")
 
     def same(self, host: str) -> None:
-        """Raises Refused where the repository is not there, or is another one than before: what is not in it was not removed."""
+        """Raises Refused where the repository is not there, or is another one than before: what is not in it was not removed,
+        and what is done with it is not done with ours."""
         identity = self.open(host).identity()
         if refusal := not_the_same(self.depot.points, self.repository, self.plan.name, host, identity):
             raise refusal
 
-    def noted(self, desk: Desk, part: str = "", detail: str = "", verdict: Verdict = Verdict.SUCCEEDED) -> None:
+    def noted(
+        self,
+        desk: Desk,
+        part: str = "",
+        detail: str = "",
+        verdict: Verdict = Verdict.SUCCEEDED,
+        fault: str = "",
+    ) -> None:
         """The last step: from now on it is due again only after its time."""
-        desk.step("note", lambda io: self.note(desk, io, part, detail, verdict))
+        desk.step("note", lambda io: self.note(desk, io, part, detail, verdict, fault))
 
-    def note(self, desk: Desk, io: StepIO, part: str, detail: str, verdict: Verdict) -> None:
+    def note(self, desk: Desk, io: StepIO, part: str, detail: str, verdict: Verdict, fault: str = "") -> None:
         io.detail = detail
-        self.depot.points.note_tended(
-            Tended(
-                repository=self.repository.name,
-                host=subject_of(self.what, self.repository, desk.host.name),
-                what=self.what,
-                subject=self.plan.name if self.what in OF_POINTS else "",
-                part=part,
-                run=desk.run,
-                at=rfc3339(moment(desk.now())),
-                verdict=verdict.value,
-                detail=detail,
-            )
-        )
+        at = rfc3339(moment(desk.now()))
+        made = tended(self.plan, self.what, self.repository.name, desk.host.name, part, desk.run, at, verdict, detail)
+        note(self.depot.points, replace(made, fault=fault))
+
+
+def tended(
+    plan: BackupPlan,
+    what: Tending,
+    repository: str,
+    host: str,
+    part: str,
+    run: str,
+    at: str,
+    verdict: Verdict,
+    detail: str,
+) -> Tended:
+    """Of an errand of this plan for this host."""
+    mine = subject_of(what, plan.repositories[repository], host)
+    return Tended(
+        repository, mine, what, plan.name if what in OF_PLAN else "", part, run, at, verdict.value, detail=detail
+    )
+
+
+def note(store: PointStore, made: Tended) -> None:
+    """What went wrong is counted: so often in a row since it was last done. Again of the same run counts once."""
+    if made.part == FAILED:
+        key = (made.what, made.subject)
+        mine = [
+            one
+            for one in store.tended(repository=made.repository, host=made.host)
+            if (one.what, one.subject) == key and one.part != CANCELLED
+        ]
+        made = replace(made, tries=_tries(made, mine))
+    store.note_tended(made)
+
+
+def _tries(made: Tended, mine: Iterable[Tended]) -> int:
+    at = datetime.fromisoformat(made.at)
+    done = [when for one in mine if one.part != FAILED and (when := datetime.fromisoformat(one.at)) <= at]
+    last = next((one for one in mine if one.part == FAILED), None)
+    if last is None or (done and max(done) >= datetime.fromisoformat(last.at)):
+        return 1
+    return max(last.tries, 1) + (last.run != made.run)
 
 
 def subject_of(what: Tending, repository: Repository, host: str) -> str:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Self
+from urllib.parse import unquote
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.host import Host
+from mainstay.inventory.names import clean
 from mainstay.inventory.secrets import SecretError
 from mainstay.inventory.value import Json
-from mainstay.recovery.anomalies import blocked_by, group_of
+from mainstay.recovery.anomalies import Group, blocked_by, group_of
+from mainstay.recovery.depot import Depot
+from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.restic.contract import ResticError
+from mainstay.recovery.restic.replies import Snapshot
 from mainstay.recovery.retention.planning import RetentionPlan, plan_retention
+from mainstay.recovery.retention.strays import Ended, Stray, Strays, strays
 from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
 from mainstay.recovery.words import counted
 from mainstay.runner.errand import Desk
@@ -24,12 +31,25 @@ REFUSED = "refused"
 used there."""
 SHOWN = 12
 """Hexadecimal digits of an id that people are shown."""
+NO_POINT = "no point: "
+"""What the name of a snapshot that is none begins with, in a preview."""
+TOLD = 20
+"""So many of them are named in a record."""
 
 
 class RetentionErrand(RepositoryErrand):
-    """Only what mainstay itself has written down as a point is ever removed; whatever else lies in the repository is left."""
+    """Only what mainstay itself has written down as a point, or what a failed backup of its own left, is ever removed; whatever
+    else lies in the repository is left."""
 
     what = "retention"
+
+    def __init__(self, plan: BackupPlan, repository: str, depot: Depot, ended: Ended = lambda run, host: None) -> None:
+        super().__init__(plan, repository, depot)
+        self.ended = ended
+
+    @classmethod
+    def tied(cls, data: Json, depot: Depot, ended: Ended) -> Self:
+        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, ended)
 
     def preview(self, host: Host, now: float) -> Forecast:
         """items: (source and point, when it was made, empty: it goes, or why it stays)."""
@@ -39,6 +59,7 @@ class RetentionErrand(RepositoryErrand):
             # The errand itself is to fail of it: it notes that it was tried.
             return something(1, notes=(f"can't be foreseen: {error.message}",))
         plan = self.decide(host.name, now, there)
+        left = self.left(host.name, now, there, plan.refused)
         items = tuple(
             (f"{group.source} {point.id[:SHOWN]}", point.at, "")
             for group in plan.groups
@@ -49,11 +70,15 @@ class RetentionErrand(RepositoryErrand):
             for group in plan.groups
             for one in reversed(group.keep)
         )
-        return something(len(items), items=tuple(sorted((*items, *kept))), notes=plan.alarms)
+        no_points = tuple(
+            (f"{NO_POINT}{one.unit} {one.snapshot.id[:SHOWN]}", one.snapshot.at, one.stays) for one in left.found
+        )
+        notes = (*plan.alarms, *([f"{foreign(left.foreign)}: never touched"] if left.foreign else []))
+        return something(len(items), items=tuple(sorted((*items, *kept, *no_points))), notes=notes)
 
-    def _there(self, host: str) -> set[str]:
+    def _there(self, host: str) -> dict[str, Snapshot]:
         self.same(host)
-        return {snapshot.id for snapshot in self.open(host).snapshots(host=host)}
+        return {snapshot.id: snapshot for snapshot in self.open(host).snapshots(host=host)}
 
     def decide(self, host: str, now: float, there: Collection[str]) -> RetentionPlan:
         """Of the points that are in the repository: one that has vanished must not count as kept. Nothing is removed.
@@ -70,10 +95,36 @@ class RetentionErrand(RepositoryErrand):
             zone=self.depot.zone,
             proofs=store.proofs(hosts=[host]),
             promised=self.plan.keep_proved,
-            # An anomaly is the source's, wherever its points are kept.
-            blocked=blocked_by(store.points(hosts=[host], plan=self.plan.name), store.acks()),
+            blocked=self._blocked(host),
             append_only=self.repository.append_only,
             groups_before=self._groups_before(host),
+        )
+
+    def _blocked(self, host: str) -> dict[Group, str]:
+        """An anomaly is the source's, wherever its points are kept."""
+        store = self.depot.points
+        return blocked_by(store.points(hosts=[host], plan=self.plan.name), store.acks())
+
+    def left(self, host: str, now: float, there: Mapping[str, Snapshot], refused: str) -> Strays:
+        """What failed backups left there. Nothing is removed. refused: why retention as a whole is."""
+        # How they ended first: a backup writes its points down before it ends.
+        runs = {unquote(one.tagged("run")) for one in there.values()}
+        ends = {run: self.ended(run, host) for run in runs}
+        points = self.depot.points.points(hosts=[host], removed=True)
+        return strays(
+            list(there.values()),
+            [
+                point
+                for point in points
+                if point.removed_at or point.repository != self.repository.name or point.id in there
+            ],
+            lambda run, host: ends.get(run),
+            moment(now),
+            host=host,
+            plan=self.plan.name,
+            repository=self.repository.name,
+            blocked=self._blocked(host),
+            refused=refused,
         )
 
     def _groups_before(self, host: str) -> int | None:
@@ -95,12 +146,15 @@ class RetentionErrand(RepositoryErrand):
         return len({group_of(one) for one in points if datetime.fromisoformat(one.made_at) <= at})
 
     def tend(self, desk: Desk) -> str:
-        host = desk.host.name
         decided = desk.step("decide", lambda io: self._decide(desk, io))
-        removed = desk.step("forget", lambda io: self._forget(host, io, decided["remove"])) if decided["remove"] else []
-        if removed or decided["lost"]:
-            desk.step("mark", lambda io: self._mark(desk, removed, decided["lost"]))
-        said = f"{counted(len(removed), 'point')} removed, {decided['keep']} kept"
+        done: Json = {"points": [], "strays": 0, "spared": 0}
+        if decided["remove"] or decided["strays"]:
+            done = desk.step("forget", lambda io: self._forget(desk, io, decided))
+        if done["points"] or decided["lost"]:
+            desk.step("mark", lambda io: self._mark(desk, done["points"], decided["lost"]))
+        said = f"{counted(len(done['points']), 'point')} removed, {decided['keep'] + done['spared']} kept"
+        if done["strays"]:
+            said += f", {no_points(done['strays'])} removed"
         refused = decided.get("refused", "")
         # What was refused as a whole is not what the next time is held against.
         self.noted(desk, part=REFUSED if refused else "", detail=refused or said)
@@ -118,28 +172,64 @@ class RetentionErrand(RepositoryErrand):
                 f"{counted(len(lost), 'point')} gone from the repository without mainstay: {_named(lost)}"
             )
         plan = self.decide(host, desk.now(), there)
+        left = self.left(host, desk.now(), there, plan.refused)
         io.concerns += plan.alarms
-        remove = [point.id for point in plan.remove]
+        remove, stray = [point.id for point in plan.remove], [one.snapshot.id for one in left.remove]
         keep = len(known) - len(remove) - len(lost)
-        foreign = len(there - {point.id for point in known})
-        io.detail = f"{len(remove)} to go, {keep} to keep" + (f", {foreign} not of this plan" if foreign else "")
-        io.measures["retention"] = {"removed": len(remove), "kept": keep, "foreign": foreign}
+        io.detail = f"{len(remove)} to go, {keep} to keep" + (f", {foreign(left.foreign)}" if left.foreign else "")
+        if left.found:
+            io.detail += f", {len(stray)} of {no_points(len(left.found))} to go"
+            io.notes += [_said(one) for one in left.found[:TOLD]]
+            io.notes += [f"and {no_points(len(left.found) - TOLD)} more"] if len(left.found) > TOLD else []
+        counts = {"removed": len(remove), "kept": keep, "foreign": left.foreign}
+        io.measures["retention"] = {**counts, "no_points": len(left.found), "no_points_removed": len(stray)}
         return {
             "remove": remove,
             "keep": keep,
             "lost": [point.id for point in lost],
+            "strays": stray,
+            "alarms": list(plan.alarms),
             "refused": self.plan.retention and plan.refused,
         }
 
-    def _forget(self, host: str, io: StepIO, ids: list[str]) -> list[str]:
-        gone = self.open(host).forget(ids)
+    def _forget(self, desk: Desk, io: StepIO, decided: Json) -> Json:
+        """Decided once more right before: this step may be begun days after that one, by a process that was started again. What
+        goes is what both say; what only one of them says is left for the next time."""
+        host = desk.host.name
+        there = self._there(host)
+        plan = self.decide(host, desk.now(), there)
+        left = self.left(host, desk.now(), there, plan.refused)
+        still, stray = {point.id for point in plan.remove}, {one.snapshot.id for one in left.remove}
+        # What is not there was removed by this very step before it was broken off.
+        ids = [id for id in decided["remove"] if id in still or id not in there]
+        spared = len(decided["remove"]) - len(ids)
+        others = [id for id in decided["strays"] if id in stray or id not in there]
+        if ids or others:
+            self.open(host).forget([*ids, *others])
+        io.concerns += [one for one in plan.alarms if one not in decided["alarms"]]
         io.detail = f"{counted(len(ids), 'point')} gone, asked for afterwards"
-        return sorted({*gone, *ids})
+        io.detail += f", and {no_points(len(others))}" if others else ""
+        if spared:
+            io.notes.append(f"{counted(spared, 'point')} that were to go stay: by now it is decided otherwise")
+        return {"points": sorted(ids), "strays": len(others), "spared": spared}
 
     def _mark(self, desk: Desk, removed: list[str], lost: list[str]) -> None:
         now = rfc3339(moment(desk.now()))
         for ids, run in ((removed, desk.run), (lost, "")):
             self.depot.points.mark_removed(self.repository.name, ids, run, now)
+
+
+def foreign(count: int) -> str:
+    return f"{counted(count, 'snapshot')} not of mainstay"
+
+
+def no_points(count: int) -> str:
+    return f"{counted(count, 'snapshot')} that {'is no point' if count == 1 else 'are no points'}"
+
+
+def _said(one: Stray) -> str:
+    why = f"stays: {one.stays}" if one.stays else "goes"
+    return f"no point: {one.unit} {one.snapshot.id[:SHOWN]} of {one.snapshot.at[:16]}Z, run {clean(one.run, 40)}: {why}"
 
 
 def _named(points: list[RecoveryPoint], most: int = 5) -> str:

@@ -55,6 +55,7 @@ class PruneErrand(RepositoryErrand):
         return str(freed)
 
     def _prune(self, host: str, io: StepIO) -> str:
+        self.same(host)
         freed = self.open(host).prune(max_unused=self.plan.prune.max_unused, tell=lambda one: io.progress(str(one)))
         io.measures["prune"] = {"freed": freed}
         io.detail = f"{freed:,} bytes fewer" if freed else "nothing to free" if freed == 0 else "pruned"
@@ -93,6 +94,8 @@ class CheckErrand(RepositoryErrand):
         return {"of": of, "parts": list(parts)}
 
     def _check(self, desk: Desk, number: int, of: int, io: StepIO) -> None:
+        # Another one that is sound would count as ours having been read.
+        self.same(desk.host.name)
         restic = self.open(desk.host.name)
         found = restic.check((number, of), tell=lambda one: io.progress(str(one)))
         io.measures["check"] = {"part": number, "of": of, **found.to_json()}

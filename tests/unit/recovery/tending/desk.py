@@ -79,7 +79,7 @@ class World:
             return work(io)
         except MainstayError as error:
             verdict, kind = classify(error, touched=False)
-            raise Stopped(name, verdict, error.message, kind) from error
+            raise Stopped(name, verdict, error.message, kind, fault=error.kind) from error
 
     def concerns(self) -> list[str]:
         return [concern for io in self.ios.values() for concern in io.concerns]

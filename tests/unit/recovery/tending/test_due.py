@@ -12,7 +12,7 @@ from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.points.memory import MemoryPoints
 from mainstay.recovery.tending.due import Due, due, errand_request, task
-from mainstay.recovery.tending.errand import FAILED
+from mainstay.recovery.tending.errand import CANCELLED, FAILED
 from mainstay.runner.request import Asking
 
 HOSTS = [Host(name=name, address="10.0.0.1") for name in ("web1", "web2", "web3")]
@@ -35,11 +35,17 @@ def store(*hosts: str) -> MemoryPoints:
 
 
 def note(
-    made: MemoryPoints, what: str, hours: float, host: str = "web1", part: str = "", repository: str = "main"
+    made: MemoryPoints,
+    what: str,
+    hours: float,
+    host: str = "web1",
+    part: str = "",
+    repository: str = "main",
+    tries: int = 0,
 ) -> None:
     subject = "nightly" if what in ("retention", "copy") else ""
     at = before(hours=hours)
-    made.note_tended(Tended(repository, host, what, subject, part, "R1", at, "succeeded"))  # type: ignore[arg-type]
+    made.note_tended(Tended(repository, host, what, subject, part, "R1", at, "succeeded", tries=tries))  # type: ignore[arg-type]
 
 
 def found(one: BackupPlan, made: MemoryPoints, **more: Any) -> list[tuple[str, str, list[str]]]:
@@ -63,9 +69,34 @@ def test_what_went_wrong_is_tried_again_after_a_while_and_not_at_once() -> None:
     made = store("web1")
     for what in ("retention", "prune", "check"):
         note(made, what, 8 * 24)
-    note(made, "prune", 5, part=FAILED)
-    note(made, "check", 7, part=FAILED)
+    note(made, "prune", 0.9, part=FAILED)
+    note(made, "check", 1, part=FAILED)
     assert found(plan(), made) == [("retention", "main", ["web1"]), ("check", "main", ["web1"])]
+
+
+def test_the_longer_it_goes_wrong_the_later_it_is_tried_again_and_never_later_than_its_time() -> None:
+    def again(tries: int, hours: float, what: str = "prune") -> bool:
+        made = store("web1")
+        note(made, what, hours, part=FAILED, tries=tries)
+        return any(one == (what, "main", ["web1"]) for one in found(plan(), made))
+
+    assert [again(tries, hours) for tries, hours in ((1, 1), (2, 1.9), (2, 2), (4, 7.9), (4, 8))] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert (again(40, 23.9, "check"), again(40, 24, "check")) == (False, True)
+
+
+def test_what_was_called_off_is_begun_at_its_next_time_and_not_before() -> None:
+    made = store("web1")
+    note(made, "check", 25)
+    note(made, "check", 3, part=CANCELLED)
+    assert "check" not in [what for what, _, _ in found(plan(), made)]
+    note(made, "check", 24, part=CANCELLED)
+    assert "check" in [what for what, _, _ in found(plan(), made)]
 
 
 def test_a_shared_repository_is_pruned_once_and_each_host_has_its_own_retention() -> None:

@@ -93,7 +93,7 @@ def test_what_is_not_of_mainstay_is_never_removed(world: World) -> None:
     by_hand = world.repository().back_up({"/x": b"x"}, host="web1", at=before(days=400))
     world.do(RetentionErrand(plan(**TWO), "main", world.depot))
     assert by_hand in world.repository().snapshots
-    assert world.ios["decide"].detail.endswith("1 not of this plan")
+    assert world.ios["decide"].detail.endswith("1 snapshot not of mainstay")
 
 
 def test_a_wrong_password_fails_and_is_noted_as_tried(world: World) -> None:
