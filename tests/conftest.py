@@ -44,11 +44,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def groups_work(items: list[pytest.Item]) -> None:
-    """Raises UsageError where tests of one group would not come to one worker: xdist says which it is by the test's name."""
+    """Raises RuntimeError (a worker's UsageError is shown to nobody) where tests of one group would not come to one worker:
+    xdist says which it is by the test's name."""
     for item in items:
         names = sorted(str(name) for mark in item.iter_markers("xdist_group") for name in mark.args)
         if names and not item.nodeid.endswith("@" + "_".join(names)):
-            raise pytest.UsageError(f"groups of tests don't work with this pytest and this pytest-xdist: {item.nodeid}")
+            raise RuntimeError(f"groups of tests don't work with this pytest and this pytest-xdist: {item.nodeid}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
