@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.unit.console.fakes import FakeApplication, write_site
@@ -49,3 +52,51 @@ def mainstay(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Result(code, out, err)
 
     return run
+
+
+class LetGo(BaseException):
+    """In the place of the end of the process."""
+
+
+def press() -> None:
+    """Ctrl-C, as the terminal sends it."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def until(condition: threading.Event) -> None:
+    assert condition.wait(60), "it did not happen"
+
+
+@pytest.fixture
+def asked(app: FakeApplication, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once something was asked of the run."""
+    event = threading.Event()
+    real = app._state.wish
+
+    def listen(id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
+        real(id, wish, by=by, reason=reason)
+        event.set()
+
+    monkeypatch.setattr(app._state, "wish", listen)
+    return event
+
+
+@pytest.fixture
+def pressed_twice(asked: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What happens during a run: Ctrl-C, and once that was heard another one, which ends the process (LetGo)."""
+    gone = threading.Event()
+
+    def leave(code: int) -> None:
+        assert code == 130
+        gone.set()
+        raise LetGo
+
+    monkeypatch.setattr(os, "_exit", leave)
+
+    def during(run: str) -> None:
+        press()
+        until(asked)
+        press()
+        until(gone)
+
+    return during

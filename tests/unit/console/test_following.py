@@ -8,11 +8,11 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from io import StringIO
-from typing import Literal
 
 import pytest
-from tests.unit.console.conftest import Mainstay
+from tests.unit.console.conftest import LetGo, Mainstay, press, until
 from tests.unit.console.fakes import HOSTILE, NOW, FakeApplication, part
 
 from mainstay.console import cli
@@ -25,33 +25,6 @@ from mainstay.runner.verdict import Verdict
 class Terminal(StringIO):
     def isatty(self) -> bool:
         return True
-
-
-class LetGo(BaseException):
-    """In the place of the end of the process."""
-
-
-def press() -> None:
-    """Ctrl-C, as the terminal sends it."""
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def until(condition: threading.Event) -> None:
-    assert condition.wait(60), "it did not happen"
-
-
-@pytest.fixture
-def asked(app: FakeApplication, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set once something was asked of the run."""
-    event = threading.Event()
-    real = app._state.wish
-
-    def listen(id: str, wish: Literal["", "pause", "cancel"], *, by: str, reason: str) -> None:
-        real(id, wish, by=by, reason=reason)
-        event.set()
-
-    monkeypatch.setattr(app._state, "wish", listen)
-    return event
 
 
 def test_the_first_ctrl_c_asks_the_run_to_stop_between_hosts(
@@ -74,26 +47,10 @@ def test_the_first_ctrl_c_asks_the_run_to_stop_between_hosts(
 def test_the_second_ctrl_c_lets_go_of_the_terminal(
     app: FakeApplication,
     mainstay: Mainstay,
-    asked: threading.Event,
-    monkeypatch: pytest.MonkeyPatch,
+    pressed_twice: Callable[[str], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    gone = threading.Event()
-
-    def leave(code: int) -> None:
-        assert code == 130
-        gone.set()
-        raise LetGo
-
-    monkeypatch.setattr(os, "_exit", leave)
-
-    def during(run: str) -> None:
-        press()
-        until(asked)
-        press()
-        until(gone)
-
-    app.during = during
+    app.during = pressed_twice
     with pytest.raises(LetGo):
         mainstay("run", "patch-web", "--hosts", "web1")
     assert f"mainstay runs resume {app.runs.requests[0].id}" in capsys.readouterr().err

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
+from collections.abc import Callable
 
 import pytest
-from tests.unit.console.conftest import Mainstay
+from tests.unit.console.conftest import LetGo, Mainstay, press, until
 from tests.unit.console.fakes import FakeApplication, part
-from tests.unit.console.test_following import LetGo, asked, press, until
 from tests.unit.console.test_runs import in_flight
 
 from mainstay.console.working import Works, where
 from mainstay.runner.verdict import EXIT_CODES, Verdict
 
-__all__ = ["asked"]  # a fixture of theirs
 WORKER = "ops3-99-k3q7x2mb"
 
 
@@ -68,26 +66,10 @@ def test_the_first_ctrl_c_asks_the_worker_to_stop(
 def test_the_second_ctrl_c_lets_go_and_says_that_the_run_goes_on(
     served: FakeApplication,
     mainstay: Mainstay,
-    asked: threading.Event,
-    monkeypatch: pytest.MonkeyPatch,
+    pressed_twice: Callable[[str], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    gone = threading.Event()
-
-    def leave(code: int) -> None:
-        assert code == 130
-        gone.set()
-        raise LetGo
-
-    monkeypatch.setattr(os, "_exit", leave)
-
-    def during(run: str) -> None:
-        press()
-        until(asked)
-        press()
-        until(gone)
-
-    served.during = during
+    served.during = pressed_twice
     with pytest.raises(LetGo):
         mainstay("run", "patch-web", "--hosts", "web1")
     told = capsys.readouterr().err
