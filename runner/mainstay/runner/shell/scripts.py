@@ -197,6 +197,7 @@ if [ -e "$j/started" ]; then cat >/dev/null; exit 0; fi
 rm -rf "$j"; mkdir "$j" || exit 70
 head -c "$size" >"$j/run" && cat >"$j/script" || exit 70
 : >"$j/out"
+: >"$j/alive"
 old=$(ls -1t "$d/jobs" | tail -n +21)
 for one in $old; do [ ! -e "$d/jobs/$one/rc" ] || rm -rf "$d/jobs/$one"; done
 boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
@@ -261,8 +262,8 @@ RUNNER = """#!/bin/sh
 cd /
 j={dir}
 # By this the kernel tells that it has ended, however it does; what it starts does not hold it.
-exec 9>"$j/alive"
-flock -n 9
+[ ! -e "$j/alive" ] || exec 9>>"$j/alive"
+flock -w 5 9
 # What is beyond the cap is never read: its blocks are given back, so that a job that goes on and on does not fill the disk.
 # The job itself does not notice. Where the file system can't do that, nothing happens.
 (
