@@ -3,7 +3,6 @@ repository."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,8 +19,9 @@ from mainstay.inventory.selectors import parse
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import Proof, RecoveryPoint
 from mainstay.recovery.points.contract import Ack, PointStore, Tended
+from mainstay.recovery.restic.contract import Locked
 from mainstay.recovery.standing import WORST_FIRST, Health, Standing, Trouble, standings, worst
-from mainstay.recovery.tending.errand import FAILED
+from mainstay.recovery.tending.errand import CANCELLED, FAILED
 from mainstay.recovery.tending.retention import REFUSED
 from mainstay.recovery.tending.upkeep import unread
 from mainstay.recovery.words import counted, span
@@ -42,6 +42,8 @@ RUNS_BACK = 50
 """Of a plan: so many of its newest backups are looked through for the last one of a host."""
 FEW = 20
 """Hosts of which what was tended is read one by one."""
+MANY = 3
+"""What went wrong so often in a row is wrong, and not only to be looked at."""
 COPY_SLACK = 1.5
 """Times its `every` within which a copy has to be there."""
 
@@ -254,6 +256,8 @@ def _undone(tended: Iterable[Tended], now: datetime) -> list[Tended]:
     failed: list[tuple[tuple[str, ...], datetime, Tended]] = []
     for one in tended:
         key, at = (one.repository, one.host, one.what, one.subject), datetime.fromisoformat(one.at)
+        if one.part == CANCELLED:
+            continue  # neither done nor tried
         if one.part not in (FAILED, REFUSED):
             done[key] = max(at, done.get(key, at))
         elif at <= now + timedelta(seconds=CLOCK_SKEW_MAX):
@@ -262,15 +266,16 @@ def _undone(tended: Iterable[Tended], now: datetime) -> list[Tended]:
 
 
 def _told(one: Tended, plan: str) -> Trouble:
-    locked = re.search(r"\b(un)?lock(s|ed)?\b", one.detail.lower()) is not None
-    health: Health = "wrong" if one.what == "check" or locked else "look"
+    locked = one.fault == Locked.kind
+    health: Health = "wrong" if one.what == "check" or locked or one.tries >= MANY else "look"
     kind = f"{one.what} at {one.repository} did not succeed"
     hint = f"mainstay repo unlock {plan}" if locked else f"mainstay records show {one.run}"
     hint = f"mainstay records ack {one.run} --reason …" if one.part == REFUSED else hint
+    text = f"{kind}, {one.tries} times in a row" if one.tries > 1 else kind
     return Trouble(
         health=health,
         kind=kind,
-        text=f"{kind}: {one.detail}" if one.detail else kind,
+        text=f"{text}: {one.detail}" if one.detail else text,
         host=one.host,
         plan=plan,
         hint=hint,

@@ -11,14 +11,15 @@ from logging import WARNING
 from typing import TYPE_CHECKING, cast, get_args
 
 from mainstay.console.chores import Chore
+from mainstay.console.errand_ends import ended, note_ends
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
-from mainstay.recovery.points.contract import Tending
+from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.proofs_due import proofs_due
 from mainstay.recovery.proving.order import DRILL, drill_request
 from mainstay.recovery.tending.copying import CopyErrand
-from mainstay.recovery.tending.due import Task, due, errand_request, task
+from mainstay.recovery.tending.due import Task, due, errand_request, put_off, task
 from mainstay.recovery.tending.errand import OF_POINTS
 from mainstay.recovery.tending.locks import Worked
 from mainstay.recovery.tending.making import InitErrand, UnlockErrand
@@ -46,7 +47,7 @@ def errands(app: Application) -> Mapping[str, OperationFactory]:
     """Kind of a run → what it does at a repository."""
     return {
         "init": lambda request: InitErrand.of(request.operation, app.depot),
-        "retention": lambda request: RetentionErrand.of(request.operation, app.depot),
+        "retention": lambda request: RetentionErrand.tied(request.operation, app.depot, ended(app)),
         "prune": lambda request: PruneErrand.of(request.operation, app.depot),
         "check": lambda request: CheckErrand.of(request.operation, app.depot),
         "copy": lambda request: CopyErrand.of(request.operation, app.depot),
@@ -70,6 +71,7 @@ def tend(app: Application) -> list[str]:
     a crash in between, make one run of each. Returns the ids of those that are new. What goes wrong with one plan keeps no
     other from its turn."""
     now, new = app.clock.now(), list[str]()
+    note_ends(app, now)
     busy, drilled = _in_hand(app)
     for plan in backup_plans(app):
         try:
@@ -128,11 +130,16 @@ def _unproved(app: Application, plan: BackupPlan, hosts: Sequence[Host], now: da
     """Those of the hosts with a point that is to be proved now."""
     if plan.prove is None or plan.prove.on != "controller":
         return []
+    place, noted = plan.repositories[plan.repository], dict[str, list[Tended]]()
+    for one in app.points.tended(repository=place.name):
+        if (one.what, one.subject) == ("prove", plan.name):
+            noted.setdefault(one.host, []).append(one)
+    hosts = [host for host in hosts if not put_off(noted.get(place.vault(host.name), ()), plan.prove.every, now)]
     names = [host.name for host in hosts]
     # Of a fleet that is proved in time neither all points nor all proofs are read: the newest say for most that nothing is due.
     until = rfc3339(now + timedelta(seconds=CLOCK_SKEW_MAX))
     newest = app.points.newest(hosts=names, plan=plan.name, until=until)
-    points = [one for one in newest if one.repository == plan.repository and one.source in plan.sources]
+    points = [point for point in newest if point.repository == plan.repository and point.source in plan.sources]
     proofs = app.points.newest_proofs(hosts=names, plan=plan.name)
     every, at = plan.prove.every, now.timestamp()
     perhaps = {one.point.host for one in proofs_due(points, proofs, every, at)}

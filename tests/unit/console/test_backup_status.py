@@ -175,16 +175,19 @@ def test_why_of_a_host_that_nothing_backs_up(patched: FakeApplication, mainstay:
 
 
 def test_what_was_tried_in_vain_is_told_until_it_was_done(patched: FakeApplication, mainstay: Mainstay) -> None:
-    def note(what: Any, hours: float, part: str = "failed", detail: str = "") -> None:
-        patched.points.note_tended(Tended("main", "web1", what, "", part, "r7", ago(hours), "failed", detail))
+    def note(what: Any, hours: float, part: str = "failed", detail: str = "", fault: str = "", tries: int = 1) -> None:
+        made = Tended("main", "web1", what, "", part, "r7", ago(hours), "failed", detail, fault, tries)
+        patched.points.note_tended(made)
 
     def said() -> tuple[int, str]:
         result = mainstay("status", "web1", "--nagios")
         return result.code, result.out.splitlines()[0]
 
-    note("prune", 2, detail="the clock of the storage is wrong, and a block is missing")
-    assert said()[0] == 1, "neither a clock nor a block is a lock"
-    note("prune", 2, detail="repository main of web1: already locked by PID 12 on web1")
+    note("prune", 2, detail="the lock of the tape library is jammed, and a block is missing")
+    assert said()[0] == 1, "what was said does not make it a lock"
+    note("prune", 2, tries=3)
+    assert said()[0] == 2, "so often in a row"
+    note("prune", 2, detail="by PID 12 on web1", fault="locked")
     assert said()[0] == 2
     note("prune", 1, part="")
     assert said()[0] == 0

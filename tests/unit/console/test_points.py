@@ -144,7 +144,9 @@ def test_the_last_backup_and_what_is_done_at_repositories(app: FakeApplication, 
     well(app, "web1", "web2")
     backed_up(app, RUN, {"web1": Verdict.FAILED, "web2": Verdict.SUCCEEDED})
     app.points.note_vault(Vault("offsite", "web2", "id"))
-    check = Tended("main", "web2", "check", "", "failed", "r7", ago(9), "failed", "it is already locked by PID 7")
+    check = Tended(
+        "main", "web2", "check", "", "failed", "r7", ago(9), "failed", "it is already locked by PID 7", "locked"
+    )
     app.points.note_tended(check)
     app.points.note_tended(Tended("main", "web1", "prune", "", "failed", "r7", ago(9), "failed", "no space left"))
     app.points.note_tended(Tended("main", "web1", "prune", "", "", "r8", ago(3), "succeeded"))

@@ -7,21 +7,25 @@ from copy import copy
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import NOW, FakeApplication, write_site
-from tests.unit.console.keeping import SITE, ago, point, proof, well
+from tests.unit.console.keeping import RUN, SITE, ago, backed_up, point, proof, well
 
 from mainstay.console import bootstrap, tending
+from mainstay.console.render import repositories as render
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.points.contract import Tended, Vault
 from mainstay.recovery.restic.fake import Memory
 from mainstay.runner import forecasting
 from mainstay.runner.engine.memory import FakeClock
 from mainstay.runner.ports import Clock
+from mainstay.runner.state.contract import RunRow
+from mainstay.runner.verdict import Verdict
 
 HOSTS = ("web1", "web2", "web10", "db1")
 
@@ -250,7 +254,47 @@ def test_what_takes_longer_than_an_hour_is_not_asked_for_again(app: Keeping) -> 
     assert tending.tend(app) == []
     for run in first:
         app.state.set_run(run, state="ended", ended_at=ago(-1))
-    assert len(tending.tend(app)) == len(first), "what has ended without being done is asked for again"
+    app.hours = 1.9
+    assert tending.tend(app) == []
+    app.hours = 2
+    again = tending.tend(app)
+    assert len(again) == len(first), "what has ended without being done is asked for again"
+    for run in again:
+        app.state.set_run(run, state="ended", ended_at=ago(-2.5))
+    app.hours = 4
+    assert tending.tend(app) == [], "after a delay that grows"
+    app.hours = 4.5
+    assert len(tending.tend(app)) == len(first)
+
+
+def test_what_broke_off_without_a_word_is_told(app: Keeping, mainstay: Mainstay) -> None:
+    app.points.add_point(point("web1", 5))
+    for run in tending.tend(app):
+        app.state.set_run(run, state="ended", ended_at=ago(-0.1))
+    app.hours = 0.5
+    tending.tend(app)
+    out = " ".join(mainstay("points", "web1").out.split())
+    assert "prune at main did not succeed: its run ended without having done it" in out
+
+
+def test_what_was_called_off_is_begun_by_itself_at_its_next_time_and_by_hand_at_once(app: Keeping) -> None:
+    """Whoever cancels a check at ten does not want it at eleven."""
+    app.points.add_point(point("web1", 5))
+    first = tending.tend(app)
+    for run in first:
+        app.state.wish(run, "cancel", by="anna@ops1", reason="too slow today")
+        app.state.note_outcome(run, "web1", Verdict.CANCELLED)
+        app.state.set_run(run, state="ended", ended_at=ago(-0.5))
+    for app.hours in (1, 5, 24.4):
+        assert tending.tend(app) == [], app.hours
+    (noted,) = (one for one in app.points.tended() if (one.what, one.repository) == ("check", "main"))
+    assert (noted.part, noted.detail) == ("cancelled", "called off by anna@ops1")
+    plan = tending.backup_plans(app)[0]
+    assert tending.by_hand(app, plan, "check", "main", None, app.asking()).hosts
+    app.hours = 24.5
+    tending.tend(app)
+    kinds = [one.kind for one in app.runs.requests[len(first) :]]
+    assert kinds == ["copy", "check", "check"], "prune and proofs have a week"
 
 
 SECOND = """\
@@ -328,3 +372,31 @@ def test_a_point_from_the_future_is_not_what_is_proved(app: Keeping) -> None:
     tending.tend(app)
     (drill,) = (one for one in app.runs.requests if one.kind == "drill")
     assert [one["id"] for one in drill.operation["points"]["web1"]] == [there.id]
+
+
+def test_what_a_failed_backup_left_is_in_the_diff_and_removed_with_it(app: Keeping, mainstay: Mainstay) -> None:
+    """The run that made it is looked up; of one that is at work nothing goes."""
+    site = SITE["schedules/backup.yml"] + "    retention: {last: 2}\n"
+    app = again(app, **{"schedules/backup.yml": site})
+    made(app, "web1")
+    plan = tending.backup_plans(app)[0]
+    there = app.memory.make(app.depot.access(plan.repositories["main"], "web1", "maintain"))
+    tags = ["mainstay", f"run={RUN}", "plan=nightly", "source=etc"]
+    stray = there.back_up({"/etc/x": b"x"}, host="web1", tags=tags, at=ago(50))
+    newer = point("web1", 5, id=there.back_up({"/etc/x": b"x"}, host="web1", tags=["mainstay"], at=ago(5)), run="R9")
+    app.points.add_point(newer)
+    backed_up(app, RUN, {"web1": Verdict.FAILED})
+    errand = tending.errands(app)["retention"](tending.by_hand(app, plan, "retention", "main", "web1", app.asking()))
+    found = errand.preview(app.targets(plan, "web1")[0], NOW.timestamp())
+    assert (f"no point: etc {stray[:12]}", ago(50), "") in found.items
+    lines = render.preview("retention", "main", {"web1": SimpleNamespace(forecast=found, error="")}, 200)  # type: ignore[dict-item]
+    shown = "\n".join("".join(getattr(part, "text", str(part)) for part in line) for line in lines)
+    assert "1 → 1 points; 1 → 0 snapshots that are no points" in shown
+    live = there.back_up({"/etc/x": b"x"}, host="web1", tags=["mainstay", "run=R8", *tags[2:]], at=ago(50))
+    app.state.add_run(RunRow(id="R8", kind="backup", plan="nightly", state="running", request={}, started_at=ago(51)))
+    errand = tending.errands(app)["retention"](tending.by_hand(app, plan, "retention", "main", "web1", app.asking()))
+    found = errand.preview(app.targets(plan, "web1")[0], NOW.timestamp())
+    assert {name: bool(stays) for name, _, stays in found.items if name.startswith("no point")} == {
+        f"no point: etc {stray[:12]}": False,
+        f"no point: etc {live[:12]}": True,
+    }

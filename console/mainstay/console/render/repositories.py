@@ -11,8 +11,8 @@ from mainstay.console.render.spans import Line, Span, line
 from mainstay.console.render.table import Cell, table
 from mainstay.console.vaults import Known
 from mainstay.inventory.value import Json
-from mainstay.recovery.tending.errand import FAILED
-from mainstay.recovery.tending.retention import REFUSED
+from mainstay.recovery.tending.errand import CANCELLED, FAILED
+from mainstay.recovery.tending.retention import NO_POINT, REFUSED
 from mainstay.runner.forecasting import HostForecast
 
 
@@ -45,7 +45,9 @@ def screen(found: Sequence[Known], zone: tzinfo, columns: int) -> list[Line]:
 
 
 def _last(one: Known, what: str, zone: tzinfo) -> Cell:
-    mine = sorted((done for done in one.tended if done.what == what), key=lambda done: done.at)
+    mine = sorted(
+        (done for done in one.tended if done.what == what and done.part != CANCELLED), key=lambda done: done.at
+    )
     if not mine:
         return None
     newest = mine[-1]
@@ -91,8 +93,12 @@ def preview(what: str, repository: str, found: Mapping[str, HostForecast], colum
 
 
 def _counts(what: str, items: Sequence[tuple[str, str, str]]) -> str:
-    go = sum(not why for _, _, why in items)
-    return f"{len(items)} → {len(items) - go} points" if what == "retention" else ""
+    if what != "retention":
+        return ""
+    points = [why for name, _, why in items if not name.startswith(NO_POINT)]
+    others = [why for name, _, why in items if name.startswith(NO_POINT)]
+    left = f"; {len(others)} → {sum(map(bool, others))} snapshots that are no points" if others else ""
+    return f"{len(points)} → {sum(map(bool, points))} points{left}"
 
 
 def preview_json(what: str, repository: str, found: Mapping[str, HostForecast]) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from mainstay.inventory.host import Host
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import PointStore, Tended, Tending
 from mainstay.recovery.proofs_due import due_at
-from mainstay.recovery.tending.errand import FAILED, OF_POINTS, subject_of
+from mainstay.recovery.tending.errand import CANCELLED, FAILED, OF_POINTS, subject_of
 from mainstay.runner.plan import WaveSpec
 from mainstay.runner.request import Asking, RunRequest, plan_request
 
@@ -83,6 +83,17 @@ def _is_due(done: Sequence[Tended], every: float, now: datetime) -> bool:
     failed = [(at, one) for at, one in past if one.part == FAILED and (last is None or at > last)]
     tried, tries = max(((at, max(one.tries, 1)) for at, one in failed), default=(None, 0))
     return due_at(every, last, tried, tries) <= now.timestamp()
+
+
+def put_off(noted: Iterable[Tended], every: float, now: datetime) -> bool:
+    """Whether something that is due by other measures is not to be begun yet: it was called off less than `every` (seconds) ago,
+    or its run broke off, and the delay after that is not over. noted: of that alone."""
+    past = [(datetime.fromisoformat(one.at).timestamp(), one) for one in noted]
+    past = [(at, one) for at, one in past if at <= now.timestamp()]
+    last = max((at for at, one in past if one.part not in (CANCELLED, FAILED)), default=0.0)
+    until = [at + every for at, one in past if one.part == CANCELLED and at > last]
+    until += [due_at(every, None, at, max(one.tries, 1)) for at, one in past if one.part == FAILED and at > last]
+    return any(at > now.timestamp() for at in until)
 
 
 def errand_request(

@@ -9,6 +9,7 @@ from tests.unit.recovery.points import NOW, before, proof
 from tests.unit.recovery.tending.desk import WEB1, World, plan
 
 from mainstay.recovery.points.contract import Ack, Vault
+from mainstay.recovery.restic.replies import Snapshot
 from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.errand import FAILED
 from mainstay.recovery.tending.locks import Worked
@@ -240,7 +241,7 @@ def test_a_point_that_a_backup_adds_while_the_repository_is_asked_is_not_lost(wo
     errand = RetentionErrand(plan(**TWO), "main", world.depot)
     asked = errand._there
 
-    def meanwhile(host: str) -> set[str]:
+    def meanwhile(host: str) -> dict[str, Snapshot]:
         found = asked(host)
         world.backup(before(hours=1))
         return found
