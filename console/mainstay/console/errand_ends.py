@@ -80,8 +80,8 @@ def _unnoted(app: Application, row: RunRow, noted: dict[tuple[str, ...], list[Te
 
 
 def _known(row: RunRow, noted: Iterable[Tended]) -> bool:
-    """Whether the run, or another one since it was asked for, has written down how it went. Of a shared repository one host stands for
-    all."""
+    """Whether the run, or another one since it was asked for, has written down how it went. Of a shared repository one host
+    stands for all."""
     asked = datetime.fromisoformat(row.request["asked_at"])
     return any(one.run == row.id or datetime.fromisoformat(one.at) >= asked for one in noted)
 
