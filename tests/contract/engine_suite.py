@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -135,14 +134,6 @@ def database(postgres: Postgres, *, new: bool = False) -> str:
     name = f"{_templates[postgres.port]}_{next(_numbers)}"
     postgres.execute(f"CREATE DATABASE {name} TEMPLATE {_templates[postgres.port]} OWNER mainstay")
     return url(name)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for a condition, and fail where it does not come true."""
-    deadline = time.monotonic() + WAIT
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.005)
 
 
 class Deeds(list[str]):

@@ -7,7 +7,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.contract.engine_suite import WAIT, Deeds, Makes, makes, until
+from tests.contract.engine_suite import WAIT, Deeds, Makes, makes
+from tests.waiting import until
 
 from mainstay.inventory.errors import MainstayError, Refused
 from mainstay.runner.engine.contract import Context, EngineStopped, JsonValue, StepFailed, Unkept, WorkflowFailed

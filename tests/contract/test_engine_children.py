@@ -6,7 +6,8 @@ import threading
 import time
 
 import pytest
-from tests.contract.engine_suite import WAIT, Deeds, Makes, makes, until
+from tests.contract.engine_suite import WAIT, Deeds, Makes, makes
+from tests.waiting import until
 
 from mainstay.inventory.errors import MainstayError, Refused
 from mainstay.runner.engine.contract import Context, JsonValue, WorkflowFailed

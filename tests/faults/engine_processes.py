@@ -6,15 +6,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.waiting import until
 
 from mainstay.runner.engine.adapters.dbos_client import DbosClient
 
@@ -143,10 +143,3 @@ def said(process: subprocess.Popen[str], word: str) -> str:
             return line.removeprefix(word).strip()
     assert process.stderr is not None
     raise AssertionError(f"it never said {word}: {process.stderr.read()}")
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not holds():
-        assert time.monotonic() < deadline, "the run does not move"
-        time.sleep(0.01)

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from tests.contract.engine_suite import database
 from tests.faults.engine_process import LOST
-from tests.faults.engine_processes import WAIT, Processes, said, until
+from tests.faults.engine_processes import WAIT, Processes, said
 from tests.servers.postgres import Postgres
+from tests.waiting import until
 
 HOSTS, STEPS = 4, 4
 WORK = ("--hosts", str(HOSTS), "--steps", str(STEPS), "--parallel", "2", "--seconds", "0.3", "--lease", "3")

@@ -9,7 +9,8 @@ import time
 from collections import Counter
 
 import pytest
-from tests.faults.engine_processes import WAIT, Processes, processes, said, until
+from tests.faults.engine_processes import WAIT, Processes, processes, said
+from tests.waiting import until
 
 __all__ = ["processes"]  # a fixture is used by its name
 

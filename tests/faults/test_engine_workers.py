@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from tests.contract.engine_suite import database
 from tests.faults.engine_process import LOST
-from tests.faults.engine_processes import Line, Processes, said, until
+from tests.faults.engine_processes import Line, Processes, said
 from tests.servers.postgres import Postgres
+from tests.waiting import until
 
 pytestmark = pytest.mark.no_cover
 

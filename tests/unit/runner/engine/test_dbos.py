@@ -13,7 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.runner.engine.conftest import WAIT, Body, Makes, until
+from tests.unit.runner.engine.conftest import WAIT, Body, Makes
+from tests.waiting import until
 
 from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient

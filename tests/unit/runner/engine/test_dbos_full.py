@@ -8,7 +8,8 @@ import threading
 import pytest
 import sqlalchemy
 from sqlalchemy import event
-from tests.unit.runner.engine.conftest import WAIT, Makes, until
+from tests.unit.runner.engine.conftest import WAIT, Makes
+from tests.waiting import until
 
 from mainstay.runner.engine.adapters import dbos_ends
 from mainstay.runner.engine.adapters.dbos import DbosEngine

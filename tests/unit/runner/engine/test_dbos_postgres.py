@@ -13,8 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.rows import TupleRow
-from tests.contract.engine_suite import QUICK, WAIT, MakesDbos, database, until
+from tests.contract.engine_suite import QUICK, WAIT, MakesDbos, database
 from tests.servers.postgres import Postgres
+from tests.waiting import until
 
 from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.adapters.dbos_client import DbosClient

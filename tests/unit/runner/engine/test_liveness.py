@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from mainstay.runner.engine.liveness import FileLiveness, Timing
 
@@ -35,13 +34,6 @@ def liveness(directory: Path, timing: Timing = QUICK) -> FileLiveness:
 def held(one: FileLiveness, executor: str, serve: bool = False) -> FileLiveness:
     one.hold(executor, "1", serve, lambda: None)
     return one
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
 
 
 def test_who_holds_is_alive_and_who_let_go_is_not(tmp_path: Path) -> None:
