@@ -3,84 +3,26 @@
 from __future__ import annotations
 
 import json
-from copy import copy
-from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import pytest
 from tests.unit.console.conftest import Mainstay
-from tests.unit.console.fakes import NOW, FakeApplication, write_site
-from tests.unit.console.keeping import RUN, SITE, ago, backed_up, point, proof, well
+from tests.unit.console.fakes import NOW
+from tests.unit.console.keeping import RUN, SITE, ago, backed_up, point
+from tests.unit.console.repositories import HOSTS, Keeping, again, keeping, made
 
-from mainstay.console import bootstrap, tending
+from mainstay.console import tending
 from mainstay.console.render import repositories as render
-from mainstay.recovery.depot import Depot
 from mainstay.recovery.points.contract import Tended, Vault
-from mainstay.recovery.restic.fake import Memory
-from mainstay.runner import forecasting
-from mainstay.runner.engine.memory import FakeClock
-from mainstay.runner.ports import Clock
 from mainstay.runner.state.contract import RunRow
 from mainstay.runner.verdict import Verdict
-
-HOSTS = ("web1", "web2", "web10", "db1")
-
-
-class Keeping(FakeApplication):
-    """With repositories in memory."""
-
-    memory: Memory
-
-    @cached_property
-    def depot(self) -> Depot:
-        return Depot(
-            points=self.points,
-            restic=self.memory.open,
-            gateway=cast(Any, None),  # nothing goes through it here
-            resolve=self.secrets.resolve,
-            place=lambda path: str(self.site.root / path),
-            clock=self.clock,
-            zone=ZoneInfo("UTC"),
-        )
-
-    @cached_property
-    def operations(self) -> Any:
-        return tending.errands(self)
-
-    hours = 0.0
-
-    @property
-    def clock(self) -> Clock:
-        return FakeClock(NOW + timedelta(hours=self.hours))
 
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keeping:
-    root = write_site(tmp_path / "kept", **SITE)
-    for host in HOSTS:
-        for name in (host, f"{host}-offsite"):
-            path = root / "keys" / name
-            path.parent.mkdir(exist_ok=True)
-            path.touch(0o600)
-            path.write_text(f"the word of {name}\n")
-    keeping = Keeping(root)
-    keeping.memory = Memory()
-    monkeypatch.setattr(bootstrap, "load", lambda given: keeping)
-    monkeypatch.setattr("mainstay.console.forecasting.forecast", forecasting.forecast)
-    monkeypatch.setattr("mainstay.console.verbs._following.EVERY", 0.005)
-    return keeping
-
-
-def made(app: Keeping, *hosts: str) -> None:
-    """The repositories of these hosts are there."""
-    plan = tending.backup_plans(app)[0]
-    for host in hosts:
-        for repository in plan.repositories.values():
-            app.memory.make(app.depot.access(repository, host, "maintain"))
+    return keeping(tmp_path, monkeypatch)
 
 
 def test_every_repository_is_listed_and_a_key_that_is_nowhere_else_is_said(app: Keeping, mainstay: Mainstay) -> None:
@@ -212,166 +154,6 @@ def test_a_file_that_is_no_export_is_refused(app: Keeping, mainstay: Mainstay, t
     result = mainstay("repo", "key", "confirm", "nightly", "--from", str(file))
     assert result.code == 2
     assert "is no export of passwords" in result.err
-
-
-def test_the_daemon_asks_once_for_what_is_due(app: Keeping) -> None:
-    newest = point("web1", 5)
-    app.points.add_point(newest)
-    first = tending.tend(app)
-    kinds = [one.kind for one in app.runs.requests]
-    assert kinds == ["copy", "prune", "check", "prune", "check", "drill"]
-    assert {host.name for one in app.runs.requests for host in one.hosts} == {"web1"}
-    assert {one.trigger for one in app.runs.requests} == {"clock"}
-    assert app.runs.offered == first
-    assert tending.tend(app) == [], "another daemon in the same hour gives the same ids"
-    assert len(app.runs.requests) == 6
-
-
-def test_what_was_proved_in_time_is_not_proved_again(app: Keeping) -> None:
-    newest = point("web1", 5)
-    app.points.add_point(newest)
-    app.points.add_proof(proof(newest, 6.9))
-    tending.tend(app)
-    assert "drill" not in [one.kind for one in app.runs.requests]
-
-
-def test_where_all_is_well_and_tended_nothing_is_due(app: Keeping) -> None:
-    well(app, *HOSTS)
-    for host in HOSTS:
-        for what, place, subject in [
-            ("copy", "offsite", "nightly"),
-            *((w, p, "") for w in ("prune", "check") for p in ("main", "offsite")),
-        ]:
-            part = "1/23" if what == "check" else ""
-            app.points.note_tended(Tended(place, host, what, subject, part, "R", ago(1), "succeeded"))  # type: ignore[arg-type]
-    assert tending.tend(app) == []
-
-
-def test_what_takes_longer_than_an_hour_is_not_asked_for_again(app: Keeping) -> None:
-    app.points.add_point(point("web1", 5))
-    first = tending.tend(app)
-    app.hours = 1
-    assert tending.tend(app) == []
-    for run in first:
-        app.state.set_run(run, state="ended", ended_at=ago(-1))
-    app.hours = 1.9
-    assert tending.tend(app) == []
-    app.hours = 2
-    again = tending.tend(app)
-    assert len(again) == len(first), "what has ended without being done is asked for again"
-    for run in again:
-        app.state.set_run(run, state="ended", ended_at=ago(-2.5))
-    app.hours = 4
-    assert tending.tend(app) == [], "after a delay that grows"
-    app.hours = 4.5
-    assert len(tending.tend(app)) == len(first)
-
-
-def test_what_broke_off_without_a_word_is_told(app: Keeping, mainstay: Mainstay) -> None:
-    app.points.add_point(point("web1", 5))
-    for run in tending.tend(app):
-        app.state.set_run(run, state="ended", ended_at=ago(-0.1))
-    app.hours = 0.5
-    tending.tend(app)
-    out = " ".join(mainstay("points", "web1").out.split())
-    assert "prune at main did not succeed: its run ended without having done it" in out
-
-
-def test_what_was_called_off_is_begun_by_itself_at_its_next_time_and_by_hand_at_once(app: Keeping) -> None:
-    """Whoever cancels a check at ten does not want it at eleven."""
-    app.points.add_point(point("web1", 5))
-    first = tending.tend(app)
-    for run in first:
-        app.state.wish(run, "cancel", by="anna@ops1", reason="too slow today")
-        app.state.note_outcome(run, "web1", Verdict.CANCELLED)
-        app.state.set_run(run, state="ended", ended_at=ago(-0.5))
-    for app.hours in (1, 5, 24.4):
-        assert tending.tend(app) == [], app.hours
-    (noted,) = (one for one in app.points.tended() if (one.what, one.repository) == ("check", "main"))
-    assert (noted.part, noted.detail) == ("cancelled", "called off by anna@ops1")
-    plan = tending.backup_plans(app)[0]
-    assert tending.by_hand(app, plan, "check", "main", None, app.asking()).hosts
-    app.hours = 24.5
-    tending.tend(app)
-    kinds = [one.kind for one in app.runs.requests[len(first) :]]
-    assert kinds == ["copy", "check", "check"], "prune and proofs have a week"
-
-
-SECOND = """\
-  aside:
-    kind: backup
-    targets: role=web
-    repository: main
-    sources: {opt: {paths: [/opt]}}
-    prove: null
-"""
-
-
-def again(app: Keeping, **files: str) -> Keeping:
-    """The same, with other files in its site."""
-    for name, text in files.items():
-        (app.site.root / name).write_text(text)
-    other = Keeping(app.site.root)
-    other.memory = app.memory
-    return other
-
-
-def test_two_plans_with_one_repository_have_it_pruned_and_checked_once(app: Keeping) -> None:
-    app = again(app, **{"schedules/backup.yml": SITE["schedules/backup.yml"] + SECOND})
-    app.points.add_point(point("web1", 5))
-    app.points.add_point(point("web1", 5, "opt", plan="aside"))
-    tending.tend(app)
-    at_main = [one.kind for one in app.runs.requests if one.operation.get("repository") == "main"]
-    assert sorted(at_main) == ["check", "prune"]
-
-
-def test_a_plan_that_can_not_be_tended_keeps_no_other_from_it(app: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
-    app.points.add_point(point("web1", 5))
-    nightly = tending.backup_plans(app)[0]
-    nobodys = nightly.model_copy(update={"name": "aside", "targets": "role=none"})
-    monkeypatch.setattr(tending, "backup_plans", lambda app: [nobodys, nightly])
-    assert len(tending.tend(app)) == 6
-
-
-def test_a_copy_in_a_window_at_each_hosts_own_time_goes_by_the_sites(app: Keeping) -> None:
-    site = SITE["schedules/backup.yml"].replace("copies: [offsite]", "copies: [{to: offsite, window: day}]")
-    day = '  day: {rrule: "FREQ=DAILY", start: "00:00", duration: 23h, timezone: host}\nplans:'
-    app = again(app, **{"schedules/backup.yml": site.replace("plans:", day)})
-    app.points.add_point(point("web1", 5))
-    tending.tend(app)
-    assert "copy" in [one.kind for one in app.runs.requests]
-
-
-def test_points_are_not_all_read_to_see_what_is_to_be_proved(app: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
-    well(app, *HOSTS)
-
-    def all_of_them(**given: Any) -> Any:
-        raise AssertionError("every point of the fleet is read")
-
-    monkeypatch.setattr(app.points, "newest", copy(app.points).newest)
-    monkeypatch.setattr(app.points, "points", all_of_them)
-    tending.tend(app)
-    assert "drill" not in [one.kind for one in app.runs.requests]
-
-
-def test_of_a_shared_repository_one_host_is_asked_and_of_others_each_in_its_order(app: Keeping) -> None:
-    plan = tending.backup_plans(app)[0]
-    asked = tending.by_hand(app, plan, "prune", "main", None, app.asking())
-    assert [host.name for host in asked.hosts] == [host.name for host in app.targets(plan)]
-    url = plan.repositories["main"].model_copy(update={"url": "/srv/all"})
-    shared = plan.model_copy(update={"repositories": {**plan.repositories, "main": url}})
-    asked = tending.by_hand(app, shared, "prune", "main", None, app.asking())
-    assert [host.name for host in asked.hosts] == [app.targets(plan)[0].name]
-
-
-def test_a_point_from_the_future_is_not_what_is_proved(app: Keeping) -> None:
-    """Whoever has root on a host would have the same point tried for ever, and no later one proved."""
-    there, ahead = point("web1", 5), point("web1", -500)
-    for one in (ahead, there):
-        app.points.add_point(one)
-    tending.tend(app)
-    (drill,) = (one for one in app.runs.requests if one.kind == "drill")
-    assert [one["id"] for one in drill.operation["points"]["web1"]] == [there.id]
 
 
 def test_what_a_failed_backup_left_is_in_the_diff_and_removed_with_it(app: Keeping, mainstay: Mainstay) -> None:
