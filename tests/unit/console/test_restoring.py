@@ -17,8 +17,11 @@ from tests.unit.recovery.restore.repositories import World, tree
 from tests.unit.recovery.snapshots import PASSWORD
 
 from mainstay.console import bootstrap
+from mainstay.inventory.facts import Facts
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.proving import scratch
+from mainstay.runner.forecasting import HostForecast
+from mainstay.runner.request import RunRequest
 
 pytestmark = pytest.mark.server
 
@@ -77,6 +80,7 @@ def test_to_the_controller_from_the_question_to_the_record(
     assert shown.code == 0
     told = " ".join(shown.out.split())
     assert "2 files, 6 B" in told and point.id[:12] in told and "never proved" in told
+    assert f"as{tmp_path}/to{data}" in "".join(shown.out.split())
     assert mainstay(*words, "--no-input").code == 2
     assert not (tmp_path / "to").exists()
     done = mainstay(*words, "--yes", "--json")
@@ -155,6 +159,20 @@ def test_what_has_to_be_typed_to_take_it_from_another_repository(
     told = " ".join(two.err.split())
     assert two.code == 2 and f"--path {data} --repository main --to /x" in told, told
     assert f"--path '{tmp_path}/etc dir' --repository offsite --to /x" in told
+
+
+def test_a_host_that_is_away_is_told_with_the_way_without_it(
+    mainstay: Mainstay, site: Path, point: RecoveryPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(app: object, request: RunRequest) -> dict[str, HostForecast]:
+        (host,) = request.hosts
+        return {host.name: HostForecast(host, Facts(), error="unreachable: no route", unreachable=True)}
+
+    monkeypatch.setattr("mainstay.console.forecasting.ask", away)
+    ended = mainstay("restore", "web1", "--path", point.paths[0], "--to", "/", "--confirm=web1", "--yes")
+    assert ended.code == 5
+    way = f"Without web1: mainstay restore web1 --path {point.paths[0]} --to /root/back --on controller"
+    assert way in " ".join((ended.out + ended.err).split())
 
 
 def test_of_a_host_that_has_left_the_inventory(

@@ -57,6 +57,9 @@ def _point(view: Restoring, point: RecoveryPoint) -> str:
 
 def _target(order: RestoreOrder) -> str:
     where = "the controller" if order.on == CONTROLLER else order.on
+    paths = [path for piece in order.pieces for path in piece.paths]
+    if len(paths) == 1 and order.to != "/":
+        return f"{order.to} on {where}, as {order.to}{paths[0]}"
     if order.into:
         return f"database {order.into} on {where}"
     return f"{order.to} on {where}" + (": OVER THE RUNNING SYSTEM" if order.to == "/" else "")

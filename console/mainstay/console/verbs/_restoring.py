@@ -81,6 +81,10 @@ class Asked:
             words += [word for one in given if one and field.name != "host" for word in (f"--{option}", one)]
         return shlex.join(words)
 
+    def without_host(self) -> str:
+        """What brings it to the controller as files, when the host that was meant is away."""
+        return self.command(on=CONTROLLER, confirm="", into="", account="", to="/root/back")
+
     @property
     def place(self) -> str:
         return self.on or self.host

@@ -86,6 +86,9 @@ def command(
             screen.show(lambda: render.to_json(view), lambda: render.screen(view, screen.columns))
             return 5 if look.unreachable else 0
         screen.answer(render.screen(view, screen.columns))
+        if look.unreachable:
+            screen.say(f"Nothing was touched. Without {order.on}: {asked.without_host()}")
+            return 5
         if look.refused:
             from mainstay.inventory.errors import Refused
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mainstay.inventory.errors import MainstayError, Refused, UsageError
+from mainstay.inventory.validation import did_you_mean
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.point import Proof, RecoveryPoint
 from mainstay.recovery.repository import Repository
@@ -87,9 +88,9 @@ def candidates(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryP
         asked = {name: getattr(wanted, name) for name in ("plan", "source", "database", "repository", "point")}
         what = [f"{name} {value}" for name, value in asked.items() if value]
         there = sorted({f"{point.unit} ({point.plan}, in {point.repository})" for point in known})
-        raise UsageError(
-            f"{wanted.host} has no point of {', '.join(what)}", hint=f"It has points of {', '.join(there)}."
-        )
+        near = _meant(known, wanted)
+        hint = f"{near + ' ' if near else ''}It has points of {', '.join(there)}."
+        raise UsageError(f"{wanted.host} has no point of {', '.join(what)}", hint=hint)
     before = _before(named, wanted)
     if not before:
         first = min(named, key=lambda point: point.at)
@@ -98,6 +99,15 @@ def candidates(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryP
             hint=f"The first one is of {first.at} ({first.unit}, {first.id[:SHOWN]}).",
         )
     return _sorted(point for point in before if wanted.copies or point.copy_of is None)
+
+
+def _meant(known: Sequence[RecoveryPoint], wanted: Wanted) -> str:
+    """Of the first word that no point has: the nearest that one has, as a question."""
+    for word, field_ in (("plan", "plan"), ("source", "source"), ("database", "item"), ("repository", "repository")):
+        there = {getattr(point, field_) for point in known} - {""}
+        if getattr(wanted, word) and getattr(wanted, word) not in there:
+            return did_you_mean(getattr(wanted, word), there) or ""
+    return ""
 
 
 def _named(known: Iterable[RecoveryPoint], wanted: Wanted) -> list[RecoveryPoint]:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mainstay.inventory.value import Json
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.restic.replies import Node
+from mainstay.recovery.restore.order import Piece
 from mainstay.runner.steps import rfc3339
 
 NAMED = 10
@@ -81,6 +83,23 @@ class Compared:
 
     def attributes_in_words(self) -> str:
         return named(self.attributes, self.attributes_count)
+
+
+def measured(piece: Piece, to: str, found: Compared, seconds: float) -> Json:
+    """What a record holds of one point's restore."""
+    return {
+        "point": piece.point.id,
+        "at": piece.point.at,
+        "of": piece.point.host,
+        "repository": piece.point.repository,
+        "paths": list(piece.paths or piece.point.paths),
+        "to": to,
+        "files": found.files,
+        "bytes": found.bytes,
+        "seconds": round(seconds, 3),
+        "verified": found.verified,
+        "differing": dict(list(found.differing.items())[:100]),
+    }
 
 
 def named(found: dict[str, str], count: int) -> str:

@@ -267,6 +267,9 @@ class DatabaseOperation(RestoreOperation):
         if said.status != 0:
             return (f"the new database could not be asked: {printable(said.stderr) or said.status}",)
         work.measures |= {"database": self.order.into, "tables": int(said.text.strip() or 0)}
+        (piece,) = self.order.pieces
+        told = {"point": piece.point.id, "at": piece.point.at, "of": piece.point.host}
+        work.measures[f"restored {piece.point.unit}"] = {**told, "repository": piece.point.repository}
         return ()
 
     def done(self, change: RestoreChange, measures: Mapping[str, Any]) -> str:

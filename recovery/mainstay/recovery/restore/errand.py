@@ -14,7 +14,7 @@ from mainstay.inventory.value import Json
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.restic.contract import Damaged, Partial, Restic
 from mainstay.recovery.restore import previewing
-from mainstay.recovery.restore.comparing import Compared, compare
+from mainstay.recovery.restore.comparing import Compared, compare, measured
 from mainstay.recovery.restore.order import RESTORE, Piece, RestoreOrder
 from mainstay.recovery.restore.targets import look_at
 from mainstay.recovery.words import counted, sized
@@ -78,21 +78,12 @@ class RestoreErrand(Errand):
 
     def _compare(self, piece: Piece, target: str, left: Mapping[str, str], began: float, io: StepIO) -> None:
         found = compare(self._open(piece), piece.point.id, target, piece.paths)
-        judge(io, piece, found, left, time.monotonic() - began)
+        judge(io, piece, target, found, left, time.monotonic() - began)
 
 
-def judge(io: StepIO, piece: Piece, found: Compared, left: Mapping[str, str], seconds: float) -> None:
+def judge(io: StepIO, piece: Piece, target: str, found: Compared, left: Mapping[str, str], seconds: float) -> None:
     """Put down what came of one point. Raises HostFailed where something is not as the repository has it."""
-    measures: Json = {
-        "point": piece.point.id,
-        "at": piece.point.at,
-        "files": found.files,
-        "bytes": found.bytes,
-        "seconds": round(seconds, 3),
-        "verified": found.verified,
-        "differing": dict(list(found.differing.items())[:100]),
-    }
-    io.measures[f"restored {piece.point.unit}"] = measures
+    io.measures[f"restored {piece.point.unit}"] = measured(piece, target, found, seconds)
     for path, why in left.items():
         if path not in found.differing:
             io.notes.append(f"restic said of {path}: {why}")

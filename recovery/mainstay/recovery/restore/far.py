@@ -53,7 +53,8 @@ def overwritten(shell: Shell, restic: Restic, piece: Piece, target: str, found: 
     """Existing files with another size or time than in the point differ; nothing is read for it."""
 
     def batch(nodes: Sequence[Node]) -> None:
-        there = _stat(shell, [str(under(target, node.path)) for node in nodes], sudo=False)
+        there, denied = _stat(shell, [str(under(target, node.path)) for node in nodes], sudo=False)
+        found.hidden = found.hidden or denied
         for node in nodes:
             place = str(under(target, node.path))
             if place not in there:
@@ -72,7 +73,7 @@ def compare(shell: Shell, restic: Restic, piece: Piece, target: str, other: Coll
     found, touched, links = Compared(), set(other), Links()
 
     def batch(nodes: Sequence[Node]) -> None:
-        there = _stat(shell, [str(under(target, node.path)) for node in nodes], sudo=True)
+        there, _ = _stat(shell, [str(under(target, node.path)) for node in nodes], sudo=True)
         for node in nodes:
             place = there.get(str(under(target, node.path)))
             _judge(found, node, place)
@@ -161,7 +162,8 @@ def _batches(
         each(nodes)
 
 
-def _stat(shell: Shell, paths: Sequence[str], *, sudo: bool) -> dict[str, Found]:
+def _stat(shell: Shell, paths: Sequence[str], *, sudo: bool) -> tuple[dict[str, Found], bool]:
+    """(those that are there, whether of some it may not be asked)."""
     asked = "".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape")
     said = shell.run(Command(("sh", "-c", STAT), sudo=sudo, stdin=asked, deadline=300))
     found: dict[str, Found] = {}
@@ -170,4 +172,4 @@ def _stat(shell: Shell, paths: Sequence[str], *, sudo: bool) -> dict[str, Found]
         if len(words) == 6:
             mode, size, changed, names, inode, path = words
             found[path] = (int(mode, 16), int(size), int(changed), inode if int(names) > 1 else "")
-    return found
+    return found, b"Permission denied" in said.stderr

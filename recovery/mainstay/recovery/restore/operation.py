@@ -19,6 +19,7 @@ from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
 from mainstay.recovery.restore import far, output
 from mainstay.recovery.restore.change import RestoreChange
+from mainstay.recovery.restore.comparing import measured
 from mainstay.recovery.restore.order import RESTORE, RestoreOrder
 from mainstay.recovery.restore.previewing import Overwritten, forecast, refused
 from mainstay.recovery.restore.script import job_script
@@ -59,7 +60,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
                     look.shell, self.depot.open(self.repository, self.order.host), piece, target.path, found
                 )
         said = forecast(self.order, target, found)
-        notes = ["sends the controller's restic"] if program and program.sha256 else []
+        notes = ["sends the controller's restic, unless it is there"] if program and program.sha256 else []
         notes += [f"{unseen} can't be looked into without root's rights: what is there is not shown"] if unseen else []
         if look.host.name != self.order.host:
             notes.append(
@@ -201,15 +202,8 @@ class RestoreOperation(Unchanging[RestoreChange]):
             said = job.get(str(number), {})
             found = far.compare(work.shell, restic, piece, change.to, said.get("other", ()))
             total = [total[0] + found.files, total[1] + found.bytes]
-            work.measures[f"restored {piece.point.unit}"] = {
-                "point": piece.point.id,
-                "at": piece.point.at,
-                "files": found.files,
-                "bytes": found.bytes,
-                "seconds": said.get("seconds", 0),
-                "verified": found.verified,
-                "differing": dict(list(found.differing.items())[:100]),
-            }
+            told = measured(piece, change.to, found, said.get("seconds", 0))
+            work.measures[f"restored {piece.point.unit}"] = told
             wrong += far.judge(piece, found, said)
             if found.attributes_count:
                 odd = f"{counted(found.attributes_count, 'file')} with another mode or time: {found.attributes_in_words()}"

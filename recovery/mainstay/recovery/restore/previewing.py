@@ -25,6 +25,8 @@ class Overwritten:
     differ: int = 0
     same: int = 0
     examples: list[str] = field(default_factory=list)
+    hidden: bool = False
+    """Some of what may be there can't be looked at."""
 
     def add(self, path: str) -> None:
         self.differ += 1
@@ -75,6 +77,7 @@ def forecast(order: RestoreOrder, target: Target, found: Overwritten) -> Forecas
     notes = [
         f"{sized(target.free)} free in {target.path}",
         *([f"{counted(found.same, 'file')} there already, and the same"] if found.same else []),
+        *_unseen(target, found),
     ]
     return Forecast(
         change={"to": target.path},
@@ -88,6 +91,12 @@ def forecast(order: RestoreOrder, target: Target, found: Overwritten) -> Forecas
         limits=tuple(limits),
         refused=refused(order, target),
     )
+
+
+def _unseen(target: Target, found: Overwritten) -> list[str]:
+    if found.hidden:
+        return ["some of what may be there can't be looked at without root's rights: it is overwritten too"]
+    return ["none of it is there now"] if not (target.empty or found.differ or found.same) else []
 
 
 def refused(order: RestoreOrder, target: Target) -> str:

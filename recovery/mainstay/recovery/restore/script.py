@@ -170,6 +170,6 @@ printf 'free %s\n' "$(df -Pk -- "$here" | tail -n 1 | awk '{print $4}')"
 """
 """absolute folder → lines: refused WHY; or real PATH, there yes|no, empty yes|no|unknown, free KIBIBYTES, unseen FOLDER."""
 
-STAT = "xargs -0 -r stat --printf '%f %s %Y %h %d:%i %n\\0' -- 2>/dev/null; true"
+STAT = "export LC_ALL=C; xargs -0 -r stat --printf '%f %s %Y %h %d:%i %n\\0' --; true"
 """NUL-separated paths on stdin → for each that is there: mode in hex, size, time of change in seconds, names, inode,
-path, NUL."""
+path, NUL. On stderr why another one could not be asked for."""

@@ -14,8 +14,11 @@ from mainstay.recovery.plan import Source
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.databases import DatabaseOperation
+from mainstay.recovery.restore.far import _stat
 from mainstay.recovery.restore.operation import RestoreOperation
 from mainstay.recovery.restore.order import Piece, RestoreOrder
+from mainstay.recovery.restore.previewing import Overwritten, forecast
+from mainstay.recovery.restore.targets import Target
 from mainstay.runner.operation import HostWork
 from mainstay.runner.shell.contract import ContactLost, Fence
 from mainstay.runner.shell.fake import FakeHost, FakeShells
@@ -60,6 +63,7 @@ def test_a_database_whose_job_was_killed_is_not_restored(there: bool) -> None:
         ).measures
     )
     assert operation.verify(whole, change) == () and whole.measures["tables"] == 7
+    assert whole.measures["restored db/app"] == {"point": of.id, "at": of.at, "of": "web1", "repository": "main"}
 
 
 def test_what_can_t_be_compared_since_the_repository_is_away_is_not_known() -> None:
@@ -119,3 +123,19 @@ def test_a_dump_of_another_host_is_told_with_the_rights_that_it_gets(kind: str) 
     assert ("--as ACCOUNT" in risk) is (kind == "postgresql")
     few, none = rights("web9", "shop")
     assert few.startswith("its SQL runs as shop, which may be no superuser") and none == ()
+
+
+def test_what_can_t_be_looked_at_is_not_told_to_be_absent() -> None:
+    """A preview has few rights: what lies in another's folder is overwritten without having been shown."""
+
+    def notes(**found: Any) -> str:
+        order = RestoreOrder(host="web1", on="web1", to="/", pieces=(), repositories={}, confirmed=True)
+        return " ".join(forecast(order, Target("/", True, False, 1 << 40), Overwritten(**found)).notes)
+
+    assert "none of it is there now" in notes() and "none of it" not in notes(same=1)
+    assert "none of it" not in notes(hidden=True) and "can't be looked at without root's rights" in notes(hidden=True)
+    host = FakeHost("web1")
+    denial = "stat: cannot statx '/root/x': Permission denied\n"
+    host.answer(lambda command: "xargs" in command.argv[-1], stderr=denial)
+    there, denied = _stat(FakeShells([host]).open(host.host()), ["/root/x"], sudo=False)
+    assert (there, denied) == ({}, True)

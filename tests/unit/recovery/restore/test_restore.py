@@ -78,7 +78,8 @@ def test_a_folder_comes_back_with_modes_owners_and_times_and_is_compared(world: 
     assert forecast.refused == "" and not forecast.limits
     measured = book.measures["restored files"]
     assert (measured["files"], measured["verified"], measured["bytes"]) == (2, 2, 3001)
-    assert measured["point"] == point.id
+    assert (measured["point"], measured["of"], measured["repository"]) == (point.id, "web1", "main")
+    assert (measured["paths"], measured["to"]) == ([str(etc / "nginx")], str(into))
     assert said.startswith("2 files, 3.0 kB in ")
     assert book.concerns == []
 
@@ -322,8 +323,9 @@ def test_of_two_plans_the_newest_counts_and_one_can_be_asked_for(world: World) -
 
     assert chosen() == hourly
     assert chosen(plan="nightly") == chosen(at=NOW - timedelta(hours=2)) == chosen(repository="main") == nightly
-    with pytest.raises(UsageError, match="no point of plan weekly"):
-        chosen(plan="weekly")
+    with pytest.raises(UsageError, match="no point of plan nigthly") as none:
+        chosen(plan="nigthly")
+    assert (none.value.hint or "").startswith('Did you mean "nightly"? It has points of files (hourly, in near)')
     # The newest can't be had: the other plan's is older, and named as that.
     (world.folder / "near").rename(world.folder / "lost")
     with pytest.raises(Elsewhere, match="repository near can't be asked") as told:
