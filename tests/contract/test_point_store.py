@@ -18,6 +18,7 @@ from mainstay.recovery.points.adapters import sql
 from mainstay.recovery.points.adapters.sql import SqlPoints
 from mainstay.recovery.points.contract import Ack, PointStore, Tended, Vault
 from mainstay.recovery.points.memory import MemoryPoints
+from mainstay.recovery.points.renamed import RenamedPoints
 from mainstay.runner.state.adapters.database import Database
 from mainstay.runner.state.adapters.sql import SqlState
 from mainstay.runner.state.adapters.sqlite import SqliteDatabase
@@ -27,11 +28,14 @@ ODD = "\udce4 ü \0 'x' %"
 """Text from outside: half a surrogate pair, a NUL, what SQL reads as its own."""
 
 
-@pytest.fixture(params=["sqlite", "postgres", "memory"])
+@pytest.fixture(params=["sqlite", "postgres", "memory", "renamed"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PointStore]:
     monkeypatch.setattr(sql, "AT_ONCE", 2)  # so that few hosts take several queries
     if request.param == "memory":
         yield MemoryPoints()
+        return
+    if request.param == "renamed":
+        yield RenamedPoints(MemoryPoints(), lambda: {"no-more": "some-other"})
         return
     with ExitStack() as until:
         database: Database = SqliteDatabase(tmp_path / "mainstay.db")

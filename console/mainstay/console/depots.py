@@ -21,9 +21,12 @@ class Depots:
     @cached_property
     def points(self) -> PointStore:
         """What backups have left behind, in the state's database."""
+        from mainstay.recovery.loading import renames
         from mainstay.recovery.points.adapters.sql import SqlPoints
+        from mainstay.recovery.points.renamed import RenamedPoints
 
-        return SqlPoints(cast("Application", self).stores.database)
+        app = cast("Application", self)
+        return RenamedPoints(SqlPoints(app.stores.database), lambda: renames(app.plans.values()))
 
     @cached_property
     def depot(self) -> Depot:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from logging import WARNING
@@ -18,6 +18,7 @@ from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.proofs_due import proofs_due
 from mainstay.recovery.proving.order import DRILL, drill_request
+from mainstay.recovery.repositories import named
 from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.due import Task, due, errand_request, put_off, task
 from mainstay.recovery.tending.errand import OF_POINTS
@@ -25,6 +26,7 @@ from mainstay.recovery.tending.locks import Worked
 from mainstay.recovery.tending.making import InitErrand, UnlockErrand
 from mainstay.recovery.tending.retention import RetentionErrand
 from mainstay.recovery.tending.upkeep import CheckErrand, PruneErrand
+from mainstay.recovery.words import counted
 from mainstay.runner.engine.contract import Unkept
 from mainstay.runner.log.events import tell
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
@@ -201,6 +203,30 @@ class Past:
                 hosts = frozenset(one["name"] for one in row.request["hosts"])
                 found.append((hosts, Worked(row.id, machines, datetime.fromisoformat(row.started_at), ended)))
         return sorted(found, key=lambda one: one[1].started)
+
+
+@dataclass(frozen=True, slots=True)
+class Homeless:
+    """Points of a plan that the site does not have any more. said: how many, of whom and where, in words."""
+
+    plan: str
+    said: str
+
+
+def homeless(app: Application, repositories: Collection[str]) -> list[Homeless]:
+    """By the plan's name and the repository."""
+    plans = {plan.name for plan in backup_plans(app)}
+    gone = {
+        (one.plan, one.repository)
+        for one in app.points.newest()
+        if one.plan not in plans and one.repository in repositories
+    }
+    found = []
+    for plan, repository in sorted(gone):
+        points = app.points.points(plan=plan, repository=repository)
+        whose = named({point.host for point in points})
+        found.append(Homeless(plan, f"{counted(len(points), 'point')} of {whose} in {repository}"))
+    return found
 
 
 def by_hand(

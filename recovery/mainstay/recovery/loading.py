@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -48,7 +48,7 @@ def check_backups(
     backups = [plan for plan in plans.values() if isinstance(plan, BackupPlan)]
     users = users_of(site, backups)
     errors = [*_sharing(users, repositories), *_passwords(users, repositories), *_windows(site, backups, windows)]
-    errors += _named(site, plans)
+    errors += [*_named(site, plans), *_renamed(site, backups)]
     doubts = [*_unguarded(users, repositories), *_reused(users, repositories), *_never_proved(site, plans)]
     return errors, doubts
 
@@ -288,6 +288,26 @@ def _named(site: Site, plans: Plans) -> Iterator[Problem]:
         what = "no plan of the kind backup" if name in plans else "no plan"
         hint = did_you_mean(name, backups) or "Name a plan of the kind backup."
         yield at.at("plan").problem(f"there is {what} {shown(name)}.", hint=hint)
+
+
+def _renamed(site: Site, backups: Sequence[BackupPlan]) -> Iterator[Problem]:
+    """A name can be that of one plan's points alone."""
+    declared, first = declared_plans(site), dict[str, str]()
+    for plan in backups:
+        spot = plan_spot(site, plan.name)
+        for old in plan.renamed_from if spot is not None else ():
+            assert spot is not None
+            at, other = spot.at("renamed_from"), first.setdefault(old, plan.name)
+            if old in declared:
+                what = "its name now" if old == plan.name else "a plan of the site still"
+                yield at.problem(f"{shown(old)} is {what}: its points are its own.", hint="Name one that is no more.")
+            elif other != plan.name:
+                yield at.problem(f"the points of {shown(old)} are those of {other} already.", hint="Keep one of them.")
+
+
+def renames(plans: Iterable[Plan]) -> dict[str, str]:
+    """Old name of a backup plan → the one it has now."""
+    return {old: plan.name for plan in plans if isinstance(plan, BackupPlan) for old in plan.renamed_from}
 
 
 def _never_proved(site: Site, plans: Plans) -> Iterator[Problem]:

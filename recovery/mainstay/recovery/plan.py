@@ -199,6 +199,8 @@ class BackupPlan(Plan):
     kind: Literal["backup"] = "backup"
     repository: str
     """Name of the repository that hosts write to."""
+    renamed_from: Annotated[tuple[str, ...], _Texts] = ()
+    """Names that the plan had before: the points of those are its own."""
     sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")], Source]
     expect: Expectations = Expectations()
     keep_proved: int = Field(default=1, ge=0, le=1000)

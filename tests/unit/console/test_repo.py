@@ -182,3 +182,14 @@ def test_what_a_failed_backup_left_is_in_the_diff_and_removed_with_it(app: Keepi
         f"no point: etc {stray[:12]}": False,
         f"no point: etc {live[:12]}": True,
     }
+
+
+def test_points_of_a_plan_that_is_no_more_are_named_by_retention_alone(app: Keeping, mainstay: Mainstay) -> None:
+    made(app, *HOSTS)
+    for hours in (50, 26):
+        app.points.add_point(point("web1", hours, plan="night"))
+    app.points.add_point(point("web1", 5))
+    said = mainstay("repo", "retention", "nightly", "--repository", "main", "--hosts", "web1", "-n").err
+    assert "points of a plan that is no more: night: 2 points of web1 in main. They stay for ever." in said
+    assert "renamed_from: night" in said
+    assert "no more" not in mainstay("repo", "retention", "nightly", "--repository", "offsite", "-n").err

@@ -13,6 +13,8 @@ from mainstay.console.screen import Screen
 from mainstay.console.verb import VerbGroup, with_screen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mainstay.console.bootstrap import Application
     from mainstay.recovery.plan import BackupPlan
     from mainstay.recovery.points.contract import Tending
@@ -115,6 +117,8 @@ def _tend(
         chosen = _places(plan, what, repository)
         if screen.json and len(chosen) > 1:
             raise UsageError(f"--json answers for one repository: {one_of(chosen)}.", hint="Name it: --repository NAME")
+        if what == "retention":
+            _homeless(screen, app, plan, chosen)
         codes = [0]
         for place in chosen:
             request = by_hand(app, plan, what, place, selector, app.asking())
@@ -146,6 +150,15 @@ def _kept(app: Application, place: str, request: RunRequest) -> list[str]:
     """The hosts of which points are known there."""
     hosts = [host.name for host in request.hosts]
     return sorted({one.host for one in app.points.newest(hosts=hosts) if one.repository == place})
+
+
+def _homeless(screen: Screen, app: Application, plan: BackupPlan, chosen: Sequence[str]) -> None:
+    """Say of which plans that are no more there are points: no retention is theirs."""
+    from mainstay.console.tending import homeless
+
+    for one in homeless(app, chosen):
+        screen.say(f"points of a plan that is no more: {one.plan}: {one.said}. They stay for ever.")
+        screen.say(f"  Where {plan.name} took its place: renamed_from: {one.plan} there; -n then shows what would go.")
 
 
 def _question(what: Tending, place: str, count: int) -> str:

@@ -56,17 +56,19 @@ def strays(
     *,
     host: str,
     plan: str,
+    named: Collection[str],
     repository: str,
     blocked: Mapping[Group, str],
     refused: str = "",
 ) -> Strays:
     """snapshots: of this host, as the repository has them. points: all that are known of the host, removed ones and those in other
-    repositories too. blocked, refused: as of `plan_retention`; what keeps points keeps these."""
+    repositories too. named: the plan's name and those that it had. blocked, refused: as of `plan_retention`; what keeps points
+    keeps these."""
     known = {point.id for point in points}
     newest = _newest([one for one in points if one.plan == plan and one.repository == repository])
     found = []
     for one in sorted(snapshots, key=lambda one: (one.at, one.id)):
-        if TAG not in one.tags or unquote(one.tagged("plan")) != plan or known & {one.id, one.original}:
+        if TAG not in one.tags or unquote(one.tagged("plan")) not in named or known & {one.id, one.original}:
             continue
         source, item, run = (unquote(one.tagged(key)) for key in ("source", "item", "run"))
         unit = f"{source}/{item}" if item else source

@@ -122,6 +122,7 @@ class RetentionErrand(RepositoryErrand):
             moment(now),
             host=host,
             plan=self.plan.name,
+            named={self.plan.name, *self.plan.renamed_from},
             repository=self.repository.name,
             blocked=self._blocked(host),
             refused=refused,

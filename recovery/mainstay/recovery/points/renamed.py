@@ -1,0 +1,138 @@
+"""Points of plans that have another name now (`renamed_from:`), as those of the plan that they belong to.
+
+What is stored keeps the name that it was stored with, and so do records; whoever asks gets the new one. So history, freshness,
+proofs, copies and retention go on, and taking `renamed_from:` out again takes nothing away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from mainstay.recovery.point import Proof, RecoveryPoint
+from mainstay.recovery.points.contract import Ack, PointStore, Tended, Vault
+
+T = TypeVar("T", RecoveryPoint, Proof)
+Hosts = Collection[str] | None
+
+
+class RenamedPoints:
+    """Implements PointStore upon another one. names: old name of a plan → the one it has now."""
+
+    def __init__(self, store: PointStore, names: Callable[[], Mapping[str, str]]) -> None:
+        self._store = store
+        self._names = names
+
+    def points(
+        self,
+        *,
+        hosts: Hosts = None,
+        plan: str | None = None,
+        source: str | None = None,
+        repository: str | None = None,
+        run: str | None = None,
+        removed: bool = False,
+        anomalous: bool = False,
+    ) -> list[RecoveryPoint]:
+        return self._ours(
+            plan,
+            lambda one: self._store.points(
+                hosts=hosts,
+                plan=one,
+                source=source,
+                repository=repository,
+                run=run,
+                removed=removed,
+                anomalous=anomalous,
+            ),
+        )
+
+    def newest(self, *, hosts: Hosts = None, plan: str | None = None, until: str | None = None) -> list[RecoveryPoint]:
+        return _last(self._ours(plan, lambda one: self._store.newest(hosts=hosts, plan=one, until=until)))
+
+    def proved(self, *, hosts: Hosts = None, plan: str | None = None) -> list[RecoveryPoint]:
+        return self._ours(plan, lambda one: self._store.proved(hosts=hosts, plan=one))
+
+    def newest_proofs(self, *, hosts: Hosts = None, plan: str | None = None) -> list[Proof]:
+        return _last(self._ours(plan, lambda one: self._store.newest_proofs(hosts=hosts, plan=one)))
+
+    def find(self, prefix: str) -> list[RecoveryPoint]:
+        return self._ours(None, lambda one: self._store.find(prefix))
+
+    def proofs(
+        self, *, hosts: Hosts = None, source: str | None = None, points: Collection[str] | None = None
+    ) -> list[Proof]:
+        return self._ours(None, lambda one: self._store.proofs(hosts=hosts, source=source, points=points))
+
+    def tended(
+        self, *, repository: str | None = None, host: str | None = None, part: str | None = None
+    ) -> list[Tended]:
+        names, found = self._names(), dict[tuple[str, ...], Tended]()
+        for one in self._store.tended(repository=repository, host=host, part=part):
+            mine = replace(one, subject=names.get(one.subject, one.subject))
+            key = mine.repository, mine.host, mine.what, mine.subject, mine.part
+            other = found.get(key)
+            if other is None or _moment(other.at) <= _moment(mine.at):
+                found[key] = mine
+        return list(found.values())
+
+    def add_point(self, point: RecoveryPoint) -> None:
+        self._store.add_point(point)
+
+    def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
+        self._store.mark_removed(repository, ids, run, at)
+
+    def add_proof(self, proof: Proof) -> None:
+        self._store.add_proof(proof)
+
+    def vault(self, repository: str, host: str) -> Vault | None:
+        return self._store.vault(repository, host)
+
+    def vaults(self) -> list[Vault]:
+        return self._store.vaults()
+
+    def note_vault(self, vault: Vault) -> None:
+        self._store.note_vault(vault)
+
+    def note_tended(self, tended: Tended) -> None:
+        self._store.note_tended(tended)
+
+    def acknowledge(self, ack: Ack) -> None:
+        self._store.acknowledge(ack)
+
+    def acks(self) -> list[Ack]:
+        return self._store.acks()
+
+    def tidy(self, before: str) -> int:
+        return self._store.tidy(before)
+
+    def _ours(self, plan: str | None, ask: Callable[[str | None], list[T]]) -> list[T]:
+        """Oldest first, as each answer is."""
+        names: Mapping[str, str] = self._names()
+        if not names:
+            return ask(plan)
+        asked: list[str | None] = (
+            [plan] if plan is None else [plan, *(old for old, new in names.items() if new == plan)]
+        )
+        found = [one.model_copy(update={"plan": names.get(one.plan, one.plan)}) for name in asked for one in ask(name)]
+        return found if len(asked) == 1 else sorted(found, key=lambda one: (_moment(one.at), _id(one)))
+
+
+def _last(oldest_first: Iterable[T]) -> list[T]:
+    """Of each group and verdict the newest: what two names had is one group."""
+    found: dict[tuple[str, ...], T] = {}
+    for one in oldest_first:
+        key = one.host, one.plan, one.source, one.item, one.repository, one.verdict
+        found.pop(key, None)
+        found[key] = one
+    return list(found.values())
+
+
+def _id(one: RecoveryPoint | Proof) -> str:
+    return one.id if isinstance(one, RecoveryPoint) else one.point
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,137 @@
+"""A plan that was renamed: its points are its own under the new name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.console.keeping import SITE
+from tests.unit.recovery.points import NOW, before, point, proof
+from tests.unit.recovery.tending.desk import WEB1, World, plan
+
+from mainstay.recovery.freshness import exposures
+from mainstay.recovery.loading import renames
+from mainstay.recovery.points.contract import Tended
+from mainstay.recovery.points.memory import MemoryPoints
+from mainstay.recovery.points.renamed import RenamedPoints
+from mainstay.recovery.tending.due import due
+from mainstay.recovery.tending.retention import RetentionErrand
+from mainstay.runner.verdict import Verdict
+from mainstay.schedules.check import check_site
+
+NAMES = {"older": "nightly", "old": "nightly"}
+
+
+def store() -> tuple[MemoryPoints, RenamedPoints]:
+    below = MemoryPoints()
+    return below, RenamedPoints(below, lambda: NAMES)
+
+
+def test_points_and_proofs_of_the_old_names_are_told_under_the_new_one_and_stay_as_they_are() -> None:
+    below, points = store()
+    made = [point(before(days=days), plan=name) for days, name in ((3, "older"), (2, "old"), (1, "nightly"))]
+    for one in made:
+        below.add_point(one)
+    below.add_proof(proof(made[1], before(days=2)))
+    below.add_point(point(before(days=1), plan="weekly"))
+    assert [(one.id, one.plan) for one in points.points(plan="nightly")] == [(one.id, "nightly") for one in made]
+    assert {one.plan for one in points.points()} == {"nightly", "weekly"}
+    assert [one.id for one in points.newest(plan="nightly")] == [made[2].id], "one group, not one for each name"
+    assert len(points.newest()) == 2
+    assert [one.plan for one in points.newest_proofs(plan="nightly")] == ["nightly"]
+    assert [one.plan for one in points.find(made[0].id)] == ["nightly"]
+    assert [one.id for one in points.proved(plan="nightly")] == [made[1].id]
+    assert [one.plan for one in below.points(plan="older")] == ["older"]
+
+
+def test_freshness_goes_on_under_the_new_name() -> None:
+    below, points = store()
+    below.add_point(point(before(hours=5), plan="old"))
+    (one,) = exposures(points.newest(), points.newest_proofs(), NOW, declared={("web1", "nightly", "etc")})
+    assert one.since_newest == 5 * 3600
+
+
+def test_of_what_was_done_under_two_names_the_last_counts() -> None:
+    below, points = store()
+    below.add_point(point(before(hours=5), plan="old"))
+    for name, hours in (("old", 3), ("older", 40)):
+        below.note_tended(Tended("main", "web1", "retention", name, "", "R", before(hours=hours), "succeeded"))
+    assert [(one.subject, one.at) for one in points.tended()] == [("nightly", before(hours=3))]
+    whats = [one.what for one in due(plan(retention={"last": 1}), [WEB1], points, NOW)]
+    assert whats == ["prune", "check"]
+
+
+@pytest.mark.parametrize(("proved", "left"), [(True, 2), (False, 4)])
+def test_retention_goes_on_with_as_many_proved_points_as_promised(proved: bool, left: int) -> None:
+    world = World()
+    made = [world.backup(before(days=days), plan="old") for days in (4, 3, 2)]
+    made.append(world.backup(before(days=1)))
+    if proved:
+        world.points.add_proof(proof(made[1], before(days=3)))
+    world.points = RenamedPoints(world.points, lambda: NAMES)  # type: ignore[assignment]
+    world.do(RetentionErrand(plan(retention={"last": 1}, renamed_from=["old", "older"]), "main", world.depot))
+    assert len(world.repository().snapshots) == left
+    if proved:
+        assert set(world.repository().snapshots) == {made[1].id, made[3].id}
+
+
+def test_what_a_failed_backup_left_under_the_old_name_goes_too() -> None:
+    world = World()
+    tags = ["mainstay", "run=R1", "plan=old", "source=etc"]
+    stray = world.repository().back_up({"/x": b"x"}, host="web1", tags=tags, at=before(days=3))
+    world.backup(before(days=1))
+    for names, there in (((), True), (("old",), False)):
+        data = {"plan": plan(retention={"last": 1}, renamed_from=names).to_json(), "repository": "main"}
+        world.do(RetentionErrand.tied(data, world.depot, lambda run, host: Verdict.FAILED))
+        assert (stray in world.repository().snapshots) is there
+
+
+def checked(tmp_path: Path, more: str) -> tuple[Any, list[str]]:
+    files = SITE | {"schedules/backup.yml": SITE["schedules/backup.yml"] + more}
+    files |= {"mainstay.yml": "site: acme\nssh: {key: file:secrets/key}\n"}
+    files |= {"inventory/hosts.yml": "hosts: {web1: {address: 10.0.0.1, tags: {role: web}}}\n"}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for name in ("secrets/key", "keys/web1", "keys/web1-offsite"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch(0o600)
+    loaded, errors, _ = check_site(tmp_path)
+    return loaded, [f"{one.key}: {one.message}" for one in errors]
+
+
+SECOND = (
+    "  weekly:\n    kind: backup\n    targets: role=web\n    repository: main\n    sources: {opt: {paths: [/opt]}}\n"
+)
+
+
+def test_a_name_or_names_in_the_plan(tmp_path: Path) -> None:
+    loaded, errors = checked(tmp_path, "    renamed_from: before\n")
+    assert errors == []
+    assert renames(loaded.plans.values()) == {"before": "nightly"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("    renamed_from: nightly\n", "is its name now"),
+        (f"    renamed_from: [weekly]\n{SECOND}", "is a plan of the site still"),
+        (f"    renamed_from: old\n{SECOND}    renamed_from: old\n", "are those of nightly already"),
+    ],
+)
+def test_a_name_that_is_not_free_is_an_error_at_its_place(tmp_path: Path, more: str, said: str) -> None:
+    _, errors = checked(tmp_path, more)
+    assert len(errors) == 1
+    assert "renamed_from: " in errors[0]
+    assert said in errors[0]
+
+
+def test_the_answers_are_in_order_whatever_name_they_had() -> None:
+    below, points = store()
+    for number, name in enumerate(("nightly", "old", "older", "nightly")):
+        below.add_point(point((NOW + timedelta(hours=number)).isoformat(), plan=name))
+    ats = [one.at for one in points.points(plan="nightly")]
+    assert ats == sorted(ats)
+    assert len(ats) == 4
