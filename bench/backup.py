@@ -219,8 +219,8 @@ def parts(found: Found, records: Records, tools: Sequence[Tool], notes: Sequence
             notes=(
                 *against(found),
                 f"Ratios in the table: how many times as much as restic alone takes. restic {version} everywhere, with the same "
-                "options and as nice; to a REST server on the controller, the host's 1 % over the same network. CPU is that "
-                "of everything, also on the host and of the server.",
+                "options, as nice, and with a cache of its own that is empty at first; to a REST server on the controller, the "
+                "host's 1 % over the same network. CPU is that of everything, also on the host and of the server.",
                 *notes,
             ),
         ),
