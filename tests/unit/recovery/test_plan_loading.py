@@ -83,6 +83,7 @@ def test_what_an_approval_is_bound_to_is_what_is_written_and_not_where(tmp_path:
         ("copies: {to: offsite, evry: 1d}", "copies.evry", "unknown key", 'Did you mean "every"?'),
         ("prove: {on: db1}", "prove.on", "proofs on a host (db1) are not available yet", None),
         ("prove: {on: host}", "prove.on", "proofs on a host (host) are not available yet", None),
+        ('prove: {on: "db[1:2]"}', "prove.on", '"db[1:2]" is not controller', "Write controller."),
         ("prove: {on: contoller}", "prove.on", '"contoller" is not controller', 'Did you mean "controller"?'),
         (
             "prove: {check: {source: etc, database: x, query: q, equals: a}}",

@@ -51,7 +51,10 @@ def drill_request(
     if plan.prove is None:
         raise Refused(f"plan {plan.name} says prove: null: its points are never proved")
     if plan.prove.on != "controller":
-        raise Refused(f"plan {plan.name} says prove.on: {plan.prove.on}; only the controller proves points yet")
+        raise Refused(
+            f"plan {plan.name} says prove.on: {plan.prove.on}; only the controller proves points yet",
+            hint="Write prove.on: controller, or leave it out.",
+        )
     if unknown := sorted(set(sources) - set(plan.sources)):
         raise UsageError(
             f"plan {plan.name} has no source {', '.join(unknown)}", hint=f"It has {', '.join(sorted(plan.sources))}."
