@@ -105,6 +105,11 @@ class Repository(Value):
     def _whole(self) -> Repository:
         if self.kind in ("path", "sftp") and self.through == "host":
             raise ValueError(f"a host can't reach {self.kind} by itself without holding its keys; leave via: out")
+        if self.kind == "rest" and self.through == "controller":
+            raise ValueError(
+                "via: controller is for folders, sftp and s3; leave it out: hosts reach a REST server by themselves "
+                "(give its append-only user under write:)"
+            )
         if self.kind == "sftp" and not self.known_hosts:
             raise ValueError("known_hosts: is missing; nothing is sent to a server whose key is not pinned")
         if self.kind == "s3" and self.maintain is None:

@@ -46,6 +46,11 @@ def test_a_path_that_looks_like_a_command_is_a_path(tmp_path: Path) -> None:
         ("{url: /srv/b, password: file:secrets/other, pasword: x}", "pasword", "unknown key"),
         ("{url: /srv/b, password: file:secrets/other, shared: yes}", "shared", '"yes" is none of'),
         ("{url: /srv/b, password: file:secrets/other, via: host}", None, "can't reach path by itself"),
+        (
+            "{url: 'rest:https://x.example/', password: file:secrets/other, via: controller}",
+            None,
+            "is for folders, sftp and s3",
+        ),
         ("{url: 'sftp:u@nas:/b', password: file:secrets/other}", None, "known_hosts: is missing"),
         ("{url: 's3:https://s3.example/b', password: file:secrets/other}", None, "maintain: {user"),
         (
@@ -157,7 +162,7 @@ def test_what_hosts_hold_for_one_repository_must_not_remove_from_another(tmp_pat
 
 @pytest.mark.parametrize(
     ("more", "guarded"),
-    [("", False), (", append_only: true", True), (", via: controller", True)],
+    [("", False), (", append_only: true", True)],
 )
 def test_a_host_that_could_remove_its_backups_is_warned_of(tmp_path: Path, more: str, guarded: bool) -> None:
     text = f"repositories:\n  main: {{url: 'rest:https://x.example/', password: file:secrets/other{more}}}\n"
