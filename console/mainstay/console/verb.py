@@ -60,12 +60,20 @@ def common_options() -> list[click.Parameter]:
     return options
 
 
+WHOLE = 1000
+"""Characters of a sentence of help: more than any has."""
+
+
 class Verb(click.Command):
     """A verb: takes the common options after its name too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *common_options()]
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The whole first sentence: click wraps it, and need not cut it."""
+        return super().get_short_help_str(WHOLE)
 
 
 class VerbGroup(click.Group):
@@ -80,6 +88,9 @@ class VerbGroup(click.Group):
         super().__init__(*args, **kwargs)
         self.default = default
         self.params = [*self.params, *common_options()]
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return super().get_short_help_str(WHOLE)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # While a shell completes, the word that is being typed may become one of ours.

@@ -197,6 +197,10 @@ def _opened(path: Path, reference: str) -> BinaryIO:
         handle = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as error:
         hint = "Check the path (it is relative to the site) and who may read it."
+        if isinstance(error, FileNotFoundError):
+            folder, file = shlex.quote(str(path.parent)), shlex.quote(str(path))
+            made = f"(umask 077; mkdir -p {folder}; openssl rand -base64 32 > {file})"
+            hint = f"Check the path (it is relative to the site). A new repository's password is made with: {made}"
         raise SecretError(f"{reference}: can't be read: {error.strerror}", hint=hint) from None
     found = os.fstat(handle.fileno())
     fault: tuple[str, str | None] | None = None

@@ -223,11 +223,12 @@ def _about_proof(one: Standing, acks: Sequence[Ack], say_of: Say) -> Iterator[Tr
         )
     if one.prove_every is None:
         return
+    hint = f"mainstay prove {one.plan} --hosts {one.host}"
     if since is None:
-        yield say_of("look", "never proved", "no restore has ever proved it")
+        yield say_of("look", "never proved", "no restore has ever proved it", hint)
     elif since > one.prove_every * PROOF:
         text = f"last proved {span(since)} ago, the plan says every {span(one.prove_every)}"
-        yield say_of("look", "proved too long ago", text)
+        yield say_of("look", "proved too long ago", text, hint)
 
 
 def _looked_at(point: RecoveryPoint, acks: Iterable[Ack]) -> bool:

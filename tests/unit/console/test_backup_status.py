@@ -123,7 +123,10 @@ def test_a_host_that_is_only_backed_up_is_judged_by_its_backups(app: FakeApplica
     well(app, "db1", "web1")
     backed_up(app, RUN, {"db1": Verdict.SUCCEEDED, "web1": Verdict.SUCCEEDED})
     assert mainstay("status", "db1", "--nagios").code == 0
-    assert mainstay("status", "web1", "--nagios").code == 3, "a plan patches it, and nothing was ever done"
+    told = mainstay("status", "web1", "--nagios")
+    assert told.code == 0, "a plan patches it, and was never due"
+    assert "no patch plan has run yet on web1, their backups are well" in told.out
+    assert mainstay("status", "web2", "--nagios").code == 2, "no backup either"
 
 
 def test_an_acknowledged_record_alarms_no_longer(patched: FakeApplication, mainstay: Mainstay) -> None:

@@ -191,3 +191,9 @@ def test_a_site_without_backups_is_asked_nothing(
 
     monkeypatch.setattr(depots, "prompt", never)
     assert findings(mainstay) == []
+
+
+def test_where_nothing_is_made_yet_no_key_is_asked_for(kept: Kept, mainstay: Mainstay) -> None:
+    kept.app.points.note_vault(Vault("offsite", "web1", "", "", "", "", ""))
+    told = [one[3] for one in findings(mainstay) if one[1] == "keys" and "offsite" in one[3]]
+    assert told == ["the repositories of offsite are not made yet: web1 → mainstay repo init nightly"]

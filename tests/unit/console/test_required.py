@@ -47,7 +47,8 @@ def test_preview_says_of_each_host_whether_it_holds(app: FakeApplication, mainst
     assert "! would be refused: etc: the newest point that succeeded is 31 h old, newer than 24 h is required;" in out
     assert "mainstay run nightly --hosts web2" in out
     assert "! would be refused: etc: there is no point; mainstay run nightly --hosts web10" in out
-    assert "The backups that it requires are there now for 1 of 3 hosts." in out
+    assert "The backups that it requires are there now for 1 of 3 hosts. lacking on web2: etc: the newest point" in out
+    assert "lacking on web10: etc: there is no point; mainstay run nightly --hosts web10" in out
     found = {one["host"]: one["backup"] for one in mainstay("preview", "patch-web", "--json").json["hosts"]}
     assert found["web1"] == {"holds": True, "reason": None, "relies_on": [BACKUP]}
     assert (found["web10"]["holds"], found["web10"]["relies_on"]) == (False, [])

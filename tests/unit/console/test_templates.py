@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -37,8 +36,7 @@ def test_the_backups_that_it_shows_are_right(tmp_path: Path) -> None:
     write_site(site)
     for name in ("recovery/repositories.yml", "schedules/backup.yml"):
         lines = (site / name).read_text().splitlines()
-        # "# A sentence", "#key:", "#  key:"
-        shown = [line if re.match(r"# \S", line) else line.removeprefix("#") for line in lines]
+        shown = [line.removeprefix("#") for line in lines]
         (site / name).write_text("\n".join(shown) + "\n")
     for host in ("web1", "web2"):
         (site / "secrets/restic").mkdir(parents=True, exist_ok=True)
@@ -67,3 +65,14 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     write_site(tmp_path / "other")
     with pytest.raises(UsageError, match="a site already"):
         write_site(tmp_path / "other")
+
+
+def test_help_of_a_group_is_not_cut() -> None:
+    from click.testing import CliRunner
+
+    from mainstay.console.verbs.repo import command
+
+    for words in (["--help"], ["key", "--help"]):
+        shown = CliRunner().invoke(command, words).output
+        assert "Commands:" in shown
+        assert "..." not in shown.split("Commands:")[1]

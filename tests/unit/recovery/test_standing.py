@@ -40,6 +40,7 @@ def test_every_declared_source_is_there_with_a_point_or_without() -> None:
     assert [(one.source, one.exposure.newest) for one in found] == [("db", None), ("etc", made)]
     assert [one.health for one in found] == ["wrong", "look"]
     assert kinds(found) == ["no recovery point", "never proved"]
+    assert [one.hint for one in found[1].troubles] == ["mainstay prove nightly --hosts web1"]
 
 
 def test_each_item_of_a_source_stands_for_itself() -> None:

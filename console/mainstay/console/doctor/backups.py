@@ -99,9 +99,16 @@ def _escrow(found: Iterable[Known]) -> Iterator[Finding]:
     for one in found:
         of.setdefault(one.repository.name, []).append(one)
     for name, mine in of.items():
-        missing = [one for one in mine if one.vault is None or not one.vault.escrow_at]
-        if not missing:
+        # Before there is a repository there is no key either that would have to be kept.
+        unmade = [one for one in mine if one.vault is None or not one.vault.id]
+        missing = [one for one in mine if one not in unmade and one.vault is not None and not one.vault.escrow_at]
+        if unmade:
+            whose = _listed([one.repository.vault(one.host) or "all hosts" for one in unmade])
+            message = f"the repositories of {name} are not made yet: {whose}"
+            yield _finding("controller", "keys", "wrong", message, f"mainstay repo init {unmade[0].plans[0]}")
+        if not missing and not unmade:
             yield _finding("controller", "keys", "well", f"the keys of {name} are confirmed to be kept elsewhere")
+        if not missing:
             continue
         whose = _listed([one.repository.vault(one.host) or "all hosts" for one in missing])
         plan = missing[0].plans[0]

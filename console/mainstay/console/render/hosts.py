@@ -235,13 +235,17 @@ def nagios(
     text = f"MAINSTAY {NAGIOS[worst]} - {well} of {times.counted(len(known), 'host')} well"
     # `|` parts the text from the measured values in this protocol, so no text of ours may hold one.
     said = [text, *([told + more] if told else []), *wrong, *warnings]
+    waits = [one.host.name for level, one in levels if not level and _awaited(one, backups)]
+    if waits:
+        others = f" and {len(waits) - NAMED} more" if len(waits) > NAMED else ""
+        said.append(f"no patch plan has run yet on {', '.join(waits[:NAMED])}{others}, their backups are well")
     text = span("; ".join(said)).text.replace("|", "/")
     return worst, " ".join([f"{text} | well={well} not_well={len(bad)}", *_measured(backups)])
 
 
 def _told(one: Known, backups: Backups | None) -> str:
     said = _of_backups(one.host.name, backups)
-    parts = [f"{one.verdict}: {one.reason}".rstrip(": ")] if _run_level(one) or not said else []
+    parts = [f"{one.verdict}: {one.reason}".rstrip(": ")] if _level_of_run(one, backups) or not said else []
     return f"{one.host.name} {'; '.join([*parts, *([f'backup: {said}'] if said else [])])}"
 
 
@@ -276,7 +280,17 @@ def _most(seconds: Sequence[float | None]) -> str:
 
 def _level(one: Known, backups: Backups | None) -> int:
     health = backups.health(one.host.name) if backups is not None else None
-    return min(_run_level(one), _OF_HEALTH[health or "well"], key=_WORST.index)
+    return min(_level_of_run(one, backups), _OF_HEALTH[health or "well"], key=_WORST.index)
+
+
+def _awaited(one: Known, backups: Backups | None) -> bool:
+    """Whether nothing but backups was ever run on it. An occurrence that was due and did not come is an alarm of its own
+    (missed), so this alone says nothing against the host."""
+    return one.part is None and not one.run and backups is not None and backups.health(one.host.name) is not None
+
+
+def _level_of_run(one: Known, backups: Backups | None) -> int:
+    return 0 if _awaited(one, backups) else _run_level(one)
 
 
 def _run_level(one: Known) -> int:

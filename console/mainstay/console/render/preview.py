@@ -15,6 +15,9 @@ from mainstay.recovery.required import Backing
 from mainstay.runner.operation import Forecast, LeftOut
 from mainstay.runner.verdict import EXIT_CODES, Verdict
 
+LACKING = 5
+"""Hosts of which the end says what backup is lacking."""
+
 REASONS = {"too-young": "too young", "kept-back": "kept back", "not-security": "not security"}
 
 
@@ -203,15 +206,17 @@ def _foot(preview: Preview, columns: int) -> list[Line]:
 
 
 def _backed(looks: Sequence[Look], columns: int) -> list[Line]:
-    asked = [look.backing for look in looks if look.wave is not None and look.backing is not None]
+    asked = [(look.host, look.backing) for look in looks if look.wave is not None and look.backing is not None]
     if not asked:
         return []
-    there = sum(not one.unmet for one in asked)
-    return wrap(
-        f"The backups that it requires are there now for {there} of {counted(len(asked), 'host')}.",
-        indent="",
-        columns=columns,
-    )
+    lacking = [(host, one.reason) for host, one in asked if one.unmet]
+    there = len(asked) - len(lacking)
+    text = f"The backups that it requires are there now for {there} of {counted(len(asked), 'host')}."
+    lines = wrap(text, indent="", columns=columns)
+    for host, reason in lacking[:LACKING]:
+        lines += wrap(f"lacking on {host}: {reason}", columns=columns)
+    more = len(lacking) - LACKING
+    return [*lines, line(f"  and on {counted(more, 'more host')}")] if more > 0 else lines
 
 
 def _end(preview: Preview, columns: int) -> list[Line]:

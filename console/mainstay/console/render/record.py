@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 
-from mainstay.console.render import interventions, packages, times
+from mainstay.console.render import interventions, kept, packages, times
 from mainstay.console.render.spans import Line, Span, block, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
@@ -182,13 +182,15 @@ def host(part: HostPart, columns: int, outputs: Mapping[str, bytes] | None = Non
 
 def _measures(part: HostPart, columns: int) -> list[Line]:
     rows: list[list[Cell]] = [
-        [str(key).replace("_", " "), _plainly(value)] for key, value in part.measures.items() if _plainly(value)
+        [str(key).replace("_", " "), _plainly(value)]
+        for key, value in part.measures.items()
+        if key not in kept.INNER and _plainly(value)
     ]
     for key in ("boot_id", "kernel"):
         old, new = part.before.get(key), part.after.get(key)
         if old and new and old != new:
             rows.append([key.replace("_", " "), f"{old} → {new}"])
-    return table(rows, columns=columns)
+    return [*table(rows, columns=columns), *kept.lines(part.measures, columns)]
 
 
 def _step_row(step: Json) -> list[Cell]:

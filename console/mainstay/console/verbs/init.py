@@ -55,6 +55,8 @@ def command(
         line(f"  write your hosts into {directory}/inventory/hosts.yml"),
         line(f"  mainstay --site {directory} hosts trust all     see their keys, and pin them"),
         line(f"  mainstay --site {directory} preview patch-web   see what would change; touches nothing"),
+        line(f"  read {directory}/schedules/backup.yml: their backups begin there; then"),
+        line(f"  mainstay --site {directory} repo init nightly   makes the repositories, only when asked"),
     ]
     screen.show(lambda: {"site": str(root), "files": shown}, lambda: lines)
     return 0

@@ -206,7 +206,7 @@ def _resolve(track: Track, io: StepIO) -> Json:
     if blocked and operation.changes(change) and not track.request.retry:
         raise Refused(f"run {blocked} was rolled back with just this change here", hint="--retry tries it again")
     count = operation.changes(change)
-    io.detail = f"{count} to change" if count else "nothing to do"
+    io.detail = f"{count} to {'change' if operation.software else 'do'}" if count else "nothing to do"
     before = {} if count else _record_state(track, operation.snapshot(work, change))
     return {"change": change.to_json(), "before": before}
 

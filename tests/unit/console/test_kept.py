@@ -1,0 +1,48 @@
+"""What a record's part tells of backups and drills: tables, nothing raw."""
+
+from typing import Any
+
+from tests.unit.console.fakes import part
+
+from mainstay.console.render import record
+
+POINT = "0123456789abcdef"
+
+
+def told(measures: dict[str, Any]) -> str:
+    made = part("web1").model_copy(update={"measures": measures})
+    return "\n".join("".join(span.text for span in line) for line in record.host(made, 120))
+
+
+def test_a_backups_sources_are_a_table() -> None:
+    row: dict[str, Any] = {
+        "verdict": "degraded",
+        "files": 12,
+        "bytes": 2048,
+        "added": 512,
+        "seconds": 3.0,
+        "point": POINT,
+    }
+    row |= {"reason": "1 file unreadable", "unreadable": 1, "unreadable_items": ["/etc/shadow"]}
+    text = told({"sources": {"etc": row}, "job": {"hostname": "web1"}, "points": [POINT]})
+    line = next(one for one in text.splitlines() if one.strip().startswith("etc ")).split()
+    assert line[:3] == ["etc", "degraded", "12"]
+    assert POINT[:12] in line
+    assert "etc: unreadable: /etc/shadow" in text
+    assert "hostname" not in text and POINT not in text
+
+
+def test_a_drill_says_what_was_proved_and_what_was_left_out() -> None:
+    proof: dict[str, Any] = {
+        "unit": "etc",
+        "point": POINT,
+        "at": "2026-11-22T01:30:00Z",
+        "run": "r1",
+        "verdict": "succeeded",
+    }
+    proof |= {"scope": "sample", "reason": "", "left_out": ["/etc/big"], "seconds": 1.0, "measures": {"bytes": 10}}
+    text = told({"proofs": [proof], "proves": ["r1"]})
+    line = next(one for one in text.splitlines() if one.strip().startswith("etc ")).split()
+    assert line[:3] == ["etc", "succeeded", "sample"]
+    assert "etc: left out: /etc/big" in text
+    assert "left_out" not in text and "measures" not in text
