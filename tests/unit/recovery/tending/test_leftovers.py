@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,9 @@ from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.errand import CANCELLED, FAILED, note
 from mainstay.recovery.tending.retention import NO_POINT, RetentionErrand
 from mainstay.recovery.tending.upkeep import CheckErrand, PruneErrand
-from mainstay.runner.steps import StepIO, Stopped
+from mainstay.runner.artifacts.memory import MemoryArtifacts
+from mainstay.runner.ports import Quiet, SystemClock
+from mainstay.runner.steps import Recorder, StepIO, Stopped
 from mainstay.runner.verdict import Verdict
 
 TWO = {"retention": {"last": 2}}
@@ -278,3 +281,25 @@ def test_every_pack_is_read_in_time_though_packs_come_and_go_and_nights_are_miss
         assert age <= 24 * days, f"night {night}"
     assert worst > 0
     assert after == bool(missed)
+
+
+def test_a_run_that_is_taken_up_again_knows_what_kind_of_error_its_step_had() -> None:
+    """From its checkpoint, where the error itself is gone."""
+    kept: dict[str, Any] = {}
+
+    class Checkpoints:
+        def step(self, name: str, work: Callable[[], Any]) -> Any:
+            if name not in kept:
+                kept[name] = json.dumps(work())
+            return json.loads(kept[name])
+
+    def locked(io: StepIO) -> None:
+        depot = World().depot
+        raise Locked(depot.access(plan().repositories["main"], "web1", "maintain"), "somebody holds it")
+
+    for work in (locked, lambda io: pytest.fail("a step is done once")):
+        context: Any = Checkpoints()
+        recorder = Recorder(context, "R1", "web1", MemoryArtifacts(), SystemClock(), Quiet())
+        with pytest.raises(Stopped) as stopped:
+            recorder("prune", work)
+        assert (stopped.value.fault, stopped.value.kind) == ("locked", "failed")
