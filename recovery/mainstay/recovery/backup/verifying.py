@@ -19,6 +19,7 @@ from mainstay.recovery.restic.exits import meaning
 from mainstay.recovery.restic.messages import BackupSummary, Said
 from mainstay.recovery.restic.replies import Snapshot
 from mainstay.recovery.restic.version import parse_version
+from mainstay.recovery.tending.locks import alarms
 from mainstay.recovery.words import counted, sized, span
 from mainstay.runner.operation import HostWork
 from mainstay.runner.preflight import CLOCK_SKEW_MAX
@@ -84,7 +85,8 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     if verdict is Verdict.UNKNOWN:
         raise ContactLost(work.host.name, reason)
     work.measures["job"] = _kept(said)
-    _unlock(plan, depot, work, said, {*dead, *(one.pid for one in said.dead if one.pid)})
+    if snapshots is not None:
+        _locks(plan, depot, work, said, {*dead, *(one.pid for one in said.dead if one.pid)})
     work.concerns += [reason] if verdict is Verdict.DEGRADED else []
     work.concerns += odd
     work.notes += [f"read without a snapshot: {path}" for one in said.items for path in one.live]
@@ -289,17 +291,20 @@ def _orphans(work: HostWork, change: BackupChange) -> tuple[list[int], list[int]
     return found["works"], found["dead"]
 
 
-def _unlock(plan: BackupPlan, depot: Depot, work: HostWork, said: JobSaid, dead: set[int]) -> None:
-    """Remove the locks of processes that our own jobs on this host had begun, and that are known to be dead; no others. A lock
-    that stays is no reason to call the backup bad: whoever tends the repository finds it."""
-    if not dead or not said.hostname:
-        return
+def _locks(plan: BackupPlan, depot: Depot, work: HostWork, said: JobSaid, dead: set[int]) -> None:
+    """Remove the locks of processes that our own jobs on this host had begun, and that are known to be dead; no others. One that
+    stays is no reason to call the backup bad, but a stale one is said tonight."""
+    repository = plan.repositories[plan.repository]
     try:
-        restic = depot.open(plan.repositories[plan.repository], work.host.name)
-        ours = [lock.id for lock in restic.locks() if lock.host == said.hostname and lock.pid in dead]
+        restic = depot.open(repository, work.host.name)
+        there = restic.locks()
+        ours = [one.id for one in there if dead and said.hostname == one.host and one.pid in dead]
         gone = restic.unlock(ours) if ours else []
     except ResticError as error:
-        work.notes.append(f"locks of a killed restic could not be removed: {error.plain}")
+        work.notes.append(f"locks of the repository could not be looked at or removed: {error.plain}")
         return
     if gone:
         work.notes.append(f"removed {counted(len(gone), 'lock')} that a killed restic of ours had left")
+    which = f" --hosts {work.host.name}" if repository.vault(work.host.name) else ""
+    left = [one for one in there if one.id not in gone]
+    work.concerns += alarms(left, f"mainstay repo unlock {plan.name}{which}", depot.clock.now())

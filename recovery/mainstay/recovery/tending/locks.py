@@ -72,3 +72,18 @@ def _judge(lock: Lock, worked: Sequence[Worked], now: datetime) -> Judged:
     if during:
         return Judged(lock, "dead", f"left by run {during[-1].run}, which has ended ({who})", stale)
     return Judged(lock, "foreign", f"no run of ours left it ({who})", stale)
+
+
+def alarms(locks: Iterable[Lock], unlock: str, now: datetime) -> list[str]:
+    """What to say at once of those that nobody has refreshed for so long that no restic can be behind them. unlock: the command
+    that removes what a dead run of ours has left."""
+    said = []
+    for one in judge(locks, (), now):
+        if not one.stale:
+            continue
+        lock = one.lock
+        whose = f"by {lock.user or 'somebody'} on {lock.host or 'an unknown machine'}, process {lock.pid}"
+        age = f", not refreshed for {span((now - datetime.fromisoformat(lock.at)).total_seconds())}" if lock.at else ""
+        held = f"{whose}{age}" if lock.at else "by a lock that can't be read"
+        said.append(f"the repository is locked {held}; prune and check fail until it is gone: {unlock}")
+    return said

@@ -161,6 +161,20 @@ def test_a_backup_that_shrank_is_degraded_and_says_so() -> None:
     assert len(case.work.concerns) == 1 and "less than the 1.0 MB that are usual" in case.work.concerns[0]
 
 
+def test_a_stale_lock_is_said_the_same_night_with_whose_it_is_and_what_removes_it() -> None:
+    case = Case()
+    case.held("etc", "db")
+    case.told(taken("etc"), taken("db"))
+    repository = case.world.repository()
+    repository.lock(host="web9", pid=77, at=rfc3339(NOW - timedelta(minutes=190)))
+    repository.lock(host="web1", pid=78, at=rfc3339(NOW - timedelta(minutes=20)))
+    assert len(case.verify()) == 2
+    (said,) = case.work.concerns
+    assert "by root on web9, process 77, not refreshed for 3 h 10 min" in said
+    assert said.endswith(": mainstay repo unlock nightly --hosts web1")
+    assert len(repository.locks) == 2
+
+
 def test_a_lock_goes_only_with_the_process_that_is_known_to_be_dead() -> None:
     case = Case()
     case.held("etc", "db")
