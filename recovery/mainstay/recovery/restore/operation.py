@@ -50,7 +50,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
         why = why or self._impossible()
         if why:
             return forecast(self.order, Target(self.order.to, True, True, 0), Overwritten()).model_copy(
-                update={"refused": why}
+                update={"refused": why, "notes": ()}
             )
         target, unseen = far.look_at(look.shell, self.order.to)
         found = Overwritten()

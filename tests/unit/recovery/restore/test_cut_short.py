@@ -1,4 +1,4 @@
-"""Restores whose job was killed in the middle, or whose repository is away when it is asked what should have come."""
+"""Restores whose job was killed in the middle, whose repository is away when it is asked, and that a host is not begun with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mainstay.recovery.restore.operation import RestoreOperation
 from mainstay.recovery.restore.order import Piece, RestoreOrder
 from mainstay.recovery.restore.previewing import Overwritten, forecast
 from mainstay.recovery.restore.targets import Target
-from mainstay.runner.operation import HostWork
+from mainstay.runner.operation import HostWork, Look
 from mainstay.runner.shell.contract import ContactLost, Fence
 from mainstay.runner.shell.fake import FakeHost, FakeShells
 
@@ -139,3 +139,21 @@ def test_what_can_t_be_looked_at_is_not_told_to_be_absent() -> None:
     host.answer(lambda command: "xargs" in command.argv[-1], stderr=denial)
     there, denied = _stat(FakeShells([host]).open(host.host()), ["/root/x"], sudo=False)
     assert (there, denied) == ({}, True)
+
+
+@pytest.mark.parametrize(("lacks", "why"), [("awk", "a restore needs awk there: install mawk"), ("grep -a", "")])
+def test_a_host_without_the_tools_is_refused_before_anything_is_begun(lacks: str, why: str) -> None:
+    host = FakeHost("web1")
+    seen = "state /s\nmachine x86_64\nname web1\nmemory /run\npath /usr/bin/restic\nrestic restic 0.18.0 compiled\n"
+    host.answer(lambda command: "uname -m" in command.argv[-1], f"{seen}lacks {lacks}\n")
+    host.answer(lambda command: "mainstay" in command.argv, "real /srv/x\nthere no\nempty yes\nfree 100000000\n")
+    order = RestoreOrder(
+        host="web1",
+        on="web1",
+        to="/srv/x",
+        pieces=(Piece(point=point(before(hours=1)), files=1, bytes=1000),),
+        repositories=plan().repositories,
+    )
+    shell = FakeShells([host]).open(host.host())
+    found = RestoreOperation(order, cast(Any, None)).preview(Look(host.host(), shell, Facts(), 0.0, {}))
+    assert found.refused == why and (found.notes == ()) is bool(why)
