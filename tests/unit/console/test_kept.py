@@ -1,11 +1,14 @@
 """What a record's part tells of backups and drills: tables, nothing raw."""
 
+from datetime import datetime
 from typing import Any
 
+import pytest
 from tests.unit.console.fakes import part
 
-from mainstay.console.render import record
+from mainstay.console.render import progress, record
 
+START = "2026-11-22T01:30:00+00:00"
 POINT = "0123456789abcdef"
 
 
@@ -46,3 +49,9 @@ def test_a_drill_says_what_was_proved_and_what_was_left_out() -> None:
     assert line[:3] == ["etc", "succeeded", "sample"]
     assert "etc: left out: /etc/big" in text
     assert "left_out" not in text and "measures" not in text
+
+
+@pytest.mark.parametrize(("kind", "named"), [("retention", "nightly (retention)"), ("backup", "nightly")])
+def test_a_runs_head_says_what_is_done_beside_its_plan(kind: str, named: str) -> None:
+    moment = progress.Moment(run="r1", plan="nightly", kind=kind, state="running", hosts=[], started_at=START)
+    assert progress.title(moment, datetime.fromisoformat(START)).split(" · ")[1] == named

@@ -57,6 +57,12 @@ def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert resolve("file:~/pw", tmp_path / "site").reveal() == VALUE
 
 
+def test_a_file_that_is_not_there_says_how_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SecretError) as caught:
+        resolve("file:secrets/it is", tmp_path)
+    assert f"openssl rand -base64 32 > '{tmp_path}/secrets/it is'" in (caught.value.hint or "")
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o622])
 def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     private(tmp_path / "pw", mode=mode)

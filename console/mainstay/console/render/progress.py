@@ -12,6 +12,7 @@ from mainstay.console.render.spans import Line, Span, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
 from mainstay.runner.budget import FAILURES
+from mainstay.runner.record import ASIDE
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import natural
 
@@ -40,14 +41,21 @@ class Moment:
     wish: str = ""
     waiting: str = ""
     """What the run as a whole waits for."""
+    kind: str = ""
+    """Of the run; said where it is not what the plan is for."""
     where: str = ""
     """Which process works on it, or that it waits for one; empty where it is this one."""
+
+
+def planned(plan: str, kind: str) -> str:
+    """`nightly`, and of what is done beside what the plan is for: `nightly (retention)`."""
+    return f"{plan} ({kind})" if kind in ASIDE else plan
 
 
 def title(moment: Moment, now: datetime) -> str:
     failed = sum(one in FAILURES for one in moment.outcomes.values())
     spent = times.age(moment.started_at, now)
-    parts = [f"run {moment.run}", moment.plan]
+    parts = [f"run {moment.run}", planned(moment.plan, moment.kind)]
     if moment.waiting:
         parts.append(moment.waiting)
     elif moment.wave is None:

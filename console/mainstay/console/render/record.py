@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 
 from mainstay.console.render import interventions, kept, packages, times
+from mainstay.console.render.progress import planned
 from mainstay.console.render.spans import Line, Span, block, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
@@ -48,7 +49,8 @@ def elapsed(part: HostPart) -> float | None:
 def outcome(record: MaintenanceRecord, columns: int) -> list[Line]:
     """What `run` prints at its end."""
     summary = record.summary
-    head = [span(f"run {summary.id} · {summary.plan} · "), verdict(summary.verdict)]
+    what = planned(summary.plan, summary.kind)
+    head = [span(f"run {summary.id} · {what} · "), verdict(summary.verdict)]
     lines = [(*head, span(f": {summary.reason}"))] if summary.reason else [tuple(head)]
     lines = _wrapped_head(lines[0], columns)
     lines += parts(record.hosts, columns)

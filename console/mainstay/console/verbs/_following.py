@@ -142,6 +142,7 @@ class Watch:
         return progress.Moment(
             run=run,
             plan=row.plan,
+            kind=row.kind,
             state=row.state,
             hosts=self._hosts,
             started_at=row.started_at,

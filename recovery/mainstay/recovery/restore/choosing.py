@@ -86,7 +86,7 @@ def candidates(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryP
     named = _named(known, wanted)
     if not named:
         asked = {name: getattr(wanted, name) for name in ("plan", "source", "database", "repository", "point")}
-        what = [f"{name} {value}" for name, value in asked.items() if value]
+        what = [f"{'id' if name == 'point' else name} {value}" for name, value in asked.items() if value]
         there = sorted({f"{point.unit} ({point.plan}, in {point.repository})" for point in known})
         near = _meant(known, wanted)
         hint = f"{near + ' ' if near else ''}It has points of {', '.join(there)}."
