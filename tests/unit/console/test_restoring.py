@@ -120,6 +120,7 @@ def test_what_does_not_go_together(mainstay: Mainstay, site: Path, point: Recove
         ("--path", "/srv", "--to", "/x", "--at", "2001-01-01"): "has no point so old",
         ("--path", "/srv", "--to", "/x", "--on", "nobody"): 'There is no host "nobody"',
         ("--path", "/srv", "--to", "/x", "--source", "db"): "has no point of source db",
+        ("--path", "/srv", "--to", "/x", "--point", "abcdef12"): "has no point of id abcdef12",
         ("--path", "/srv", "--to", "/x", "--repository", "y"): "has no point of repository y",
     }.items():
         ended = mainstay("restore", "web1", *words)
