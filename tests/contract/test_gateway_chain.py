@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -107,6 +108,56 @@ def test_a_backup_ends_well_although_its_connection_is_cut(way: Way) -> None:
         assert len(ids) == tries
         assert "403" in host("forget", *ids).stderr and host.ids() == ids
         host.good("check", "--read-data", "-q")
+
+
+def gateway(way: Way) -> int | None:
+    """The process that serves this test's own repository; None while there is none."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"restic" in words and words[-2] == f":local:{way.kept}".encode() and words[0].endswith(b"rclone"):
+                return int(folder.name)
+    return None
+
+
+def killed(way: Way) -> int:
+    wait_until(lambda: gateway(way) is not None, "a gateway serves", deadline=60)
+    pid = gateway(way)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: gateway(way) != pid, "it is dead", deadline=60)
+    return pid
+
+
+def test_a_gateway_that_is_killed_in_the_middle_of_a_backup_is_started_again(way: Way) -> None:
+    way.fill(20)
+    first: list[int] = []
+    with way.open() as host:
+        over = threading.Event()
+
+        def kill() -> None:
+            mark = way.arrived() + PART
+            wait_until(lambda: over.is_set() or way.arrived() >= mark, "data arrives", deadline=200)
+            if not over.is_set():
+                first.append(killed(way))
+
+        for _ in range(10):  # on a busy machine a backup may be over before anybody has seen that it began
+            killer = threading.Thread(target=kill)
+            killer.start()
+            try:
+                host.good("backup", "-q", str(way.data))
+            finally:
+                over.set()
+                killer.join()
+            if first:
+                break
+            over.clear()
+            way.fill(20)
+        assert first
+        wait_until(lambda: gateway(way) not in (None, *first), "another serves in its place", deadline=60)
+        assert "403" in host("forget", *host.ids()).stderr
+        host.good("check", "--read-data", "-q")
+    assert gateway(way) is None
 
 
 @pytest.mark.long

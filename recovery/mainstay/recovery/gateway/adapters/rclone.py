@@ -17,9 +17,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from mainstay.inventory.secrets import Secret
-from mainstay.recovery.gateway.adapters.relay import relay
+from mainstay.recovery.gateway.adapters.relay import Relay, relay
 from mainstay.recovery.gateway.adapters.storage import environment, root
 from mainstay.recovery.gateway.contract import GatewayError, Served
 from mainstay.recovery.repository import Access
@@ -30,6 +31,10 @@ READY = 90.0
 """Seconds for rclone to start and to reach its storage."""
 GRACE = 5.0
 """Seconds between asking it to end and killing it."""
+AGAIN = 5
+"""How often one that has died is started anew, for one run on one host."""
+PAUSE = 0.5
+"""Seconds before it is started anew, times how often that was."""
 _SERVING = re.compile(r"Serving restic REST API on \[?http://127\.0\.0\.1:(\d+)/")
 _STAMP = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
 _V2 = "application/vnd.x.restic.rest.v2"
@@ -70,8 +75,10 @@ class Rclone:
             if port is None:
                 raise _failed(access, process.said())
             self._probe(access, process, port, f"{user}:{password.reveal()}")
-            with relay(port) as ours:
-                yield Served(LOOPBACK, ours)
+            with relay(port) as server:
+                server.remove = partial(self._remove, access)
+                process.follow(server)
+                yield Served(LOOPBACK, server.port)
         finally:
             process.end()
 
@@ -86,6 +93,20 @@ class Rclone:
             raise GatewayError(f"the gateway lets in who names no user (it answers with {stranger}); it was closed")
         if ours != 200:
             raise _failed(access, self._reason(access) or process.said() or f"the gateway answers with {ours}")
+
+    def _remove(self, access: Access, path: str) -> None:
+        """Half a file that a gateway has left as it died; where that fails, restic asks again until it gives up."""
+        _, kind, name = path.split("/")
+        place = f"{root(access).rstrip('/')}/{kind}/{f'{name[:2]}/{name}' if kind == 'data' else name}"
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                [_found(self._program), "deletefile", "--retries", "1", "--", place],
+                env=environment(access),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=READY,
+                check=False,
+            )
 
     def _reason(self, access: Access) -> str:
         """What the storage says to a question; of a server's answer rclone prints the name of its type only."""
@@ -118,13 +139,19 @@ def _status(port: int, headers: dict[str, str]) -> int:
 
 class _Process:
     """It is started by the thread that reads what it says: Linux ends it when that thread does, and not only at the end of
-    the process (PR_SET_PDEATHSIG), so that it must not be a thread that others own."""
+    the process (PR_SET_PDEATHSIG), so that it must not be a thread that others own.
+
+    One that served and has died (out of memory, killed) is started anew, with the same credentials: what is on its way is
+    asked for again by restic, of the relay, which stays where it is and is told the new port."""
 
     def __init__(self, argv: list[str], env: dict[str, str]) -> None:
         self._argv, self._env = argv, env
         self._lines: deque[str] = deque(maxlen=20)
         self._port: int | None = None
         self._known = threading.Event()
+        self._ending = threading.Event()
+        self._relay: Relay | None = None
+        self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._follow, name="gateway", daemon=True)
         self._thread.start()
@@ -134,11 +161,19 @@ class _Process:
         self._known.wait(seconds)
         return self._port
 
+    def follow(self, relay: Relay) -> None:
+        """From now on it is told where rclone is, or why it is nowhere any more."""
+        with self._lock:
+            self._relay = relay
+            if self._port is not None:
+                relay.upstream = self._port
+
     def said(self) -> str:
         """Its last words about what went wrong, fit for a terminal, without secrets."""
         return _words([line for line in self._lines if not _SERVING.search(line)][-3:])
 
     def end(self) -> None:
+        self._ending.set()
         for what in (signal.SIGTERM, signal.SIGKILL):
             process = self._process
             if process is not None and process.poll() is None:
@@ -150,28 +185,58 @@ class _Process:
 
     def _follow(self) -> None:
         try:
-            with subprocess.Popen(
-                self._argv,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                cwd="/",
-                start_new_session=True,
-            ) as process:
-                self._process = process
-                assert process.stderr is not None
-                for line in process.stderr:
-                    self._lines.append(line[:2000])
-                    if self._port is None and (found := _SERVING.search(line)):
-                        self._port = int(found[1])
-                        self._known.set()
+            code = self._serve()
+            for turn in range(1, AGAIN + 1):
+                # One that never served says why by ending, and would say so again.
+                if self._port is None or self._ending.wait(PAUSE * turn):
+                    return
+                code = self._serve()
+            self._give_up(code)
         except OSError as error:
             self._lines.append(f"{error.strerror or error}")
+            self._give_up(None)
         finally:
             self._known.set()
+
+    def _serve(self) -> int:
+        """Start it, and hear what it says until it ends; returns with what."""
+        with subprocess.Popen(
+            self._argv,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            cwd="/",
+            start_new_session=True,
+        ) as process:
+            self._process = process
+            if self._ending.is_set():
+                process.kill()
+            assert process.stderr is not None
+            for line in process.stderr:
+                self._lines.append(line[:2000])
+                if found := _SERVING.search(line):
+                    self._serves(int(found[1]))
+            # Whoever takes the port next must not be sent the user and the password.
+            self._serves(0)
+            return process.wait()
+
+    def _serves(self, port: int) -> None:
+        """port: 0 where it does not serve any more."""
+        with self._lock:
+            if port or self._port is not None:
+                self._port = port
+            if self._relay is not None:
+                self._relay.upstream = port
+        self._known.set()
+
+    def _give_up(self, code: int | None) -> None:
+        ended = f" (killed by signal {-code})" if code is not None and code < 0 else ""
+        with self._lock:
+            if self._relay is not None and not self._ending.is_set():
+                self._relay.over = f"the gateway on the controller has died {AGAIN + 1} times{ended}"
 
 
 def _found(program: str, package: str = "") -> str:

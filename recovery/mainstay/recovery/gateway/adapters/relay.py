@@ -51,28 +51,39 @@ _T = TypeVar("_T")
 
 
 @contextmanager
-def relay(port: int) -> Iterator[int]:
-    """Its own port on loopback, for what is to reach rclone's."""
-    server = _Server((LOOPBACK, 0), port)
+def relay(port: int) -> Iterator[Relay]:
+    """It has its own port on loopback, for what is to reach rclone's."""
+    server = Relay((LOOPBACK, 0), port)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="gateway", daemon=True)
     thread.start()
     try:
-        yield int(server.server_address[1])
+        yield server
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-class _Server(ThreadingHTTPServer):
+class Relay(ThreadingHTTPServer):
     request_queue_size = 64
     block_on_close = False  # they are woken, and end by themselves
 
     def __init__(self, address: tuple[str, int], upstream: int) -> None:
         self.upstream = upstream
+        """rclone's port; another one when it was started anew, 0 while there is none."""
+        self.over = ""
+        """Why nothing is behind it any more, in ASCII; restic is told so, and gives up instead of asking on."""
+        self.torn: set[str] = set()
+        """Paths whose upload was in rclone's hands when it died: half a file may be there, which it would not write over."""
+        self.remove: Callable[[str], None] = lambda path: None
+        """Given such a path, once what is kept there is known not to be what its name says."""
         self._lock = threading.Lock()
         self._open: set[Any] = set()
         super().__init__(address, _Handler)
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         with self._lock:
@@ -98,7 +109,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: Relay
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = IDLE
@@ -128,7 +139,11 @@ class _Handler(BaseHTTPRequestHandler):
         with closing(self._there()) as there:
             digest = self._send(there, length, first)
             answer = _or_none(there.getresponse)
-            if self.command == "POST" and (answer is None or answer.status == 403):
+            if self.command == "POST" and answer is None and self._name():
+                self.server.torn.add(self.path)
+            if answer is None and self.server.over:
+                self._answer(403, self.server.over)
+            elif self.command == "POST" and (answer is None or answer.status == 403):
                 self._answer(self._judged(digest) if digest == self._name() else 403 if answer else 503)
             elif answer is None:
                 self._answer(502)
@@ -201,10 +216,15 @@ class _Handler(BaseHTTPRequestHandler):
                     kept.update(data)
             except (OSError, http.client.HTTPException):
                 return 503
-        return 200 if answer.status == 200 and kept.hexdigest() == digest else 503
+        if answer.status == 200 and kept.hexdigest() == digest:
+            return 200
+        if answer.status == 200 and self.path in self.server.torn:
+            self.server.torn.discard(self.path)
+            self.server.remove(self.path)
+        return 503
 
-    def _answer(self, status: int) -> None:
-        self.send_response_only(status)
+    def _answer(self, status: int, words: str | None = None) -> None:
+        self.send_response_only(status, words)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
