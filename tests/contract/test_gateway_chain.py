@@ -18,7 +18,7 @@ from tests.servers.restic import rclone
 
 from mainstay.inventory.host import Host, Ssh
 from mainstay.inventory.secrets import Secret
-from mainstay.recovery.gateway.adapters.rclone import Rclone
+from mainstay.recovery.gateway.adapters.rclone import AGAIN, Rclone
 from mainstay.recovery.repository import Access
 from mainstay.runner.shell.adapters.fabric import FabricShells
 
@@ -158,6 +158,19 @@ def test_a_gateway_that_is_killed_in_the_middle_of_a_backup_is_started_again(way
         assert "403" in host("forget", *host.ids()).stderr
         host.good("check", "--read-data", "-q")
     assert gateway(way) is None
+
+
+def test_a_gateway_that_dies_again_and_again_is_given_up_and_restic_is_told_why(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainstay.recovery.gateway.adapters.rclone.PAUSE", 0.0)
+    way.fill(1)
+    with way.open() as host:
+        seen = {killed(way) for _ in range(AGAIN + 1)}
+        assert len(seen) == AGAIN + 1
+        tried = host("backup", "-q", str(way.data))
+    assert tried.returncode != 0
+    assert f"the gateway on the controller has died {AGAIN + 1} times (killed by signal 9)" in tried.stderr
 
 
 @pytest.mark.long

@@ -138,7 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with closing(self._there()) as there:
             digest = self._send(there, length, first)
-            answer = _or_none(there.getresponse)
+            # Without a socket nobody was there: http.client would fail over it.
+            answer = _or_none(there.getresponse) if there.sock is not None else None
             if self.command == "POST" and answer is None and self._name():
                 self.server.torn.add(self.path)
             if answer is None and self.server.over:
