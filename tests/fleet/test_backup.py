@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -114,3 +115,39 @@ def test_another_controller_goes_on_with_a_backup_and_opens_the_same_way_again(
     kept = [path for path in site.root.rglob("*") if path.is_file() and path.parent.name != "secrets"]
     assert [path for path in kept if CANARY.encode() in path.read_bytes()] == []
     assert host.exec(["journalctl", "-q", "--no-pager", "-g", CANARY], check=False) == ""
+
+
+def test_a_host_loses_its_power_in_mid_backup(site: OperatorSite, host: Host, tmp_path: Path) -> None:
+    """What the repository has of it is counted, what it has not is said, and the next night goes well without help."""
+    # Sources are taken in the order of their names.
+    first = "  conf: {paths: [/etc]}\n"
+    site.plan("slow", SLOW.replace("sources:\n", "sources:\n" + first))
+    assert site("repo", "init", "slow", "--yes").status == 0
+    locks = tmp_path / "kept" / host.name / "locks"
+
+    def reads() -> bool:
+        said = host.exec(["cat", "/var/tmp/at"], check=False).strip()
+        return said.isdecimal() and int(said) >= 5
+
+    with site.meanwhile("run", "slow", "--yes", "--json") as process:
+        wait_until(lambda: reads() or process.poll() is not None, "it reads its source", deadline=120, every=0.2)
+        assert process.poll() is None, process.communicate()
+        host.link_down()
+        host.power_cut()
+        assert len(list(locks.iterdir())) == 1
+        host.link_up()
+        host.boot()
+        out, said = process.communicate(timeout=240)
+    assert process.returncode == 1, (out, said)
+    (part,) = json.loads(out)["hosts"]
+    assert part["verdict"] == "failed" and "dump: it was interrupted" in part["reason"], part["reason"]
+    rows = part["measures"]["sources"]
+    assert {name: rows[name]["verdict"] for name in rows} == {"conf": "succeeded", "dump": "failed"}, rows
+    assert len(part["measures"]["points"]) == 1 and list(locks.iterdir()) == []
+
+    again = site("run", "slow", "--yes", "--json")
+    assert again.status == 0, again.told + again.out
+    assert again.host(host.name)["measures"]["bytes"] > 6_000_000
+    assert host.exec(["ls", "/var/lib/mainstay/taking"]) == "" and list(locks.iterdir()) == []
+    env = {**os.environ, "RESTIC_PASSWORD": CANARY, "RESTIC_REPOSITORY": str(tmp_path / "kept" / host.name)}
+    subprocess.run([str(restic()), "check", "--read-data"], env=env, check=True, capture_output=True)
