@@ -55,3 +55,4 @@ def test_a_drill_says_what_was_proved_and_what_was_left_out() -> None:
 def test_a_runs_head_says_what_is_done_beside_its_plan(kind: str, named: str) -> None:
     moment = progress.Moment(run="r1", plan="nightly", kind=kind, state="running", hosts=[], started_at=START)
     assert progress.title(moment, datetime.fromisoformat(START)).split(" · ")[1] == named
+    assert progress.events(None, moment)[0].startswith(f"run r1 · {named} · ")

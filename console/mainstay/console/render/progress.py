@@ -123,7 +123,7 @@ def events(before: Moment | None, now: Moment) -> list[str]:
     old_outcomes = before.outcomes if before else {}
     old_notes = before.notes if before else {}
     if before is None:
-        told.append(f"run {now.run} · {now.plan} · {times.counted(len(now.hosts), 'host')}")
+        told.append(f"run {now.run} · {planned(now.plan, now.kind)} · {times.counted(len(now.hosts), 'host')}")
     moved: list[str] = []
     for host in sorted(now.hosts, key=natural):
         if host in now.outcomes:
