@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
                 headers = {"Authorization": self.headers.get("Authorization", "")}
                 there.request("GET", self.path, headers=headers)
                 answer = there.getresponse()
-                while data := answer.read(_CHUNK):
+                for data in _body(answer):
                     kept.update(data)
             except (OSError, http.client.HTTPException):
                 return 503
@@ -241,12 +241,20 @@ class _Handler(BaseHTTPRequestHandler):
         if not plain:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        while data := answer.read(_CHUNK):  # raises where it broke in the middle, and ours breaks with it
+        for data in _body(answer):  # raises where it broke in the middle, and ours breaks with it
             if not plain:
                 self.wfile.write(b"%x\r\n" % len(data))
             self.wfile.write(data if plain else data + b"\r\n")
         if not plain:
             self.wfile.write(b"0\r\n\r\n")
+
+
+def _body(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Raises IncompleteRead where it ends early: read in pieces, http.client takes the end of the connection for the answer's."""
+    while data := answer.read(_CHUNK):
+        yield data
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
 
 
 def _or_none(work: Callable[[], _T]) -> _T | None:
