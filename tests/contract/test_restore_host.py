@@ -159,6 +159,12 @@ def test_a_hostile_dump_is_read_by_an_account_without_rights(here: Rig, postgres
         restores.do(hostile.model_copy(update={"account": "postgres"}), "R3")
     with pytest.raises(Refused, match="sys is not let into"):
         restores.do(hostile.model_copy(update={"account": "sys"}), "R4")
+    # A dump may say SET ROLE: what the account is in is what the dump can do.
+    for role in ("pg_execute_server_program", "postgres"):
+        postgres.execute(f"GRANT {role} TO {account}")
+        with pytest.raises(Refused, match="is in a role that can do as much"):
+            restores.do(restricted, f"R-{role}")
+        postgres.execute(f"REVOKE {role} FROM {account}")
     # This is what the words warn of.
     assert restores.do(hostile, "R5") == "" and mark.exists()
 

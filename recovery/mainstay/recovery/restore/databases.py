@@ -29,6 +29,12 @@ RESTRICTED = (
     "--no-tablespaces",
 )
 """pg_restore: what takes more rights than the owner of a database has."""
+MIGHTY = (
+    "pg_catalog.pg_has_role(oid, 'MEMBER') AND (rolsuper OR rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', "
+    "'pg_write_server_files', 'pg_read_server_files']::pg_catalog.name[]))"
+)
+"""Roles that whoever is in one of them takes by SET ROLE, which a dump may say too: superusers, and those that start programs or
+reach files as the server does. Source: https://www.postgresql.org/docs/current/predefined-roles.html"""
 
 
 class Server:
@@ -75,8 +81,12 @@ class Server:
         return self.account or self.user
 
     def superuser(self) -> tuple[str, ...]:
-        """Whether the role of whoever asks is one: t or f."""
-        return self.sql("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user")
+        """Whether the role of whoever asks is one; of an account, whether it can come to as much: t or f."""
+        if not self.account:
+            return self.sql(
+                "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user"
+            )
+        return self.sql(f"SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 FROM pg_catalog.pg_roles WHERE {MIGHTY}")  # noqa: S608 - no input
 
     @property
     def name(self) -> str:
@@ -207,7 +217,10 @@ class DatabaseOperation(RestoreOperation):
                 hint="It needs a role of its name there, and peer authentication." if server.account else None,
             )
         if server.account and super_:
-            raise Refused(f"{server.account} is a superuser of the database server: --as is for one who is none")
+            raise Refused(
+                f"{server.account} is a superuser of the database server, or is in a role that can do as much: --as is for one "
+                "who is not"
+            )
         work.notes.append(f"the dump runs as {server.reader}, {'a superuser' if super_ else 'no superuser'}")
 
     def apply(self, work: HostWork, change: RestoreChange, name: str) -> Job:
