@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.proving.order import DRILL
-from mainstay.recovery.retention.strays import Ended
+from mainstay.recovery.retention.strays import IN_VAIN, Ended
 from mainstay.recovery.tending.errand import CANCELLED, FAILED, note, tended
 from mainstay.runner.state.contract import RunRow
 from mainstay.runner.verdict import Verdict
@@ -20,18 +20,25 @@ if TYPE_CHECKING:
 
 LOOKED_BACK = timedelta(days=32)
 """Runs that ended longer ago have been looked at, or are past by now."""
+LAUNCH = "apply.launch"
+"""The step that begins a job on a host."""
 WELL = (Verdict.SUCCEEDED, Verdict.DEGRADED)
 BY_ITSELF = frozenset(get_args(Tending)) - {"init", "lock", "prove"} | {DRILL}
 """Kinds of runs that are begun by themselves."""
 
 
 def ended(app: Application) -> Ended:
-    """How a run ended for a host; each run is read once."""
+    """How a run ended for a host; each run is read once. In vain only where its job was begun: runs of one schedule have the
+    same ids on every controller, and what is in the repository of one that began none here was made by another."""
 
     @cache
     def of(run: str) -> dict[str, Verdict]:
         row = app.state.run(run)
-        return app.state.outcomes(run) if row is not None and row.state == "ended" else {}
+        found = app.state.outcomes(run) if row is not None and row.state == "ended" else {}
+        if not set(found.values()).isdisjoint(IN_VAIN):
+            begun = {part.host for part in app.state.each_part(run) if any(one.name == LAUNCH for one in part.steps)}
+            found = {host: verdict for host, verdict in found.items() if verdict not in IN_VAIN or host in begun}
+        return found
 
     return lambda run, host: of(run).get(host)
 

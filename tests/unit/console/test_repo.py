@@ -14,8 +14,11 @@ from tests.unit.console.keeping import RUN, SITE, ago, backed_up, point
 from tests.unit.console.repositories import HOSTS, Keeping, again, keeping, made
 
 from mainstay.console import tending
+from mainstay.console.errand_ends import ended
 from mainstay.console.render import repositories as render
 from mainstay.recovery.points.contract import Tended, Vault
+from mainstay.recovery.retention.strays import IN_VAIN
+from mainstay.runner.record import HostPart, Step
 from mainstay.runner.state.contract import RunRow
 from mainstay.runner.verdict import Verdict
 
@@ -167,7 +170,7 @@ def test_what_a_failed_backup_left_is_in_the_diff_and_removed_with_it(app: Keepi
     stray = there.back_up({"/etc/x": b"x"}, host="web1", tags=tags, at=ago(50))
     newer = point("web1", 5, id=there.back_up({"/etc/x": b"x"}, host="web1", tags=["mainstay"], at=ago(5)), run="R9")
     app.points.add_point(newer)
-    backed_up(app, RUN, {"web1": Verdict.FAILED})
+    backed_up(app, RUN, {"web1": Verdict.FAILED}, launched)
     errand = tending.errands(app)["retention"](tending.by_hand(app, plan, "retention", "main", "web1", app.asking()))
     found = errand.preview(app.targets(plan, "web1")[0], NOW.timestamp())
     assert (f"no point: etc {stray[:12]}", ago(50), "") in found.items
@@ -193,3 +196,19 @@ def test_points_of_a_plan_that_is_no_more_are_named_by_retention_alone(app: Keep
     assert "points of a plan that is no more: night: 2 points of web1 in main. They stay for ever." in said
     assert "renamed_from: night" in said
     assert "no more" not in mainstay("repo", "retention", "nightly", "--repository", "offsite", "-n").err
+
+
+def launched(host: str, verdict: Verdict) -> HostPart:
+    step = Step(name="apply.launch", verdict=Verdict.SUCCEEDED, started_at=ago(50), finished_at=ago(50))
+    return HostPart(host=host, verdict=verdict, steps=(step,))
+
+
+def test_a_run_that_began_no_job_has_left_nothing(app: Keeping) -> None:
+    """Runs of one schedule have the same ids on every controller: of one that was refused, the snapshot is another's good one."""
+    runs = {f"R{number}": verdict for number, verdict in enumerate(IN_VAIN)}
+    for run, verdict in runs.items():
+        backed_up(app, run, {"web1": verdict}, lambda host, verdict: HostPart(host=host, verdict=verdict))
+    backed_up(app, "R9", {"web1": Verdict.FAILED, "web2": Verdict.SUCCEEDED}, launched)
+    of = ended(app)
+    assert {of(run, "web1") for run in runs} == {None}
+    assert (of("R9", "web1"), of("R9", "web2")) == (Verdict.FAILED, Verdict.SUCCEEDED)
