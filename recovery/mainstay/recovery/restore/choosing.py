@@ -91,6 +91,11 @@ def candidates(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryP
         near = _meant(known, wanted)
         hint = f"{near + ' ' if near else ''}It has points of {', '.join(there)}."
         raise UsageError(f"{wanted.host} has no point of {', '.join(what)}", hint=hint)
+    if wanted.point and len(ids := {point.id for point in named}) > 1:
+        shown = ", ".join(
+            f"{point.id[: max(SHOWN, len(wanted.point) + 1)]} ({point.unit}, {point.at})" for point in named[:5]
+        )
+        raise UsageError(f"{len(ids)} points of {wanted.host} begin with {wanted.point}", hint=f"Which one: {shown}?")
     before = _before(named, wanted)
     if not before:
         first = min(named, key=lambda point: point.at)
