@@ -56,3 +56,42 @@ def test_a_runs_head_says_what_is_done_beside_its_plan(kind: str, named: str) ->
     moment = progress.Moment(run="r1", plan="nightly", kind=kind, state="running", hosts=[], started_at=START)
     assert progress.title(moment, datetime.fromisoformat(START)).split(" · ")[1] == named
     assert progress.events(None, moment)[0].startswith(f"run r1 · {named} · ")
+
+
+@pytest.mark.parametrize(
+    ("measures", "said"),
+    [
+        (
+            {"retention": {"removed": 3, "kept": 1, "foreign": 2, "no_points": 0, "no_points_removed": 0}},
+            ["retention: 3 points to go, 1 to keep", "left alone, not of mainstay: 2 snapshots"],
+        ),
+        ({"prune": {"freed": 0}}, ["nothing to free"]),
+        ({"prune": {"freed": None}}, ["pruned"]),
+        ({"check": {"part": 2, "of": 12, "errors": 0}}, ["check: part 2 of 12 of the data read: sound"]),
+        ({"check": {"part": 2, "of": 12, "errors": 1}}, ["check: part 2 of 12 of the data read: DAMAGED"]),
+        (
+            {"check": {"part": 2, "of": 12, "errors": 0, "broken_packs": ["ab"], "said": ["pack ab is broken"]}},
+            ["check: part 2 of 12 of the data read: DAMAGED", "check: pack ab is broken"],
+        ),
+    ],
+)
+def test_upkeep_is_told_in_sentences(measures: dict[str, Any], said: list[str]) -> None:
+    lines = [line.strip() for line in told(measures).splitlines()]
+    assert [line for line in said if line not in lines] == []
+    assert "no_points" not in "".join(lines) and "errors" not in "".join(lines) and "freed 0" not in "".join(lines)
+
+
+def test_a_restore_says_what_came_from_where_and_what_differs() -> None:
+    found: dict[str, Any] = {
+        "point": POINT,
+        "at": "2026-11-22T01:30:00Z",
+        "of": "web1",
+        "repository": "main",
+        "paths": ["/etc"],
+    }
+    found |= {"to": "/root/back", "files": 1240, "bytes": 10, "seconds": 1.0, "verified": 20}
+    text = " ".join(told({"restored etc": {**found, "differing": {"/etc/x": "size"}}}).split())
+    assert "restored etc to /root/back: 1,240 files, 10 B, 20 verified;" in text
+    assert f"from point {POINT[:12]} of 2026-11-22T01:30:00Z in main" in text
+    assert "etc: /etc/x differs: size" in text
+    assert "seconds" not in text and POINT not in text

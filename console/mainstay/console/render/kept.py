@@ -1,8 +1,8 @@
-"""What a backup and a drill leave in a host's part of a record, as tables: sources with their points, and what was proved."""
+"""What backups leave in a host's part of a record: tables of sources and proofs, and sentences of restores and upkeep."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mainstay.console.render import times
@@ -11,8 +11,16 @@ from mainstay.console.render.table import Cell, table, wrap
 
 SHOWN = 12
 """Characters of a point's id."""
-INNER = frozenset({"sources", "proofs", "job", "points", "proves"})
+RESTORED = "restored "
+"""Begins the measure of one point's restore; its unit follows."""
+# A copy's steps tell how many points each of them copied, and its measure knows the last of them alone.
+INNER = frozenset({"sources", "proofs", "job", "points", "proves", "retention", "prune", "check", "copied"})
 """Measures that are not told as they are: the tables tell them, or they are for programs (`--json`)."""
+
+
+def inner(key: str) -> bool:
+    """Whether this measure is not to be told as it is."""
+    return key in INNER or key.startswith(RESTORED)
 
 
 def lines(measures: Mapping[str, Any], columns: int) -> list[Line]:
@@ -22,7 +30,47 @@ def lines(measures: Mapping[str, Any], columns: int) -> list[Line]:
         told += _sources(found, columns)
     if isinstance(proved, Sequence) and proved and not isinstance(proved, str):
         told += _proofs(proved, columns)
+    for text in _sentences(measures):
+        told += wrap(text, columns=columns)
     return told
+
+
+def _sentences(measures: Mapping[str, Any]) -> Iterator[str]:
+    for key, found in measures.items():
+        if not isinstance(found, Mapping):
+            continue
+        if key == "retention":
+            # It is measured before anything goes: whether it went is the verdict's and the steps' to say.
+            yield f"retention: {times.counted(found.get('removed', 0), 'point')} to go, {found.get('kept', 0):,} to keep"
+            if found.get("no_points"):
+                yield f"snapshots that are no points: {found['no_points']:,}, {found.get('no_points_removed', 0):,} to go"
+            if found.get("foreign"):
+                yield f"left alone, not of mainstay: {times.counted(found['foreign'], 'snapshot')}"
+        elif key == "prune":
+            freed = found.get("freed")
+            yield "pruned" if freed is None else f"pruned: {times.size(freed)} freed" if freed else "nothing to free"
+        elif key == "check":
+            sound = "DAMAGED" if found.get("errors") or found.get("broken_packs") else "sound"
+            yield f"check: part {found.get('part', '–')} of {found.get('of', '–')} of the data read: {sound}"
+            yield from (f"check: {text}" for text in found.get("said", ()))
+        elif key.startswith(RESTORED):
+            yield from _restored(key.removeprefix(RESTORED), found)
+
+
+def _restored(unit: str, found: Mapping[str, Any]) -> Iterator[str]:
+    counts = [f"{found['files']:,} files"] if isinstance(found.get("files"), int) else []
+    counts += [_size(found["bytes"])] if isinstance(found.get("bytes"), int) else []
+    verified = found.get("verified")
+    if isinstance(verified, int) and not isinstance(verified, bool):
+        counts.append(f"{verified:,} verified")
+    where = f" to {found['to']}" if found.get("to") else ""
+    point = str(found.get("point", ""))[:SHOWN]
+    made = f" of {found['at']}" if found.get("at") else ""
+    origin = f" in {found['repository']}" if found.get("repository") else ""
+    yield f"restored {unit}{where}: {', '.join(counts) or 'nothing counted'}; from point {point}{made}{origin}"
+    differing = found.get("differing")
+    if isinstance(differing, Mapping):
+        yield from (f"{unit}: {path} differs{f': {why}' if why else ''}" for path, why in differing.items())
 
 
 def _sources(found: Mapping[str, Any], columns: int) -> list[Line]:

@@ -186,7 +186,7 @@ def _measures(part: HostPart, columns: int) -> list[Line]:
     rows: list[list[Cell]] = [
         [str(key).replace("_", " "), _plainly(value)]
         for key, value in part.measures.items()
-        if key not in kept.INNER and _plainly(value)
+        if not kept.inner(key) and _plainly(value)
     ]
     for key in ("boot_id", "kernel"):
         old, new = part.before.get(key), part.after.get(key)
