@@ -165,6 +165,10 @@ def test_a_hostile_dump_is_read_by_an_account_without_rights(here: Rig, postgres
         with pytest.raises(Refused, match="is in a role that can do as much"):
             restores.do(restricted, f"R-{role}")
         postgres.execute(f"REVOKE {role} FROM {account}")
+    postgres.execute(f"ALTER ROLE {account} CREATEROLE")
+    with pytest.raises(Refused, match="is in a role that can do as much"):
+        restores.do(restricted, "R-createrole")
+    postgres.execute(f"ALTER ROLE {account} NOCREATEROLE")
     # This is what the words warn of.
     assert restores.do(hostile, "R5") == "" and mark.exists()
 

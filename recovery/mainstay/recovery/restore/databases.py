@@ -30,11 +30,12 @@ RESTRICTED = (
 )
 """pg_restore: what takes more rights than the owner of a database has."""
 MIGHTY = (
-    "pg_catalog.pg_has_role(oid, 'MEMBER') AND (rolsuper OR rolname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_execute_server_program', "
-    "'pg_write_server_files', 'pg_read_server_files']::pg_catalog.name[]))"
+    "pg_catalog.pg_has_role(oid, 'MEMBER') AND (rolsuper OR rolcreaterole OR rolname OPERATOR(pg_catalog.=) ANY ("
+    "ARRAY['pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files']::pg_catalog.name[]))"
 )
-"""Roles that whoever is in one of them takes by SET ROLE, which a dump may say too: superusers, and those that start programs or
-reach files as the server does. Source: https://www.postgresql.org/docs/current/predefined-roles.html"""
+"""Roles that whoever is in one of them takes by SET ROLE, which a dump may say too: superusers, those that start programs or
+reach files as the server does, and those that may (up to PostgreSQL 15) make themselves a member of these. Source:
+https://www.postgresql.org/docs/current/predefined-roles.html"""
 
 
 class Server:

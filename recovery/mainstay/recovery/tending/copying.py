@@ -53,8 +53,9 @@ class CopyErrand(RepositoryErrand):
     def tend(self, desk: Desk) -> str:
         waiting = desk.step("choose", lambda io: self._choose(desk, io))
         batches = [waiting[first : first + AT_ONCE] for first in range(0, len(waiting), AT_ONCE)]
+        copied = 0
         for number, batch in enumerate(batches, 1):
-            desk.step(f"copy.{number}", partial(self._copy, desk, batch))
+            copied = desk.step(f"copy.{number}", partial(self._copy, desk, batch, copied))["copied"]
         said = f"{counted(len(waiting), 'point')} copied to {self.repository.name}" if waiting else "nothing to copy"
         self.noted(desk, detail=said)
         return said
@@ -69,7 +70,7 @@ class CopyErrand(RepositoryErrand):
         io.detail = f"{counted(len(waiting), 'point')} without a copy"
         return [point.id for point in waiting]
 
-    def _copy(self, desk: Desk, ids: list[str], io: StepIO) -> Json:
+    def _copy(self, desk: Desk, ids: list[str], before: int, io: StepIO) -> Json:
         host, plan, store = desk.host.name, self.plan, self.depot.points
         source = self.depot.access(plan.repositories[plan.repository], host, "maintain")
         made = self.open(host).copy(source, ids, tell=lambda one: io.progress(str(one)))
@@ -79,5 +80,5 @@ class CopyErrand(RepositoryErrand):
                 update = {"id": made[point.id], "repository": self.repository.name, "copy_of": point.id, "made_at": now}
                 store.add_point(point.model_copy(update=update))
         io.detail = f"{counted(len(made), 'point')} copied"
-        io.measures["copied"] = len(made)
-        return {"copied": len(made)}
+        io.measures["copied"] = before + len(made)
+        return {"copied": before + len(made)}

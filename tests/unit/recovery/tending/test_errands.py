@@ -10,6 +10,7 @@ from tests.unit.recovery.tending.desk import WEB1, World, plan
 
 from mainstay.recovery.points.contract import Ack, Vault
 from mainstay.recovery.restic.replies import Snapshot
+from mainstay.recovery.tending import copying
 from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.errand import FAILED
 from mainstay.recovery.tending.locks import Worked
@@ -142,6 +143,15 @@ def test_points_are_copied_once_and_known_as_copies(world: World) -> None:
     assert [one.copy_of for one in copies] == [first.id, second.id]
     assert {one.id for one in copies} == set(world.repository("away").snapshots)
     assert world.do(errand) == "nothing to copy"
+
+
+def test_all_that_was_copied_is_counted_not_the_last_twenty(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "AT_ONCE", 2)
+    world.repository("away")
+    for days in (3, 2, 1):
+        world.backup(before(days=days))
+    assert world.do(CopyErrand(plan(copies=["away"]), "away", world.depot)) == "3 points copied to away"
+    assert world.ios["copy.2"].measures["copied"] == 3
 
 
 def test_a_copy_that_retention_took_away_is_not_made_again(world: World) -> None:
