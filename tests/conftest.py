@@ -35,8 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was imported for all of the tests lives to the end: it is looked through for garbage no more, which took a tenth of
-    the whole time."""
+    """What was imported for all of the tests lives to the end: it is looked through for garbage no more."""
     gc.collect()
     gc.freeze()
     if getattr(session.config.option, "loadgroup", False):  # of a worker alone

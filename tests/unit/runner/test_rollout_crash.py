@@ -52,6 +52,16 @@ def go_on(world: World, dead: Runs, run: str) -> MaintenanceRecord:
     return record(after.tools, run)
 
 
+def died_and_gone_on(world: World, checkpoint: int, when: str) -> MaintenanceRecord:
+    """A run whose process dies before or after that checkpoint is kept, and another one goes on."""
+    request = world.request()
+    runs = world.runs(crash=(checkpoint, when))
+    runs.submit(request)
+    with pytest.raises(Crash):
+        runs.start(request.id)
+    return go_on(world, runs, request.id)
+
+
 def checkpoints() -> int:
     world = make()
     store: MemoryStore = world.store
@@ -65,12 +75,7 @@ def test_nothing_is_applied_twice_and_the_run_ends_whichever_checkpoint_it_dies_
     assert total > 40, "the sweep is over a real rollout"
     for number in range(1, total + 1):
         world = make()
-        request = world.request()
-        runs = world.runs(crash=(number, when))
-        runs.submit(request)
-        with pytest.raises(Crash):
-            runs.start(request.id)
-        sealed = go_on(world, runs, request.id)
+        sealed = died_and_gone_on(world, number, when)
         where = f"crash {when} checkpoint {number} of {total}"
         assert verdicts(sealed) == {"w1": "succeeded", "w2": "succeeded", "w3": "rolled-back"}, where
         assert sealed.summary.verdict is Verdict.ROLLED_BACK, where
@@ -253,12 +258,7 @@ def test_a_lost_host_is_reconciled_once_whichever_checkpoint_it_dies_at(power_cu
     for number in range(1, whole.store.checkpoints + 1):
         when = odd if number % 2 else {"before": "after", "after": "before"}[odd]
         world = lost()
-        request = world.request()
-        runs = world.runs(crash=(number, when))
-        runs.submit(request)
-        with pytest.raises(Crash):
-            runs.start(request.id)
-        sealed = go_on(world, runs, request.id)
+        sealed = died_and_gone_on(world, number, when)
         where = f"crash {when} checkpoint {number} of {whole.store.checkpoints}"
         assert verdicts(sealed) == well, where
         for name, machine in world.machines.items():

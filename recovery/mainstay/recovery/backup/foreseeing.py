@@ -56,8 +56,6 @@ def forecast(plan: BackupPlan, depot: Depot, look: Look, find: sending.Find) -> 
 
 def _refused(plan: BackupPlan, depot: Depot, host: str, notes: list[str]) -> str:
     repository = plan.repositories[plan.repository]
-    if repository.through == "controller" and repository.kind == "rest":
-        return f"repository {plan.repository} is a REST server, which hosts can't reach through the controller; leave via: out"
     try:
         identity = depot.identity(repository, host)
     except Unreachable as error:

@@ -82,8 +82,6 @@ class RestoreOperation(Unchanging[RestoreChange]):
                 f"repository {one.name} has no write: login, and a host is not given the one that may remove: restore "
                 "--on controller, or give it one that may only read and add"
             )
-        if self.repository.through == "controller" and self.repository.kind == "rest":
-            return f"repository {self.repository.name} is a REST server, which hosts can't reach through the controller"
         return ""
 
     def prepare(self, work: HostWork, *, wait: float) -> list[str]:
