@@ -136,8 +136,9 @@ def outputs(site: OperatorSite) -> bytes:
 
 def test_no_secret_is_left_anywhere(rig: Rig) -> None:
     repository = rig.fleet.repository
-    # The environment in which an `env:` secret was put is mainstay's own, and that of a command that is asked for another.
-    watch = Watch(rig.canaries, own=["/bin/mainstay", f"cat\0{rig.private}"])
+    # The environment in which an `env:` secret was put is mainstay's own, that of a command that is asked for another, and that
+    # of `file`, where it is installed: the standard library asks it what the interpreter was built for, as croniter is imported.
+    watch = Watch(rig.canaries, own=["/bin/mainstay", f"cat\0{rig.private}", "file\0-b\0"])
     with watch.looking():
         repository.publish("demo-web", "1.6")
         killed = rig.killed_while_it_applies()

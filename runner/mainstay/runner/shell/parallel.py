@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
 
 R = TypeVar("R")
+LOOKS = 1.0
+"""Seconds after which whoever waits looks whether a signal came."""
 
 
 def for_each(items: Iterable[Host], work: Callable[[Host], R], *, parallel: int) -> dict[str, R | MainstayError]:
@@ -45,10 +48,17 @@ def for_each(items: Iterable[Host], work: Callable[[Host], R], *, parallel: int)
     answers: dict[str, R | MainstayError] = {}
     try:
         for _ in hosts:
-            answer = done.get()
+            answer = _next(done)
             if isinstance(answer, BaseException):
                 raise answer
             answers[answer[0]] = answer[1]
     finally:
         todo.clear()
     return {host.name: answers[host.name] for host in hosts}
+
+
+def _next(done: SimpleQueue[R]) -> R:
+    """A signal that comes just before a wait without an end begins is not heard until it ends: so no wait is one."""
+    while True:
+        with suppress(Empty):
+            return done.get(timeout=LOOKS)
