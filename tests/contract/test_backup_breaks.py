@@ -142,7 +142,8 @@ def survive(here: Rig, tmp_path: Path, numbers: range) -> None:
 
 def ask(here: Rig, *argv: str) -> str:
     env = {**os.environ, "RESTIC_PASSWORD": CANARY, "RESTIC_REPOSITORY": str(here.repository_folder)}
-    return subprocess.run([str(restic()), *argv], env=env, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run([str(restic()), *argv], env=env, check=True, capture_output=True, text=True, input="theirs")
+    return done.stdout
 
 
 def tagged(here: Rig, ended: Ended) -> list[str]:
@@ -158,6 +159,28 @@ def test_killed_anywhere_it_tells_the_truth_and_the_next_one_goes_well(here: Rig
 @pytest.mark.long
 def test_killed_at_twenty_offsets(here: Rig, tmp_path: Path) -> None:
     survive(here, tmp_path, range(0, 40, 2))
+
+
+def test_what_another_controllers_run_of_the_same_id_has_put_there_is_not_taken_for_ours(
+    here: Rig, tmp_path: Path
+) -> None:
+    """Hosts of one name at two sites, one repository, one schedule: ids of runs are made of its moments."""
+    source = {"command": ["sh", "-c", SLOW, "slow", "3000"], "filename": "x"}
+
+    def theirs(rig: Rig, name: str) -> None:
+        tags = f"mainstay,run={name.split('-')[0]},plan=nightly,source=dump,state=another"
+        ask(rig, "backup", "--host", rig.host.name, "--tag", tags, "--stdin-filename", "x", "--stdin")
+        kill_job(rig, name)
+
+    here.during = when(begun(1), theirs)
+    ended = here.back_up(here.plan({"dump": source}))
+    assert tagged(here, ended) == ["source=dump"]
+    assert "dump: it was interrupted, and the repository has no snapshot of it" in ended.failed
+    assert ended.points == []
+    here.during = lambda rig, name: None
+    ended = here.back_up(here.plan({"dump": {"command": ["echo", "whole"], "filename": "x"}}))
+    (own,) = json.loads(ask(here, "snapshots", "--no-lock", "--json", ended.points[0].id))
+    assert f"state={ended.change.maker}" in own["tags"] and ended.change.maker == "tests"
 
 
 def test_cut_from_the_host_a_backup_through_the_controller_goes_on(here: Rig, tmp_path: Path, server: Sshd) -> None:

@@ -49,7 +49,7 @@ def errands(app: Application) -> Mapping[str, OperationFactory]:
     """Kind of a run → what it does at a repository."""
     return {
         "init": lambda request: InitErrand.of(request.operation, app.depot),
-        "retention": lambda request: RetentionErrand.tied(request.operation, app.depot, ended(app)),
+        "retention": lambda request: RetentionErrand.tied(request.operation, app.depot, ended(app), app.state.id),
         "prune": lambda request: PruneErrand.of(request.operation, app.depot),
         "check": lambda request: CheckErrand.of(request.operation, app.depot),
         "copy": lambda request: CopyErrand.of(request.operation, app.depot),

@@ -84,7 +84,7 @@ def test_what_a_failed_backup_left_under_the_old_name_goes_too() -> None:
     world.backup(before(days=1))
     for names, there in (((), True), (("old",), False)):
         data = {"plan": plan(retention={"last": 1}, renamed_from=names).to_json(), "repository": "main"}
-        world.do(RetentionErrand.tied(data, world.depot, lambda run, host: Verdict.FAILED))
+        world.do(RetentionErrand.tied(data, world.depot, lambda run, host: Verdict.FAILED, "OURS"))
         assert (stray in world.repository().snapshots) is there
 
 

@@ -46,6 +46,8 @@ def _sentences(measures: Mapping[str, Any]) -> Iterator[str]:
                 yield f"snapshots that are no points: {found['no_points']:,}, {found.get('no_points_removed', 0):,} to go"
             if found.get("foreign"):
                 yield f"left alone, not of mainstay: {times.counted(found['foreign'], 'snapshot')}"
+            if found.get("of_others"):
+                yield f"left alone, of another controller's mainstay: {times.counted(found['of_others'], 'snapshot')}"
         elif key == "prune":
             freed = found.get("freed")
             yield "pruned" if freed is None else f"pruned: {times.size(freed)} freed" if freed else "nothing to free"

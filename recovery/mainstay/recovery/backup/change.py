@@ -12,6 +12,8 @@ from mainstay.inventory.value import Value
 ItemKind = Literal["paths", "files_from", "postgresql", "globals", "basebackup", "mysql", "sqlite", "command"]
 TAG = "mainstay"
 """All snapshots of mainstay's have it."""
+STATE = "state"
+"""Key of the tag with the id of the state whose run made it: runs of one schedule have the same ids on every controller."""
 
 
 class Item(Value):
@@ -31,9 +33,10 @@ class Item(Value):
         """As a recovery point's: `files`, `db/orders`."""
         return f"{self.source}/{self.name}" if self.name else self.source
 
-    def tags(self, run: str, plan: str) -> tuple[str, ...]:
+    def tags(self, run: str, plan: str, maker: str = "") -> tuple[str, ...]:
         """restic separates tags by commas: what a name holds of those, or of blanks, is written %2C."""
         named = {"run": run, "plan": plan, "source": self.source} | ({"item": self.name} if self.name else {})
+        named |= {STATE: maker} if maker else {}
         return (TAG, *(f"{key}={quote(value, safe='/.:@_-')}" for key, value in named.items()))
 
 
@@ -65,3 +68,5 @@ class BackupChange(Value):
     """On the host's loopback, for the way through the controller; 0 where the host reaches the repository by itself."""
     began_at: str = ""
     """When this was settled, RFC 3339 UTC."""
+    maker: str = ""
+    """Id of the state that does it; empty where it was settled before there was a tag for that."""

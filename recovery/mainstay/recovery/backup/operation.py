@@ -109,6 +109,7 @@ class BackupOperation(Unchanging[BackupChange]):
             token=secrets.token_hex(16),
             port=port,
             began_at=rfc3339(self.depot.clock.now()),
+            maker=work.fence.state,
         )
 
     def changes(self, change: BackupChange) -> int:

@@ -60,7 +60,7 @@ def job_script(change: BackupChange, steps: Iterable[Step], pace: Pace, tags: tu
         _SHARED,
     ]
     for number, step in enumerate(steps):
-        own = (*step.item.tags(change.run, plan), *tags)
+        own = (*step.item.tags(change.run, plan, change.maker), *tags)
         words = quote(["--tag", ",".join(own), *step.options])
         lines.append(
             f'\n# {step.item.kind}\nbegin {number} {step.limit:.0f}\ntags() {{ back {words} "$@"; }}\n{step.text}'

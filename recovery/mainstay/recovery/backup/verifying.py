@@ -122,8 +122,9 @@ def _snapshots(
 def _of(
     item: Item, snapshots: list[Snapshot] | None, change: BackupChange, plan: BackupPlan, one: Taken | None
 ) -> Snapshot | None:
-    """The one that restic has named in the job: in a repository that hosts share each of them could add another with these tags."""
-    wanted = set(item.tags(change.run, plan.name))
+    """The one that restic has named in the job: in a repository that hosts share each of them could add another with these tags.
+    Another controller's run may have this run's id; its snapshots have another state in their tags."""
+    wanted = set(item.tags(change.run, plan.name, change.maker))
     found = [one for one in snapshots or () if wanted <= set(one.tags) and (item.name or not one.tagged("item"))]
     named = one.said.summary.snapshot if one and one.said.summary else ""
     return next((one for one in found if named and one.id == named), found[-1] if found else None)

@@ -1,8 +1,9 @@
 """Snapshots of mainstay's own that are no points: what failed backups left in a repository. Pure.
 
 They can't be restored from by any command of mainstay, and no policy knows them; without this they would stay for ever. One is
-removed only where all of it is certain: mainstay's tags, the run that made it has ended in vain on this host, a day has gone by,
-and a newer point of the same source that succeeded is there.
+removed only where all of it is certain: mainstay's tags, made by this very state (where it does not say which, by a job that a run
+of this state began), that run has ended in vain on this host, a day has gone by, and a newer point of the same source that
+succeeded is there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from mainstay.recovery.anomalies import Group
-from mainstay.recovery.backup.change import TAG
+from mainstay.recovery.backup.change import STATE, TAG
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.restic.replies import Snapshot
 from mainstay.runner.verdict import Verdict
@@ -42,6 +43,8 @@ class Strays:
     """Oldest first."""
     foreign: int = 0
     """How many snapshots are not mainstay's: they are never touched."""
+    others: int = 0
+    """How many are of another state's runs: nor are these."""
 
     @property
     def remove(self) -> tuple[Stray, ...]:
@@ -60,15 +63,21 @@ def strays(
     repository: str,
     blocked: Mapping[Group, str],
     refused: str = "",
+    maker: str = "",
 ) -> Strays:
     """snapshots: of this host, as the repository has them. points: all that are known of the host, removed ones and those in other
     repositories too. named: the plan's name and those that it had. blocked, refused: as of `plan_retention`; what keeps points
-    keeps these."""
+    keeps these. maker: id of this state; a snapshot that names another one is somebody else's."""
     known = {point.id for point in points}
     newest = _newest([one for one in points if one.plan == plan and one.repository == repository])
-    found = []
+    found, others = list[Stray](), 0
     for one in sorted(snapshots, key=lambda one: (one.at, one.id)):
-        if TAG not in one.tags or unquote(one.tagged("plan")) not in named or known & {one.id, one.original}:
+        if TAG not in one.tags or known & {one.id, one.original}:
+            continue
+        if unquote(one.tagged(STATE)) not in ("", maker):
+            others += 1
+            continue
+        if unquote(one.tagged("plan")) not in named:
             continue
         source, item, run = (unquote(one.tagged(key)) for key in ("source", "item", "run"))
         unit = f"{source}/{item}" if item else source
@@ -81,7 +90,7 @@ def strays(
         elif unit not in newest or newest[unit] <= at:
             stays = "no newer point that succeeded is there"
         found.append(Stray(one, unit, run, stays))
-    return Strays(tuple(found), sum(TAG not in one.tags for one in snapshots))
+    return Strays(tuple(found), sum(TAG not in one.tags for one in snapshots), others)
 
 
 def _newest(points: Iterable[RecoveryPoint]) -> dict[str, datetime]:

@@ -43,13 +43,21 @@ class RetentionErrand(RepositoryErrand):
 
     what = "retention"
 
-    def __init__(self, plan: BackupPlan, repository: str, depot: Depot, ended: Ended = lambda run, host: None) -> None:
+    def __init__(
+        self,
+        plan: BackupPlan,
+        repository: str,
+        depot: Depot,
+        ended: Ended = lambda run, host: None,
+        state: str = "",
+    ) -> None:
+        """state: id of the state whose runs `ended` tells of."""
         super().__init__(plan, repository, depot)
-        self.ended = ended
+        self.ended, self.state = ended, state
 
     @classmethod
-    def tied(cls, data: Json, depot: Depot, ended: Ended) -> Self:
-        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, ended)
+    def tied(cls, data: Json, depot: Depot, ended: Ended, state: str) -> Self:
+        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, ended, state)
 
     def preview(self, host: Host, now: float) -> Forecast:
         """items: (source and point, when it was made, empty: it goes, or why it stays)."""
@@ -73,7 +81,7 @@ class RetentionErrand(RepositoryErrand):
         no_points = tuple(
             (f"{NO_POINT}{one.unit} {one.snapshot.id[:SHOWN]}", one.snapshot.at, one.stays) for one in left.found
         )
-        notes = (*plan.alarms, *([f"{foreign(left.foreign)}: never touched"] if left.foreign else []))
+        notes = (*plan.alarms, *(f"{one}: never touched" for one in untouched(left)))
         return something(len(items), items=tuple(sorted((*items, *kept, *no_points))), notes=notes)
 
     def _there(self, host: str) -> dict[str, Snapshot]:
@@ -126,6 +134,7 @@ class RetentionErrand(RepositoryErrand):
             repository=self.repository.name,
             blocked=self._blocked(host),
             refused=refused,
+            maker=self.state,
         )
 
     def _groups_before(self, host: str) -> int | None:
@@ -177,12 +186,12 @@ class RetentionErrand(RepositoryErrand):
         io.concerns += plan.alarms
         remove, stray = [point.id for point in plan.remove], [one.snapshot.id for one in left.remove]
         keep = len(known) - len(remove) - len(lost)
-        io.detail = f"{len(remove)} to go, {keep} to keep" + (f", {foreign(left.foreign)}" if left.foreign else "")
+        io.detail = f"{len(remove)} to go, {keep} to keep" + "".join(f", {one}" for one in untouched(left))
         if left.found:
             io.detail += f", {len(stray)} of {no_points(len(left.found))} to go"
             io.notes += [_said(one) for one in left.found[:TOLD]]
             io.notes += [f"and {no_points(len(left.found) - TOLD)} more"] if len(left.found) > TOLD else []
-        counts = {"removed": len(remove), "kept": keep, "foreign": left.foreign}
+        counts = {"removed": len(remove), "kept": keep, "foreign": left.foreign, "of_others": left.others}
         io.measures["retention"] = {**counts, "no_points": len(left.found), "no_points_removed": len(stray)}
         return {
             "remove": remove,
@@ -220,8 +229,10 @@ class RetentionErrand(RepositoryErrand):
             self.depot.points.mark_removed(self.repository.name, ids, run, now)
 
 
-def foreign(count: int) -> str:
-    return f"{counted(count, 'snapshot')} not of mainstay"
+def untouched(left: Strays) -> list[str]:
+    """What is there and not ours, in words."""
+    words = {"not of mainstay": left.foreign, "of another controller's mainstay": left.others}
+    return [f"{counted(count, 'snapshot')} {whose}" for whose, count in words.items() if count]
 
 
 def no_points(count: int) -> str:

@@ -17,6 +17,7 @@ def test_a_name_can_t_become_another_tag() -> None:
     )
     assert not any("," in tag or " " in tag for tag in tags)
     assert Item(source="files", kind="paths").tags("R", "p")[-1] == "source=files"
+    assert Item(source="files", kind="paths").tags("R", "p", "a,b")[-1] == "state=a%2Cb"
 
 
 def test_another_process_reads_what_this_one_has_settled() -> None:

@@ -57,12 +57,13 @@ class Case:
         }
         return BackupChange.model_validate({**told, "token": "t" * 32, "began_at": AT, **more})
 
-    def held(self, *units: str, at: str = AT, run: str = "RUN1", **trees: int) -> None:
+    def held(self, *units: str, at: str = AT, run: str = "RUN1", maker: str = "", **trees: int) -> None:
         """The repository has snapshots of these items; trees: source → bytes of its one file."""
         for item in self.items:
             if item.unit in units:
                 content = b"x" * trees.get(item.source, 1000)
-                self.world.repository().back_up({"/f": content}, host="web1", tags=item.tags(run, "nightly"), at=at)
+                tags = item.tags(run, "nightly", maker)
+                self.world.repository().back_up({"/f": content}, host="web1", tags=tags, at=at)
 
     def told(self, *items: output.Taken, whole: bool = True, **more: Any) -> None:
         said = output.JobSaid(hostname="web1", items=items, whole=whole, **more)
@@ -135,6 +136,24 @@ def test_a_snapshot_that_somebody_else_tagged_alike_is_not_taken_for_the_one_tha
     case.told(taken("etc", said=Said(summary=BackupSummary(snapshot=ours.id))), taken("db"))
     case.verify()
     assert ours.id in {point.id for point in case.world.points.points()}
+
+
+def test_what_another_controllers_run_of_the_same_id_made_is_not_counted_as_ours() -> None:
+    case = Case()
+    case.held("etc", "db", maker="OTHER")
+    case.held("etc", maker="OURS")
+    case.told(taken("etc"), taken("db"))
+    with pytest.raises(HostFailed, match="db: restic said that it was done, and the repository has no snapshot of it"):
+        case.verify(maker="OURS")
+    (point,) = case.world.points.points()
+    assert "state=OURS" in case.world.repository().snapshots[point.id].tags
+
+
+def test_a_run_that_was_settled_before_there_was_such_a_tag_finds_its_own() -> None:
+    case = Case()
+    case.held("etc", "db")
+    case.told(taken("etc"), taken("db"))
+    assert len(case.verify()) == 2
 
 
 def test_a_snapshot_without_a_time_that_can_be_read_counts_by_ours() -> None:

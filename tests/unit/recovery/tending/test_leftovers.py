@@ -111,7 +111,8 @@ def left(world: World, days: float = 2, run: str = "R1", *tags: str, place: str 
 
 def errand(world: World, place: str = "main", ended: Verdict | None = Verdict.FAILED, **more: Any) -> RetentionErrand:
     data = {"plan": plan(**(TWO | more)).to_json(), "repository": place}
-    return RetentionErrand.tied(data, world.depot, lambda run, host: ended if (run, host) == ("R1", "web1") else None)
+    ends = {("R1", "web1"): ended}
+    return RetentionErrand.tied(data, world.depot, lambda run, host: ends.get((run, host)), "OURS")
 
 
 def kept(world: World, one: RetentionErrand) -> set[str]:
@@ -167,6 +168,27 @@ def test_it_stays_where_it_is_the_newest_there_is_and_where_retention_is_blocked
     assert stray not in kept(world, errand(world))
 
 
+def test_what_another_controllers_run_of_the_same_id_left_is_told_and_stays(world: World) -> None:
+    three(world)
+    tags = ("plan=nightly", "source=etc")
+    ours, theirs = left(world, 2, "R1", *tags, "state=OURS"), left(world, 2, "R1", *tags, "state=THEIRS")
+    one = errand(world)
+    foreseen = one.preview(WEB1, NOW.timestamp())
+    assert [item[0] for item in foreseen.items if item[0].startswith(NO_POINT)] == [f"{NO_POINT}etc {ours[:12]}"]
+    assert "1 snapshot of another controller's mainstay: never touched" in foreseen.notes
+    there = kept(world, one)
+    assert theirs in there and ours not in there
+    assert world.ios["decide"].measures["retention"]["of_others"] == 1
+
+
+def test_points_found_in_a_repository_of_another_controller_are_none_of_its_leftovers(world: World) -> None:
+    """They were taken over: whoever made them, they are points here."""
+    id = left(world, 2, "R1", "plan=nightly", "source=etc", "state=THEIRS")
+    world.points.add_point(three(world)[0].model_copy(update={"id": id, "at": before(days=2)}))
+    world.do(errand(world, retention={"last": 9}))
+    assert world.ios["decide"].measures["retention"]["of_others"] == 0
+
+
 def test_a_copy_of_a_point_that_was_not_written_down_yet_is_no_leftover(world: World) -> None:
     """The copy was broken off between restic's end and the note of it; the next one finds it."""
     three(world)
@@ -188,7 +210,7 @@ def test_a_leftover_that_is_looked_at_anew_and_is_in_doubt_by_then_stays() -> No
     answers = {"now": Verdict.FAILED}
     world.meanwhile = lambda: answers.update(now=Verdict.UNKNOWN)
     data = {"plan": plan(**TWO).to_json(), "repository": "main"}
-    one = RetentionErrand.tied(data, world.depot, lambda run, host: answers["now"])
+    one = RetentionErrand.tied(data, world.depot, lambda run, host: answers["now"], "OURS")
     world.do(one)
     assert stray in world.repository().snapshots
 
