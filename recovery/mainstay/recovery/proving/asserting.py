@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mainstay.recovery.plan import Assertion
 from mainstay.recovery.words import span
 
 QUERY_SECONDS = 60.0
 """That a query of `prove.check` may take."""
 
 
-def judge(assertion: Assertion, answer: str | None, at: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Check:
+    """An Assertion of a plan, as its JSON has it: exactly one of equals, at_least, newer_than (seconds)."""
+
+    source: str
+    database: str
+    query: str
+    equals: str | None = None
+    at_least: float | None = None
+    newer_than: float | None = None
+
+
+def judge(assertion: Check, answer: str | None, at: str) -> str:
     """Why it does not hold; empty where it does. answer: None for NULL, or no row. at: the point's, RFC 3339 UTC."""
     asked = f"`{assertion.query}`"
     if answer is None:

@@ -1,19 +1,25 @@
-"""One point under proof: what it may take, what came of it."""
+"""One point under proof: what it may take, what came of it.
+
+What proves dumps runs on other machines too (`tool`), from the standard library alone: here is nothing of restic or of models.
+"""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mainstay.inventory.errors import MainstayError
-from mainstay.inventory.value import Json
-from mainstay.recovery.plan import Assertion, Source
-from mainstay.recovery.point import RecoveryPoint
+from mainstay.recovery.proving.asserting import Check
 from mainstay.recovery.proving.scratch import Place
-from mainstay.recovery.restic.contract import Restic
 from mainstay.runner.verdict import Verdict
+
+CONTROLLER = "the controller"
+RESERVE = 256 * 2**20
+"""Bytes that a drill leaves free."""
 
 
 class NotProved(MainstayError):
@@ -36,27 +42,32 @@ class Late(Untried):
     """Its time is over."""
 
 
-@dataclass(slots=True)
-class Attempt:
-    """until: monotonic seconds. bytes_left: of what is restored for this host."""
+@dataclass(slots=True, kw_only=True)
+class Attempt(ABC):
+    """kind: of the source (`postgresql`). unit, item, at (RFC 3339 UTC): the point's. until: seconds of `clock`."""
 
-    point: RecoveryPoint
-    source: Source
-    restic: Restic
+    kind: str
+    unit: str
+    item: str
+    at: str
     place: Place
-    sample: int
-    bytes_left: int
     until: float
-    checks: Sequence[Assertion] = ()
-    may_be_empty: bool = False
-    """As it is expected of the source."""
+    checks: Sequence[Check] = ()
     roles: Sequence[str] = ()
     """Names of the cluster's roles, where they are known."""
+    superuser: str = "postgres"
+    """Whom a base backup's cluster takes for its own."""
+    machine: str = CONTROLLER
+    """Where this runs, as people call it."""
     progress: Callable[[str], None] = lambda line: None
     clock: Callable[[], float] = time.monotonic
-    measures: Json = field(default_factory=dict)
+    measures: dict[str, Any] = field(default_factory=dict)
     """Seconds of locate, transfer, recover, verify; and bytes, files."""
     _begun: float | None = None
+
+    @abstractmethod
+    def dump(self) -> Brought:
+        """The one file of the point, restored and compared. Raises NotProved, Untried."""
 
     def left(self) -> float:
         """Seconds; raises Late where there are none."""
@@ -73,9 +84,9 @@ class Attempt:
             self.measures[last] = round(self.measures.get(last, 0.0) + now - self._begun, 3)
         self._begun = now
         self.measures["_phase"] = name
-        self.progress(f"{self.point.unit}: {name}")
+        self.progress(f"{self.unit}: {name}")
 
-    def end(self) -> Json:
+    def end(self) -> dict[str, Any]:
         if self._begun is not None:
             self.phase("")
             self.measures.pop("_phase")

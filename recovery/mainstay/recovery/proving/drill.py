@@ -18,9 +18,11 @@ from mainstay.recovery.plan import Assertion, Proving
 from mainstay.recovery.point import Proof, RecoveryPoint
 from mainstay.recovery.points.contract import Tended
 from mainstay.recovery.proving import scratch
-from mainstay.recovery.proving.attempt import Attempt, Tried, Untried
+from mainstay.recovery.proving.asserting import Check
+from mainstay.recovery.proving.attempt import Tried, Untried
+from mainstay.recovery.proving.files import PointAttempt, try_out
 from mainstay.recovery.proving.order import DRILL, DrillOrder
-from mainstay.recovery.proving.trying import CLUSTER, GLOBALS, try_out
+from mainstay.recovery.proving.trying import CLUSTER, GLOBALS, untried
 from mainstay.recovery.restic.contract import Locked, ResticError, TooOld, Unreachable
 from mainstay.recovery.words import counted, sized, span
 from mainstay.runner.errand import Desk, Errand
@@ -125,20 +127,25 @@ class DrillErrand(Errand):
     ) -> tuple[Tried, Json]:
         """Never raises for what is wrong with the point: that is the answer."""
         measures: Json = {}
+        source = self.order.plan.sources[point.source]
         name = f"{desk.run}-{sha256(f'{point.host}/{point.unit}'.encode()).hexdigest()[:16]}"
         try:
             with scratch.place(self.scratch, name) as place:
-                attempt = Attempt(
+                attempt = PointAttempt(
+                    kind=source.kind,
+                    unit=point.unit,
+                    item=point.item,
+                    at=point.at,
                     point=point,
-                    source=self.order.plan.sources[point.source],
                     restic=self.depot.open(self.order.plan.repositories[point.repository], point.host),
                     place=place,
                     sample=self.proving.sample,
                     bytes_left=max(0, self.proving.max_bytes - used),
                     until=self.clock() + self.proving.max_time - spent,
-                    checks=self._checks(point),
+                    checks=[Check(**one.to_json()) for one in self._checks(point)],
                     may_be_empty=self.order.plan.expected(point.source).may_be_empty,
                     roles=roles,
+                    superuser=source.postgresql.user if source.postgresql else "postgres",
                     progress=io.progress,
                     clock=self.clock,
                     measures=measures,
@@ -150,9 +157,7 @@ class DrillErrand(Errand):
                 finally:
                     attempt.end()
         except Untried as error:
-            left = (f"{point.unit}: {error.message}",) if error.limit else ()
-            verdict = Verdict.REFUSED if error.limit else Verdict.UNKNOWN
-            return Tried(verdict, f"not tried: {error.message}", left_out=left), measures
+            return untried(point.unit, error), measures
         except (Unreachable, Locked, TooOld) as error:
             return Tried(Verdict.UNKNOWN, f"could not be tried: {error.plain}"), measures
         except scratch.Unclean as error:
@@ -166,7 +171,7 @@ class DrillErrand(Errand):
         names = {point.item, f"/{point.item}"}  # of SQLite, a path without its first stroke
         return tuple(one for one in mine if point.item == CLUSTER or one.database in names)
 
-    def _still_there(self, attempt: Attempt) -> None:
+    def _still_there(self, attempt: PointAttempt) -> None:
         attempt.phase("locate")
         there = {snapshot.id for snapshot in attempt.restic.snapshots()}
         if attempt.point.id not in there:

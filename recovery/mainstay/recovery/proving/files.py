@@ -1,14 +1,17 @@
-"""Files of a point: some of them restored, and compared with the repository."""
+"""Files of a point: some of them restored, and compared with the repository. The one of a dump is proved further (`trying`)."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
+from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.proofs_due import sample
-from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried, Untried
-from mainstay.recovery.restic.contract import Damaged, NothingRestored, Partial
+from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried
+from mainstay.recovery.proving.trying import DUMPS, try_dump
+from mainstay.recovery.restic.contract import Damaged, NothingRestored, Partial, Restic
 from mainstay.recovery.restic.messages import Progress
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.comparing import compare_files, under
@@ -17,11 +20,29 @@ from mainstay.runner.verdict import Verdict
 
 MOST_LISTED = 50_000
 """So many entries of a point are looked at when a sample is drawn; of more, those that a hash picks."""
-RESERVE = 256 * 2**20
-"""Bytes that a drill leaves free."""
 
 
-def prove_files(attempt: Attempt) -> Tried:
+@dataclass(slots=True, kw_only=True)
+class PointAttempt(Attempt):
+    """A point of a repository, restored by restic. bytes_left: of what is restored for its host."""
+
+    point: RecoveryPoint
+    restic: Restic
+    sample: int
+    bytes_left: int
+    may_be_empty: bool = False
+    """As it is expected of the source."""
+
+    def dump(self) -> Brought:
+        return _only_file(self)
+
+
+def try_out(attempt: PointAttempt) -> Tried:
+    """Raises NotProved, Untried, ResticError."""
+    return try_dump(attempt) if attempt.kind in DUMPS else prove_files(attempt)
+
+
+def prove_files(attempt: PointAttempt) -> Tried:
     attempt.phase("locate")
     listing, count = _listing(attempt)
     if not count:
@@ -37,7 +58,7 @@ def prove_files(attempt: Attempt) -> Tried:
     return Tried(Verdict.SUCCEEDED, scope=drawn.scope, left_out=drawn.left_out, bytes=drawn.bytes)
 
 
-def _listing(attempt: Attempt) -> tuple[list[Node], int]:
+def _listing(attempt: PointAttempt) -> tuple[list[Node], int]:
     """Files of the point, at most MOST_LISTED; and how many there are."""
     kept: list[tuple[bytes, str, Node]] = []
     count = 0
@@ -59,16 +80,16 @@ def _listing(attempt: Attempt) -> tuple[list[Node], int]:
     return [node for _, _, node in kept], count
 
 
-def bring(attempt: Attempt, files: Sequence[Node]) -> list[Brought]:
+def bring(attempt: PointAttempt, files: Sequence[Node]) -> list[Brought]:
     """Restore these files into the place, and compare them. Raises NotProved, Untried where there is no room or no time."""
     attempt.phase("transfer")
     size, free = sum(node.size for node in files), attempt.place.free()
     if size + RESERVE > free:
-        raise Untried(f"{sized(size)} are to be restored, and the controller has {sized(free)} free", limit=True)
+        raise Untried(f"{sized(size)} are to be restored, and {attempt.machine} has {sized(free)} free", limit=True)
 
     def tell(progress: Progress) -> None:
         attempt.left()
-        attempt.progress(f"{attempt.point.unit}: {progress.percent:.0f} %")
+        attempt.progress(f"{attempt.unit}: {progress.percent:.0f} %")
 
     attempt.left()
     into = str(attempt.place.folder / "files")
@@ -90,7 +111,7 @@ def bring(attempt: Attempt, files: Sequence[Node]) -> list[Brought]:
     return [Brought(under(into, node.path), node.size) for node in files]
 
 
-def only_file(attempt: Attempt) -> Brought:
+def _only_file(attempt: PointAttempt) -> Brought:
     """Of a stream: its one file, restored and compared."""
     attempt.phase("locate")
     listing, count = _listing(attempt)

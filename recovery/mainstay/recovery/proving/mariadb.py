@@ -13,7 +13,6 @@ from pathlib import Path
 from mainstay.recovery.proving import asserting
 from mainstay.recovery.proving.asserting import QUERY_SECONDS
 from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried, Untried
-from mainstay.recovery.proving.files import only_file
 from mainstay.recovery.proving.pgdump import room
 from mainstay.recovery.proving.processes import Ended, User, end, run, start
 from mainstay.recovery.proving.waiting import until
@@ -30,7 +29,7 @@ _TABLE = re.compile(rb"^CREATE TABLE ", re.MULTILINE)
 
 
 def prove_mysql(attempt: Attempt) -> Tried:
-    brought = only_file(attempt)
+    brought = attempt.dump()
     with brought.path.open("rb") as file:
         file.seek(max(0, brought.size - 4096))
         if END not in file.read():
@@ -39,7 +38,7 @@ def prove_mysql(attempt: Attempt) -> Tried:
     attempt.phase("recover")
     server = Server.at(attempt)
     server.make()
-    database = attempt.point.item or "restored"
+    database = attempt.item or "restored"
     database = f"restored_{database}" if database == SYSTEM else database
     with server.running():
         server.prepare(database)
@@ -47,7 +46,7 @@ def prove_mysql(attempt: Attempt) -> Tried:
         attempt.phase("verify")
         tables = _count(server, database, brought)
         for one in attempt.checks:
-            if why := asserting.judge(one, server.ask(database, one.query), attempt.point.at):
+            if why := asserting.judge(one, server.ask(database, one.query), attempt.at):
                 raise NotProved(why)
     asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
     return Tried(
@@ -55,11 +54,11 @@ def prove_mysql(attempt: Attempt) -> Tried:
     )
 
 
-def _program(*names: str) -> str:
+def _program(machine: str, *names: str) -> str:
     for name in names:
         if found := shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec"):
             return found
-    raise Untried(f"the controller has no {names[0]}: install the packages mariadb-server-core and mariadb-client")
+    raise Untried(f"{machine} has no {names[0]}: install the packages mariadb-server-core and mariadb-client")
 
 
 @dataclass(slots=True)
@@ -73,8 +72,8 @@ class Server:
 
     @classmethod
     def at(cls, attempt: Attempt) -> Server:
-        client, daemon = _program("mariadb"), _program("mariadbd", "mysqld")
-        user = User.of("mysql")
+        client, daemon = _program(attempt.machine, "mariadb"), _program(attempt.machine, "mariadbd", "mysqld")
+        user = User.of("mysql", machine=attempt.machine)
         place = attempt.place.elsewhere(user.uid, user.gid)
         return cls(attempt, user, place, attempt.place.elsewhere(user.uid, user.gid, short=True) / "s", client, daemon)
 
@@ -85,15 +84,15 @@ class Server:
             "--skip-name-resolve",
             f"--user={self.user.name}",
         ]
-        argv = [_program("mariadb-install-db"), "--no-defaults", f"--datadir={self.place}/data", *own, *_SMALL]
+        program = _program(self.attempt.machine, "mariadb-install-db")
+        argv = [program, "--no-defaults", f"--datadir={self.place}/data", *own, *_SMALL]
         done = run(argv, self.place, self.user, self.attempt.left())
         if done.status:
             raise Untried(f"mariadb-install-db failed: {printable(done.stderr or done.stdout)}")
         if b"--sandbox" not in run([self.client, "--no-defaults", "--help"], self.place, self.user, 60.0).stdout:
             # Its client runs what a dump says after \!, unless it is told not to.
-            raise Untried(
-                "the controller's mariadb has no --sandbox: a dump could run commands here (10.5.25 or newer has it)"
-            )
+            whose = f"{self.attempt.machine}'s mariadb"
+            raise Untried(f"{whose} has no --sandbox: a dump could run commands there (10.5.25 or newer has it)")
 
     @contextmanager
     def running(self) -> Iterator[None]:

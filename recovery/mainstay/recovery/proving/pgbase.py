@@ -1,7 +1,7 @@
 """Base backups of PostgreSQL: unpacked, compared with their own manifest, and started until they are consistent.
 
 A cluster is code as well as data: its functions, views and settings run what its host has put into them, as the server's user. So
-that is nobody's account here, neither mainstay's own nor the one of a server that the controller may have beside.
+that is nobody's account here, neither mainstay's own nor the one of a server that this machine may have beside.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import os
 from pathlib import Path
 
 from mainstay.recovery.proving import asserting
-from mainstay.recovery.proving.attempt import Attempt, NotProved, Tried, Untried
-from mainstay.recovery.proving.files import RESERVE, only_file
+from mainstay.recovery.proving.attempt import RESERVE, Attempt, NotProved, Tried, Untried
 from mainstay.recovery.proving.postgres import Cluster, installed, said
 from mainstay.recovery.proving.processes import User, run
 from mainstay.recovery.proving.waiting import until
@@ -23,26 +22,27 @@ _GONE = ("postgresql.auto.conf", "recovery.signal", "standby.signal", "postmaste
 
 
 def prove_base(attempt: Attempt) -> Tried:
-    user = User.of("nobody")
+    user = User.of("nobody", machine=attempt.machine)
     if not user.other:
         raise Untried(
             "a base backup runs what its host has put into it: only a mainstay that is root can start it as somebody without rights"
         )
-    brought = only_file(attempt)
+    brought = attempt.dump()
     free, needed = attempt.place.free(), brought.size * 2 + RESERVE
     if free < needed:
-        raise Untried(f"a server of it may need {sized(needed)}, and the controller has {sized(free)} free", limit=True)
+        has = f"{attempt.machine} has {sized(free)} free"
+        raise Untried(f"a server of it may need {sized(needed)}, and {has}", limit=True)
     attempt.phase("recover")
     there = installed()
     if not there:
-        raise Untried("the controller has no PostgreSQL server: install the package postgresql")
+        raise Untried(f"{attempt.machine} has no PostgreSQL server: install the package postgresql")
     cluster = Cluster.at(attempt, there[max(there)], user)
-    cluster.superuser = attempt.source.postgresql.user if attempt.source.postgresql else "postgres"
+    cluster.superuser = attempt.superuser
     _unpack(cluster, attempt, brought.path)
     version = _version(cluster)
     if version not in there:
         had = ", ".join(str(one) for one in sorted(there))
-        raise Untried(f"it is of PostgreSQL {version}, and the controller has {had}")
+        raise Untried(f"it is of PostgreSQL {version}, and {attempt.machine} has {had}")
     cluster.bin = there[version]
     verified = _verified(cluster)
     with cluster.running(_settings(version), _config(cluster)):
@@ -51,7 +51,7 @@ def prove_base(attempt: Attempt) -> Tried:
         count = cluster.ask("template1", "SELECT count(*) FROM pg_database WHERE NOT datistemplate", cluster.superuser)
         for one in attempt.checks:
             answer = cluster.ask(one.database, one.query, cluster.superuser)
-            if why := asserting.judge(one, answer, attempt.point.at):
+            if why := asserting.judge(one, answer, attempt.at):
                 raise NotProved(why)
     asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
     return Tried(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.recovery.proving import asserting
-from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried, Untried
-from mainstay.recovery.proving.files import RESERVE, only_file
+from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried
 from mainstay.recovery.proving.postgres import OWNER, Cluster, identifier, installed, said
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.verdict import Verdict
@@ -34,7 +33,7 @@ _TABLES = (
 
 def prove_globals(attempt: Attempt) -> Tried:
     """Roles of a cluster: the dump is whole, and says which there are. Passwords and rights are not set anywhere."""
-    brought = only_file(attempt)
+    brought = attempt.dump()
     if brought.size > LARGEST_GLOBALS:
         raise NotProved(f"{sized(brought.size)} are no list of roles")
     text = brought.path.read_bytes()
@@ -51,7 +50,7 @@ def prove_globals(attempt: Attempt) -> Tried:
 
 def prove_dump(attempt: Attempt) -> Tried:
     """One database by pg_restore."""
-    brought = only_file(attempt)
+    brought = attempt.dump()
     with brought.path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise NotProved("it is no dump of pg_dump -Fc")
@@ -59,25 +58,25 @@ def prove_dump(attempt: Attempt) -> Tried:
     attempt.phase("recover")
     there = installed()
     if not there:
-        raise Untried("the controller has no PostgreSQL server: install the package postgresql")
+        raise Untried(f"{attempt.machine} has no PostgreSQL server: install the package postgresql")
     cluster = Cluster.at(attempt, there[max(there)])
     listing = cluster.run("pg_restore", "--list", stdin=brought.path)
     if listing.status:
         words = said(listing)
         if "unsupported version" in words:
-            raise Untried(f"it was made by a newer PostgreSQL than the controller has ({max(there)}): {words}")
+            raise Untried(f"it was made by a newer PostgreSQL than {attempt.machine} has ({max(there)}): {words}")
         raise NotProved(f"pg_restore can't read its list: {words}")
-    _new_enough(listing.stdout.decode("utf-8", "replace"), max(there))
+    _new_enough(attempt, listing.stdout.decode("utf-8", "replace"), max(there))
     contents = _contents(cluster, brought.path)
     cluster.make()
     with cluster.running():
-        database = attempt.point.item or "restored"
+        database = attempt.item or "restored"
         _prepare(cluster, database, contents, brought.path)
         _restore(cluster, database, contents, brought)
         attempt.phase("verify")
         tables = _count(cluster, database, contents)
         for one in attempt.checks:
-            if why := asserting.judge(one, cluster.ask(database, one.query), attempt.point.at):
+            if why := asserting.judge(one, cluster.ask(database, one.query), attempt.at):
                 raise NotProved(why)
     asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
     return Tried(
@@ -88,17 +87,16 @@ def prove_dump(attempt: Attempt) -> Tried:
 def room(attempt: Attempt, brought: Brought) -> None:
     free, needed = attempt.place.free(), brought.size * GROWS + RESERVE
     if free < needed:
-        raise Untried(
-            f"a server for it may need {sized(needed)}, and the controller has {sized(free)} free", limit=True
-        )
+        has = f"{attempt.machine} has {sized(free)} free"
+        raise Untried(f"a server for it may need {sized(needed)}, and {has}", limit=True)
 
 
-def _new_enough(listing: str, ours: int) -> None:
+def _new_enough(attempt: Attempt, listing: str, ours: int) -> None:
     found = re.search(r"^;\s+Dumped by pg_dump version: (\d+)", listing, re.MULTILINE)
     theirs = re.search(r"^;\s+Dumped from database version: (\d+)", listing, re.MULTILINE)
     newest = max((int(one[1]) for one in (found, theirs) if one), default=0)
     if newest > ours:
-        raise Untried(f"it is of PostgreSQL {newest}, and the controller has {ours}")
+        raise Untried(f"it is of PostgreSQL {newest}, and {attempt.machine} has {ours}")
 
 
 def _contents(cluster: Cluster, dump: Path) -> list[str]:
@@ -132,7 +130,7 @@ def _prepare(cluster: Cluster, database: str, contents: list[str], dump: Path) -
             continue
         asked = f"SELECT 1 FROM pg_available_extensions WHERE name = {_literal(plain)}"  # noqa: S608 - quoted
         if cluster.ask("template1", asked, cluster.superuser) is None:
-            raise Untried(f"it needs the extension {plain}, which the controller does not have")
+            raise Untried(f"it needs the extension {plain}, which {cluster.attempt.machine} does not have")
         cluster.execute(database, f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {identifier(OWNER)}")
         cluster.execute(database, f"CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA {schema}")
 
@@ -146,15 +144,15 @@ def _restore(cluster: Cluster, database: str, contents: list[str], brought: Brou
     words += ["--no-security-labels", "--no-tablespaces", "-h", str(cluster.socket), "-U", OWNER, "-d", database]
     done = cluster.run("pg_restore", *words, "-L", str(chosen), stdin=brought.path)
     if done.status:
-        raise _why(said(done))
+        raise _why(said(done), cluster.attempt.machine)
 
 
-def _why(words: str) -> MainstayError:
+def _why(words: str, machine: str) -> MainstayError:
     """Whether it speaks against the dump, or only for what a drill does not have or give."""
     if re.search(r"permission denied|must be superuser|must be owner of|must be a superuser", words):
         return Untried(f"it asks for a superuser's rights, which a drill does not give: {words}")
     if re.search(r"collation .* does not exist", words):
-        return Untried(f"it needs a collation that the controller does not have: {words}")
+        return Untried(f"it needs a collation that {machine} does not have: {words}")
     return NotProved(f"pg_restore failed: {words}")
 
 

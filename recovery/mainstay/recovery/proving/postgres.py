@@ -1,7 +1,7 @@
 """PostgreSQL: a throw-away cluster on a unix socket, into which a dump is restored by a role without rights.
 
 What a host has dumped is hostile: a superuser's COPY … FROM PROGRAM, or a meta-command of psql, would run here. So the role that
-restores is no superuser, psql reads no dump, and extensions are made from the controller's own files.
+restores is no superuser, psql reads no dump, and extensions are made from this machine's own files.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Cluster:
     @classmethod
     def at(cls, attempt: Attempt, bin: Path, user: User | None = None) -> Cluster:
         """user: who runs it; None: postgres, or mainstay itself where it is not root."""
-        user = user or User.of("postgres")
+        user = user or User.of("postgres", machine=attempt.machine)
         place = attempt.place.elsewhere(user.uid, user.gid)
         return cls(attempt, bin, user, place, attempt.place.elsewhere(user.uid, user.gid, short=True))
 

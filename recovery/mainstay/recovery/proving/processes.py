@@ -1,4 +1,4 @@
-"""Programs of the controller that look at what was restored: with few rights, in the scratch place, and with an end."""
+"""Programs of this machine that look at what was restored: with few rights, in the scratch place, and with an end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mainstay.recovery.proving.attempt import Late, Untried
+from mainstay.recovery.proving.attempt import CONTROLLER, Late, Untried
 
 KEPT = 65536
 """Bytes of what a program prints that are read."""
@@ -21,22 +21,23 @@ KEPT = 65536
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who runs a program. Where mainstay is not root: itself."""
+    """Who runs a program, and on which machine. Where mainstay is not root: itself."""
 
     uid: int
     gid: int
     name: str
+    machine: str = CONTROLLER
 
     @classmethod
-    def of(cls, *names: str) -> User:
+    def of(cls, *names: str, machine: str = CONTROLLER) -> User:
         """The first of them that there is, if mainstay is root. Raises Untried where it has nobody to be instead of root."""
         if os.geteuid() != 0:
-            return cls(os.geteuid(), os.getegid(), pwd.getpwuid(os.geteuid()).pw_name)
+            return cls(os.geteuid(), os.getegid(), pwd.getpwuid(os.geteuid()).pw_name, machine)
         for name in (*names, "nobody"):
             with suppress(KeyError):
                 found = pwd.getpwnam(name)
-                return cls(found.pw_uid, found.pw_gid, name)
-        raise Untried(f"mainstay is root here, and there is no user {names[0]} or nobody to run a server")
+                return cls(found.pw_uid, found.pw_gid, name, machine)
+        raise Untried(f"mainstay is root on {machine}, which has no user {names[0]} or nobody to run a server")
 
     @property
     def other(self) -> bool:
@@ -108,7 +109,7 @@ def start(
             extra_groups=[] if user.other else None,
         )
     except FileNotFoundError:
-        raise Untried(f"there is no program {argv[0]} on the controller") from None
+        raise Untried(f"there is no program {argv[0]} on {user.machine}") from None
 
 
 def end(process: subprocess.Popen[bytes], how: int = signal.SIGKILL, patience: float = 30.0) -> None:

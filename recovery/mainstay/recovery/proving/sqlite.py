@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from mainstay.recovery.proving import asserting
 from mainstay.recovery.proving.attempt import Attempt, NotProved, Tried
-from mainstay.recovery.proving.files import only_file
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.verdict import Verdict
 
@@ -17,7 +16,7 @@ OFTEN = 100_000
 
 
 def prove_sqlite(attempt: Attempt) -> Tried:
-    brought = only_file(attempt)
+    brought = attempt.dump()
     attempt.phase("recover")
     database = _open(brought.path)
     try:
@@ -25,7 +24,7 @@ def prove_sqlite(attempt: Attempt) -> Tried:
         tables = _checked(attempt, database)
         attempt.phase("verify")
         for one in attempt.checks:
-            if why := asserting.judge(one, _answer(attempt, database, one.query), attempt.point.at):
+            if why := asserting.judge(one, _answer(attempt, database, one.query), attempt.at):
                 raise NotProved(why)
     finally:
         database.close()
