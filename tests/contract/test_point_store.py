@@ -155,6 +155,23 @@ def test_a_point_that_was_removed_stays_known(store: PointStore) -> None:
     assert len(store.points(repository="main")) == 1, "what is said again does not bring it back"
 
 
+def test_a_point_that_a_run_is_about_to_remove_is_there_until_it_is_removed(store: PointStore) -> None:
+    kept(store, point("a", 1), point("b", 2), point("c", 3), point("a", 1, repository="offsite"))
+    store.mark_removed("main", ["c" * 64], "r8", at(8))
+    store.mark_going("main", [letter * 64 for letter in "abcf"], "r9")
+    assert [(one.id[0], one.removed_at, one.removed_by) for one in store.points(repository="main", removed=True)] == [
+        ("a", None, "r9"),
+        ("b", None, "r9"),
+        ("c", at(8), "r8"),
+    ]
+    assert store.points(repository="offsite")[0].removed_by is None
+    assert [one.removed_by for one in store.newest()] == [None, "r9"]
+    store.mark_going("main", ["a" * 64], "")
+    store.mark_removed("main", ["b" * 64], "r10", at(9))
+    assert store.points(repository="main") == [point("a", 1)]
+    assert {one.removed_by for one in store.points(removed=True) if one.removed_at} == {"r8", "r10"}
+
+
 def test_a_point_is_found_by_how_its_id_begins(store: PointStore) -> None:
     kept(store, point("a", 1, id="ab" * 32), point("a", 2, id="ac" * 32, repository="offsite"), point("b", 3))
     store.mark_removed("offsite", ["ac" * 32], "r", at(4))

@@ -47,7 +47,8 @@ class RecoveryPoint(Value):
     removed_at: str | None = None
     """When retention took it away; it can't be restored any more."""
     removed_by: str | None = None
-    """The run that did; empty where it was found gone from the repository."""
+    """The run that did; empty where it was found gone from the repository. While there is no removed_at: the run that is about
+    to, or was broken off in it."""
     measures: dict[str, Any] = {}
 
     @property

@@ -102,6 +102,10 @@ class PointStore(Protocol):
     def find(self, prefix: str) -> list[RecoveryPoint]:
         """Whose id begins so, in whichever repository, removed ones too; none for an empty prefix."""
 
+    def mark_going(self, repository: str, ids: Sequence[str], run: str) -> None:
+        """Written down before they are removed: that the run is about to, so that what is missing afterwards was ours. They are
+        there still. Those that are removed already stay as they are. run: empty: nobody is about to any more."""
+
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
         """Those that are removed already keep who did it. run: empty for those that were found gone."""
 

@@ -84,6 +84,13 @@ class MemoryPoints:
             return []
         return [one for one in self.points(removed=True) if one.id.startswith(prefix)]
 
+    def mark_going(self, repository: str, ids: Sequence[str], run: str) -> None:
+        with self._lock:
+            for id in ids:
+                there = self._points.get((repository, id))
+                if there is not None and there.removed_at is None:
+                    self._points[repository, id] = there.model_copy(update={"removed_by": run or None})
+
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
         with self._lock:
             for id in ids:

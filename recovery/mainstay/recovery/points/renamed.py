@@ -81,6 +81,9 @@ class RenamedPoints:
     def add_point(self, point: RecoveryPoint) -> None:
         self._store.add_point(point)
 
+    def mark_going(self, repository: str, ids: Sequence[str], run: str) -> None:
+        self._store.mark_going(repository, ids, run)
+
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
         self._store.mark_removed(repository, ids, run, at)
 

@@ -45,7 +45,7 @@ class CopyErrand(RepositoryErrand):
         copied = {
             point.copy_of
             for point in known
-            if (point.removed_by if point.removed_at else there is None or point.id in there)
+            if point.removed_by or not (point.removed_at or (there is not None and point.id not in there))
         }
         mine = store.points(hosts=[host], plan=plan.name, repository=plan.repository)
         return [point for point in reversed(mine) if point.id not in copied]

@@ -160,8 +160,8 @@ class RetentionErrand(RepositoryErrand):
         done: Json = {"points": [], "strays": 0, "spared": 0}
         if decided["remove"] or decided["strays"]:
             done = desk.step("forget", lambda io: self._forget(desk, io, decided))
-        if done["points"] or decided["lost"]:
-            desk.step("mark", lambda io: self._mark(desk, done["points"], decided["lost"]))
+        if done["points"] or decided["lost"] or decided.get("gone"):
+            desk.step("mark", lambda io: self._mark(desk, done["points"], decided))
         said = f"{counted(len(done['points']), 'point')} removed, {decided['keep'] + done['spared']} kept"
         if done["strays"]:
             said += f", {no_points(done['strays'])} removed"
@@ -175,7 +175,15 @@ class RetentionErrand(RepositoryErrand):
         # In this order: a point that a backup adds meanwhile is in the repository first, and must not be taken for lost.
         known = self.depot.points.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
         there = self._there(host)
-        lost = [point for point in known if point.id not in there]
+        missing = [point for point in known if point.id not in there]
+        lost, gone = [one for one in missing if not one.removed_by], dict[str, list[str]]()
+        for one in missing:
+            if one.removed_by:
+                gone.setdefault(one.removed_by, []).append(one.id)
+        io.notes += [
+            f"{counted(len(ids), 'point')} had been removed by run {run}, which was broken off before it could write that down"
+            for run, ids in sorted(gone.items())
+        ]
         if lost:
             # Nobody restores from what is not there: it must not count as a backup any more.
             io.concerns.append(
@@ -185,7 +193,10 @@ class RetentionErrand(RepositoryErrand):
         left = self.left(host, desk.now(), there, plan.refused)
         io.concerns += plan.alarms
         remove, stray = [point.id for point in plan.remove], [one.snapshot.id for one in left.remove]
-        keep = len(known) - len(remove) - len(lost)
+        keep = len(known) - len(remove) - len(missing)
+        # What is there was not removed by whoever was about to: should it be lost later, it is lost.
+        unmark = [point.id for point in known if point.removed_by and point.id in there]
+        self.depot.points.mark_going(self.repository.name, unmark, "")
         io.detail = f"{len(remove)} to go, {keep} to keep" + "".join(f", {one}" for one in untouched(left))
         if left.found:
             io.detail += f", {len(stray)} of {no_points(len(left.found))} to go"
@@ -197,6 +208,7 @@ class RetentionErrand(RepositoryErrand):
             "remove": remove,
             "keep": keep,
             "lost": [point.id for point in lost],
+            "gone": gone,
             "strays": stray,
             "alarms": list(plan.alarms),
             "refused": self.plan.retention and plan.refused,
@@ -215,6 +227,8 @@ class RetentionErrand(RepositoryErrand):
         spared = len(decided["remove"]) - len(ids)
         others = [id for id in decided["strays"] if id in stray or id not in there]
         if ids or others:
+            # Before anything goes: what is missing when this was broken off was not lost.
+            self.depot.points.mark_going(self.repository.name, ids, desk.run)
             self.open(host).forget([*ids, *others])
         io.concerns += [one for one in plan.alarms if one not in decided["alarms"]]
         io.detail = f"{counted(len(ids), 'point')} gone, asked for afterwards"
@@ -223,9 +237,9 @@ class RetentionErrand(RepositoryErrand):
             io.notes.append(f"{counted(spared, 'point')} that were to go stay: by now it is decided otherwise")
         return {"points": sorted(ids), "strays": len(others), "spared": spared}
 
-    def _mark(self, desk: Desk, removed: list[str], lost: list[str]) -> None:
+    def _mark(self, desk: Desk, removed: list[str], decided: Json) -> None:
         now = rfc3339(moment(desk.now()))
-        for ids, run in ((removed, desk.run), (lost, "")):
+        for run, ids in ((desk.run, removed), ("", decided["lost"]), *decided.get("gone", {}).items()):
             self.depot.points.mark_removed(self.repository.name, ids, run, now)
 
 

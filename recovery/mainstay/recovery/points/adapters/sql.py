@@ -135,9 +135,15 @@ class SqlPoints:
         return [one for one in found if one.id.startswith(prefix)]
 
     @persistent
+    def mark_going(self, repository: str, ids: Sequence[str], run: str) -> None:
+        self._mark(repository, ids, {"removed_by": run or None})
+
+    @persistent
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
+        self._mark(repository, ids, {"removed_at": moment(at), "removed_by": run})
+
+    def _mark(self, repository: str, ids: Sequence[str], gone: dict[str, str | None]) -> None:
         mine = (_POINT.c.repository == repository, _POINT.c.removed_at.is_(None))
-        gone = {"removed_at": moment(at), "removed_by": run}
         with self._database.write() as to:
             for some in _among(_POINT.c.id, ids):
                 to.execute(sa.update(_POINT).where(*mine, *some).values(**gone))
