@@ -54,6 +54,10 @@ class Place:
         os.chown(made, uid, gid)
         return made
 
+    def leave(self) -> None:
+        """End what works in the folders elsewhere, and remove them. Raises Unclean."""
+        _clear(self.others)
+
     def free(self) -> int:
         """Bytes, of the fullest of the file systems that are used."""
         spaces = [os.statvfs(one) for one in (self.folder, ELSEWHERE[0])]
@@ -85,13 +89,14 @@ def sweep(root: Path) -> list[str]:
     """Clean what drills that were killed have left over. Returns the names of those places."""
     found = []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if not _held(folder):
+        if not held(folder):
             clean(folder)
             found.append(folder.name)
     return found
 
 
-def _held(folder: Path) -> bool:
+def held(folder: Path) -> bool:
+    """Whether somebody works with that place, or is making it."""
     try:
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -112,11 +117,13 @@ def clean(folder: Path) -> None:
     """End every process that works in the place, and remove it. Raises Unclean where something is left afterwards."""
     mark = Place(folder).mark
     others = [path for where in ELSEWHERE for path in where.glob(f"{mark}*") if _ours(path)]
-    folders = [folder, *others]
+    _clear([*others, folder])
+
+
+def _clear(folders: list[Path]) -> None:
     _end(folders)
-    for one in others:
+    for one in folders:
         _remove(one)
-    _remove(folder)
     left = [str(one) for one in folders if one.exists() or one.is_symlink()]
     left += [f"process {pid}" for pid in working_in(folders)]
     if left:
