@@ -4,20 +4,19 @@ compared with the repository's listing, by the controller."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
-from mainstay.recovery.backup import handover, sending
+from mainstay.recovery.backup import sending
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
-from mainstay.recovery.restore import far, output
+from mainstay.recovery.restore import far, output, reading
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.comparing import measured
 from mainstay.recovery.restore.order import RESTORE, RestoreOrder
@@ -26,7 +25,7 @@ from mainstay.recovery.restore.script import job_script
 from mainstay.recovery.restore.targets import Target
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
-from mainstay.runner.shell.contract import ContactLost, Job, JobStatus
+from mainstay.runner.shell.contract import ContactLost, Job
 from mainstay.runner.shell.printable import printable
 
 
@@ -101,10 +100,6 @@ class RestoreOperation(Unchanging[RestoreChange]):
         if program is None:
             raise Refused(why)
         target = self._target(work)
-        port = 0
-        if self.repository.through == "controller":
-            with work.shell.forward(("127.0.0.1", 9)) as port:
-                pass
         return RestoreChange(
             run=work.run,
             host=work.host.name,
@@ -113,7 +108,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
             state_dir=seen.state_dir,
             memory=seen.memory,
             token=secrets.token_hex(16),
-            port=port,
+            port=reading.port_of(work, self.repository),
             count=max(self.order.files, 1),
         )
 
@@ -138,24 +133,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
         return Job(name=name, script=job_script(change, self.order.pieces))
 
     def attend(self, work: HostWork, change: RestoreChange, name: str) -> AbstractContextManager[None]:
-        return self._beside(work, change, name)
-
-    @contextmanager
-    def _beside(self, work: HostWork, change: RestoreChange, name: str) -> Iterator[None]:
-        """As a backup's; what is read is the repository of the host whose data it is."""
-        access = self.depot.access(self.repository, self.order.host, "write")
-        folder = handover.place(change.memory, name)
-        with ExitStack() as stack:
-            if change.port:
-                secret = handover.way_secret(access, change.run)
-                served = stack.enter_context(self.depot.gateway.serve(access, handover.USER, secret))
-                stack.enter_context(work.shell.forward((served.host, served.port), change.port))
-                url = f"rest:http://127.0.0.1:{change.port}/"
-                access = replace(access, kind="rest", url=url, user=handover.USER, secret=secret)
-            if work.shell.poll(name).status is JobStatus.ABSENT:
-                handover.hand_over(work, folder, handover.files(access))
-                stack.callback(handover.take_back, work, folder)
-            yield
+        return reading.beside(self.depot, self.repository, self.order.host, work, change, name)
 
     def outcome(self, change: RestoreChange, exit: int | None, output_: bytes) -> Outcome:
         said = output.read(output_, change.token)
