@@ -40,6 +40,8 @@ _DAMAGED = re.compile(
 _RETRY = re.compile(
     r"returned error, retrying after (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|µs|ns|s))?: (.*)", re.DOTALL
 )
+_STACK = re.compile(r"\s*(?:[\w./()*]+\.[\w.()*]+|[\w./@-]+\.(?:go|s):\d+(?: \+0x[0-9a-f]+)?)$", re.ASCII)
+"""A line of Go's stack, which restic 0.19 ends what it says with: `runtime.main`, `runtime/proc.go:258`."""
 _UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -92,7 +94,7 @@ def reason(said: Said) -> str:
     """The sentence that says why, without restic's own marks and stack; may be empty."""
     text = said.fatal or next((one.message for one in reversed(said.unreadable) if one.message), "")
     if not text:
-        text = said.words[-1] if said.words else ""
+        text = next((word for word in reversed(said.words) if not _STACK.match(word)), "")
     text = re.sub(r"\bFatal: ", "", text)
     text = re.sub(r"\s(?:main\.init|runtime\.|github\.com/).*$", "", text, flags=re.DOTALL)
     return printable(re.sub(r"\s+", " ", text).strip())

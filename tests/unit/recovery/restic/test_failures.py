@@ -30,9 +30,15 @@ UNREADABLE = b'{"message_type":"error","error":{"message":"open /x: permission d
 REFUSED = b"Remove(<snapshot/680dc8c002>) failed: unexpected HTTP response (403): 403 Forbidden\n"
 
 
+STACK = b"failed to remove one or more snapshots\nmain.init\n\tgithub.com/restic/restic/cmd/restic/cmd_forget.go:67\n"
+STACK += b"runtime.doInit1\n\truntime/proc.go:8103\nruntime.goexit\n\truntime/asm_amd64.s:1771\n"
+
+
 @pytest.mark.parametrize(
     ("status", "command", "said", "error", "words"),
     [
+        (3, "forget", REFUSED + STACK, NotRemoved, "anything be removed: failed to remove one or more snapshots"),
+        (1, "ls", b"something about the index\n" + STACK.split(b"\n", 1)[1], ResticError, "something about the index"),
         (
             10,
             "backup",
