@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from mainstay.recovery.backup import handover
+from mainstay.recovery.backup.change import Program
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.repository import Repository
 from mainstay.runner.operation import HostWork
@@ -19,6 +20,16 @@ class Reads(Protocol):
 
     @property
     def run(self) -> str: ...
+
+    @property
+    def program(self) -> Program: ...
+
+    @property
+    def state_dir(self) -> str: ...
+
+    @property
+    def token(self) -> str:
+        """Random. Only what the job itself prints has it."""
 
     @property
     def memory(self) -> str:

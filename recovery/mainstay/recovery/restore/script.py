@@ -13,6 +13,7 @@ from mainstay.recovery.restic.environment import pattern
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.order import Piece
+from mainstay.recovery.restore.reading import Reads
 from mainstay.runner.shell.quote import quote
 
 _BEGIN = r"""
@@ -35,9 +36,10 @@ fi
 rm -f "$m/password" "$m/repository" "$m/credentials"
 export RESTIC_PASSWORD_FILE=/proc/self/fd/7 RESTIC_REPOSITORY_FILE=/proc/self/fd/8
 mkdir -p "$d/cache" && chmod 700 "$d/cache"
-back() { nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@"; }
+limit() { :; } # what stands before restic, where it has to end in time
+back() { $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@"; }
 """
-_PIECE = r"""
+PIECE = r"""
 say begin {number} "$(date +%s)"
 back {words}
 say restored {number} $?
@@ -51,9 +53,10 @@ read -r code <"$m/code" || code=70
 read -r same <"$m/same" || same=0
 say compared {number} "$code" "$same" "$(date +%s)"
 """
+"""One point: restored, and compared by a restic that writes nothing. words: of restic's restore, quoted."""
 
 
-def _head(change: RestoreChange) -> list[str]:
+def head(change: Reads) -> list[str]:
     return [
         f"tok={quote([change.token])} d={quote([change.state_dir])} m={quote([change.memory])}",
         f"program={quote([change.program.path])}",
@@ -63,7 +66,7 @@ def _head(change: RestoreChange) -> list[str]:
 
 def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
     lines = [
-        *_head(change),
+        *head(change),
         # A folder that is made here is root's alone until it is known what comes into it.
         f"to={quote([normpath(change.to)])}; mkdir -p -m 700 -- {quote([change.to])} || exit 70",
         # Looked at before this job was there: who owns a folder above it could have sent it elsewhere since.
@@ -72,7 +75,7 @@ def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
     for number, piece in enumerate(pieces):
         words = [piece.point.id, "--target", change.to, "--overwrite", "always"]
         words += [word for path in piece.paths for word in ("--include", pattern(path))]
-        lines.append(_PIECE.format(number=number, words=quote(words)))
+        lines.append(PIECE.format(number=number, words=quote(words)))
     return "\n".join([*lines, "say done"])
 
 
@@ -130,7 +133,7 @@ def database_script(
         words=quote([snapshot, dump.path]),
         size=dump.size,
     )
-    return "\n".join([*_head(change), text, "say done"])
+    return "\n".join([*head(change), text, "say done"])
 
 
 LOOK_AT = r"""
