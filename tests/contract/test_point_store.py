@@ -172,6 +172,32 @@ def test_a_point_that_a_run_is_about_to_remove_is_there_until_it_is_removed(stor
     assert {one.removed_by for one in store.points(removed=True) if one.removed_at} == {"r8", "r10"}
 
 
+def test_what_is_known_of_a_plan_is_handed_over_to_another(store: PointStore) -> None:
+    made = point("a", 1, plan="old"), point("b", 2, plan="old", removed_at=at(5), removed_by="r5", item=ODD)
+    kept(store, *made, point("c", 3), point("d", 4, plan="weekly"))
+    for one in made:
+        store.add_proof(proof(one, 6))
+    for subject, part, hour in (
+        ("old", "", 3),
+        ("new", "", 4),
+        ("old", "failed", 5),
+        ("new", "failed", 5),
+        ("old", "x", 1),
+    ):
+        store.note_tended(Tended("main", "web1", "retention", subject, part, f"{subject}{hour}", at(hour), "succeeded"))
+    store.note_tended(Tended("main", "web1", "prune", "", "", "p", at(9), "succeeded"))
+    for _ in range(2):
+        store.hand_over("old", "new")
+    store.hand_over("nobody", ODD)
+    assert store.points(plan="old", removed=True) == [] and ids(store.points(plan="new", removed=True)) == "ab"
+    assert store.points(plan="new") == [made[0].model_copy(update={"plan": "new"})]
+    assert ids(store.proved(plan="new")) == "a" and ids(store.newest(plan="new")) == "a"
+    assert [one.plan for one in store.newest_proofs(plan="new")] == ["new", "new"]
+    assert {one.plan for one in store.proofs()} == {"new"} and ids(store.points(plan="weekly")) == "d"
+    said = {(one.subject, one.part): one.run for one in store.tended()}
+    assert said == {("new", ""): "new4", ("new", "failed"): "new5", ("new", "x"): "old1", ("", ""): "p"}
+
+
 def test_a_point_is_found_by_how_its_id_begins(store: PointStore) -> None:
     kept(store, point("a", 1, id="ab" * 32), point("a", 2, id="ac" * 32, repository="offsite"), point("b", 3))
     store.mark_removed("offsite", ["ac" * 32], "r", at(4))

@@ -77,6 +77,50 @@ def test_retention_goes_on_with_as_many_proved_points_as_promised(proved: bool, 
         assert set(world.repository().snapshots) == {made[1].id, made[3].id}
 
 
+def test_what_was_handed_over_stays_when_the_old_name_is_taken_out_and_given_to_another_plan() -> None:
+    world = World()
+    made = [world.backup(before(days=days), plan="old") for days in (4, 3, 2)]
+    world.points.add_proof(proof(made[2], before(days=1)))
+    names = {"old": "nightly"}
+    below, points = world.points, RenamedPoints(world.points, lambda: names)
+    world.points = points  # type: ignore[assignment]  # the product's own
+    assert [one.plan for one in below.points()] == ["old"] * 3, "nothing is handed over by looking"
+    world.do(RetentionErrand(plan(retention={"last": 2}, renamed_from=["old"]), "main", world.depot))
+    assert [one.plan for one in below.points()] == ["nightly"] * 2
+
+    names.clear()  # renamed_from: is gone, and there is a new plan of the old name
+    points.add_point(fresh := point(before(hours=1), plan="old", source="opt"))
+    assert [one.id for one in points.points(plan="nightly")] == [one.id for one in made[1:]]
+    assert [one.id for one in points.points(plan="old")] == [fresh.id]
+    assert [one.plan for one in points.proofs()] == ["nightly"]
+    assert [(one.what, one.subject) for one in points.tended()] == [("retention", "nightly")]
+    other = plan(name="old", sources={"opt": {"paths": "/opt"}}, retention={"last": 1})
+    assert world.do(RetentionErrand(other, "main", world.depot)) == "0 points removed, 0 kept"
+    assert set(world.repository().snapshots) == {one.id for one in made[1:]}
+
+
+@pytest.mark.parametrize("how", ["point", "proof", "tended"])
+def test_whatever_is_written_first_under_the_new_name_hands_them_over(how: str) -> None:
+    below, points = store()
+    below.add_point(old := point(before(days=2), plan="older"))
+    new = point(before(days=1))
+    if how == "point":
+        points.add_point(new)
+    elif how == "proof":
+        points.add_proof(proof(new, before()))
+    else:
+        points.note_tended(Tended("main", "web1", "retention", "nightly", "", "R", before(), "succeeded"))
+    assert [one.id for one in below.points(plan="nightly")][0] == old.id
+    assert below.points(plan="older") == []
+
+
+def test_what_is_written_for_another_plan_hands_nothing_over() -> None:
+    below, points = store()
+    below.add_point(point(before(days=2), plan="older"))
+    points.add_point(point(before(days=1), plan="weekly"))
+    assert [one.plan for one in below.points()] == ["older", "weekly"]
+
+
 def test_what_a_failed_backup_left_under_the_old_name_goes_too() -> None:
     world = World()
     tags = ["mainstay", "run=R1", "plan=old", "source=etc"]

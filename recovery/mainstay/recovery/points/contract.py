@@ -1,7 +1,7 @@
 """What backups leave behind, kept in the state: points, proofs, what was done with each repository, who looked at what.
 
 All moments are RFC 3339; they are compared as moments, to the millisecond, however they are written. Every write may be done
-again with the same content; nothing is ever deleted but by `tidy`.
+again with the same content; no point is ever deleted but by `tidy`.
 """
 
 from __future__ import annotations
@@ -108,6 +108,10 @@ class PointStore(Protocol):
 
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
         """Those that are removed already keep who did it. run: empty for those that were found gone."""
+
+    def hand_over(self, old: str, new: str) -> None:
+        """What is known of the plan `old` (points, removed ones too, proofs, what was done with them) is known of the plan `new`
+        from now on. Of what was done under both names the last stands."""
 
     def add_proof(self, proof: Proof) -> None:
         """One for each point, repository and run; the first one stands."""

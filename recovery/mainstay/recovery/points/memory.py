@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -99,6 +100,17 @@ class MemoryPoints:
                     gone = {"removed_at": moment(at), "removed_by": run}
                     self._points[repository, id] = there.model_copy(update=gone)
 
+    def hand_over(self, old: str, new: str) -> None:
+        with self._lock:
+            self._points = {key: _handed(one, old, new) for key, one in self._points.items()}
+            self._proofs = {key: _handed(one, old, new) for key, one in self._proofs.items()}
+            for key, one in [(key, one) for key, one in self._tended.items() if one.subject == old]:
+                repository, host, what, _, part = key
+                there = self._tended.get((repository, host, what, new, part))
+                if there is None or moment(there.at) < moment(one.at):
+                    self._tended[repository, host, what, new, part] = replace(one, subject=new)
+                del self._tended[key]
+
     def add_proof(self, proof: Proof) -> None:
         with self._lock:
             self._proofs.setdefault((proof.point, proof.repository, proof.run), proof)
@@ -168,6 +180,10 @@ def in_order(points: Iterable[RecoveryPoint]) -> list[RecoveryPoint]:
 
 def proofs_in_order(proofs: Iterable[Proof]) -> list[Proof]:
     return sorted(proofs, key=lambda one: (moment(one.at), one.point, one.repository, one.run))
+
+
+def _handed(one: T, old: str, new: str) -> T:
+    return one.model_copy(update={"plan": new}) if one.plan == old else one
 
 
 def _group(one: RecoveryPoint | Proof) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Points of plans that have another name now (`renamed_from:`), as those of the plan that they belong to.
 
-What is stored keeps the name that it was stored with, and so do records; whoever asks gets the new one. So history, freshness,
-proofs, copies and retention go on, and taking `renamed_from:` out again takes nothing away.
+Whoever asks gets the new name, so that history, freshness, proofs, copies and retention go on; records keep the old one. With the
+first thing that is written for the plan under its new name, what is stored is handed over to it for good: it stays the plan's
+when `renamed_from:` is taken out again, and a new plan that is given the old name begins with nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class RenamedPoints:
     def __init__(self, store: PointStore, names: Callable[[], Mapping[str, str]]) -> None:
         self._store = store
         self._names = names
+        self._handed: set[tuple[str, str]] = set()
 
     def points(
         self,
@@ -79,6 +81,7 @@ class RenamedPoints:
         return list(found.values())
 
     def add_point(self, point: RecoveryPoint) -> None:
+        self._settle(point.plan)
         self._store.add_point(point)
 
     def mark_going(self, repository: str, ids: Sequence[str], run: str) -> None:
@@ -87,7 +90,11 @@ class RenamedPoints:
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
         self._store.mark_removed(repository, ids, run, at)
 
+    def hand_over(self, old: str, new: str) -> None:
+        self._store.hand_over(old, new)
+
     def add_proof(self, proof: Proof) -> None:
+        self._settle(proof.plan)
         self._store.add_proof(proof)
 
     def vault(self, repository: str, host: str) -> Vault | None:
@@ -100,6 +107,7 @@ class RenamedPoints:
         self._store.note_vault(vault)
 
     def note_tended(self, tended: Tended) -> None:
+        self._settle(tended.subject)
         self._store.note_tended(tended)
 
     def acknowledge(self, ack: Ack) -> None:
@@ -110,6 +118,13 @@ class RenamedPoints:
 
     def tidy(self, before: str) -> int:
         return self._store.tidy(before)
+
+    def _settle(self, plan: str) -> None:
+        """What a run of the old name adds after that, which was in flight, is handed over by the next process, or the daemon."""
+        for old, new in self._names().items():
+            if new == plan and (old, new) not in self._handed:
+                self._store.hand_over(old, new)
+                self._handed.add((old, new))
 
     def _ours(self, plan: str | None, ask: Callable[[str | None], list[T]]) -> list[T]:
         """Oldest first, as each answer is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
@@ -27,6 +27,7 @@ AT_ONCE = 500
 
 Where = sa.ColumnElement[bool]
 _POINT, _PROOF = tables.recovery_point, tables.proof
+_TENDED = ["repository", "host", "what", "subject", "part"]
 _ROW = (_POINT.c.body, _POINT.c.removed_at, _POINT.c.removed_by)
 
 
@@ -149,6 +150,31 @@ class SqlPoints:
                 to.execute(sa.update(_POINT).where(*mine, *some).values(**gone))
 
     @persistent
+    def hand_over(self, old: str, new: str) -> None:
+        with self._database.write() as to:
+            for table in (_POINT, _PROOF):
+                keys = list(table.primary_key.columns)
+                rows = to.execute(sa.select(*keys, table.c.body).where(table.c.plan == storable(old))).mappings().all()
+                mine = sa.and_(*(column == sa.bindparam(f"its_{column.name}") for column in keys))
+                handed = [
+                    {f"its_{column.name}": row[column.name] for column in keys}
+                    | {"plan": storable(new), "body": _text(json.loads(row["body"]) | {"plan": new})}
+                    for row in rows
+                ]
+                if handed:
+                    to.execute(sa.update(table).where(mine), handed)
+            table = tables.tended
+            for body in to.execute(sa.select(table.c.body).where(table.c.subject == storable(old))).scalars().all():
+                one = replace(Tended(**json.loads(body)), subject=new)
+                put = _putting(self._database, one)
+                to.execute(
+                    put.on_conflict_do_update(
+                        index_elements=_TENDED, set_=_newer(put), where=put.excluded.at > table.c.at
+                    )
+                )
+            to.execute(sa.delete(table).where(table.c.subject == storable(old)))
+
+    @persistent
     def add_proof(self, proof: Proof) -> None:
         row = {**_found_by(proof), "point": proof.point, "body": _text(proof.to_json())}
         with self._database.write() as to:
@@ -204,13 +230,9 @@ class SqlPoints:
 
     @persistent
     def note_tended(self, tended: Tended) -> None:
-        table, keys = tables.tended, ["repository", "host", "what", "subject", "part"]
-        row = {name: storable(getattr(tended, name)) for name in keys}
-        put = self._database.insert(table).values(**row, at=moment(tended.at), body=_text(asdict(tended)))
-        newer = {"at": put.excluded.at, "body": put.excluded.body}
-        put = put.on_conflict_do_update(index_elements=keys, set_=newer)
+        put = _putting(self._database, tended)
         with self._database.write() as to:
-            to.execute(put)
+            to.execute(put.on_conflict_do_update(index_elements=_TENDED, set_=_newer(put)))
 
     @persistent
     def acknowledge(self, ack: Ack) -> None:
@@ -233,6 +255,15 @@ class SqlPoints:
         with self._database.write() as to:
             to.execute(sa.delete(_PROOF).where(of_gone))
             return to.execute(sa.delete(_POINT).where(*gone)).rowcount
+
+
+def _putting(database: Database, one: Tended) -> Any:
+    row = {name: storable(getattr(one, name)) for name in _TENDED}
+    return database.insert(tables.tended).values(**row, at=moment(one.at), body=_text(asdict(one)))
+
+
+def _newer(put: Any) -> dict[str, Any]:
+    return {"at": put.excluded.at, "body": put.excluded.body}
 
 
 def _found_by(one: RecoveryPoint | Proof) -> dict[str, Any]:
