@@ -63,9 +63,16 @@ def hold(root: Path, name: str, argv: Sequence[str]) -> int:
 
 
 def _ask_to_end(folder: Path) -> None:
-    """Whoever doesn't is killed when the place is cleaned."""
-    for pid in scratch.working_in([folder]):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+    """Everybody once, those too who are started meanwhile. Whoever stays is killed when the place is cleaned."""
+    told: set[int] = set()
+
+    def ended() -> bool:
+        there = set(scratch.working_in([folder]))
+        for pid in there - told:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        told.update(there)
+        return not there
+
     end = time.monotonic() + TERM_SECONDS
-    until(lambda: not scratch.working_in([folder]), lambda: end - time.monotonic())
+    until(ended, lambda: end - time.monotonic())
