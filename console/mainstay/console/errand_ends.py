@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cache
+from logging import WARNING
 from typing import TYPE_CHECKING, cast, get_args
 
+from mainstay.inventory.errors import MainstayError
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.proving.order import DRILL
 from mainstay.recovery.retention.strays import IN_VAIN, Ended
 from mainstay.recovery.tending.errand import CANCELLED, FAILED, note, tended
+from mainstay.runner.engine.contract import Unkept
+from mainstay.runner.log.events import tell
 from mainstay.runner.state.contract import RunRow
 from mainstay.runner.verdict import Verdict
 
@@ -23,6 +27,8 @@ LOOKED_BACK = timedelta(days=32)
 LAUNCH = "apply.launch"
 """The step that begins a job on a host."""
 WELL = (Verdict.SUCCEEDED, Verdict.DEGRADED)
+FAULTS = (MainstayError, ValueError, LookupError, TypeError)
+"""Of what one plan declares, or what one run was asked for: another version of mainstay may have written that."""
 BY_ITSELF = frozenset(get_args(Tending)) - {"init", "lock", "prove"} | {DRILL}
 """Kinds of runs that are begun by themselves."""
 
@@ -54,9 +60,14 @@ def note_ends(app: Application, now: datetime) -> None:
     for one in app.points.tended():
         noted.setdefault(_key(one), []).append(one)
     for row in sorted(rows, key=lambda row: row.ended_at or ""):
-        for made in _unnoted(app, row, noted):
-            note(app.points, made)
-            noted.setdefault(_key(made), []).append(made)
+        try:
+            for made in _unnoted(app, row, noted):
+                note(app.points, made)
+                noted.setdefault(_key(made), []).append(made)
+        except Unkept:
+            raise
+        except FAULTS as error:
+            tell(WARNING, "how a run ended can't be read", run=row.id, fault=error)
 
 
 def _unnoted(app: Application, row: RunRow, noted: dict[tuple[str, ...], list[Tended]]) -> Iterator[Tended]:

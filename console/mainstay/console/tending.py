@@ -11,9 +11,9 @@ from logging import WARNING
 from typing import TYPE_CHECKING, cast, get_args
 
 from mainstay.console.chores import Chore
-from mainstay.console.errand_ends import ended, note_ends
-from mainstay.inventory.errors import MainstayError
+from mainstay.console.errand_ends import FAULTS, ended, note_ends
 from mainstay.inventory.host import Host
+from mainstay.recovery.loading import renames
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.proofs_due import proofs_due
@@ -70,9 +70,11 @@ def tending(app: Application) -> Chore:
 
 def tend(app: Application) -> list[str]:
     """Ask for the runs that are due, and that no run in flight does already. The same hour gives the same ids: two daemons, or
-    a crash in between, make one run of each. Returns the ids of those that are new. What goes wrong with one plan keeps no
-    other from its turn."""
+    a crash in between, make one run of each. Returns the ids of those that are new. What goes wrong with one plan, or with what is
+    known of one run, keeps no other from its turn."""
     now, new = app.clock.now(), list[str]()
+    for old, name in renames(app.plans.values()).items():
+        app.points.hand_over(old, name)
     note_ends(app, now)
     busy, drilled = _in_hand(app)
     for plan in backup_plans(app):
@@ -80,7 +82,7 @@ def tend(app: Application) -> list[str]:
             new += _tend(app, plan, now, busy, drilled)
         except Unkept:
             raise
-        except MainstayError as error:
+        except FAULTS as error:
             tell(WARNING, "repositories of a plan could not be tended", plan=plan.name, fault=error)
     return new
 
@@ -115,11 +117,13 @@ def _in_hand(app: Application) -> tuple[set[Task], set[tuple[str, str]]]:
         if row.kind == DRILL:
             drilled |= {(row.plan, host) for host in hosts}
         elif row.kind in tended:
-            plan, repository = (
-                BackupPlan.from_json(row.request["operation"]["plan"]),
-                row.request["operation"]["repository"],
-            )
-            busy |= {task(plan, cast(Tending, row.kind), repository, host) for host in hosts}
+            asked = row.request["operation"]
+            try:
+                plan = BackupPlan.from_json(asked["plan"])
+                busy |= {task(plan, cast(Tending, row.kind), asked["repository"], host) for host in hosts}
+            except FAULTS as error:
+                # Asked for by another version of mainstay: what is not known to be busy is only asked for once more.
+                tell(WARNING, "what a run is asked to do can't be read", run=row.id, fault=error)
     return busy, drilled
 
 

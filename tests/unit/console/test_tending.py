@@ -131,6 +131,28 @@ def test_a_plan_that_can_not_be_tended_keeps_no_other_from_it(app: Keeping, monk
     assert len(tending.tend(app)) == 6
 
 
+@pytest.mark.parametrize("asked", [{"plan": {"name": "nightly", "no such key": 1}, "repository": "main"}, {}])
+def test_a_run_that_another_version_was_asked_for_keeps_no_plan_from_its_turn(app: Keeping, asked: Any) -> None:
+    app.points.add_point(point("web1", 5))
+    first = tending.tend(app)
+    made = app.state.run(first[0])
+    assert made is not None
+    for run in first:
+        app.state.set_run(run, state="ended", ended_at=ago(-0.1))
+    for id, state, ended in (("R-there", "running", None), ("R-gone", "ended", ago(-0.1))):
+        told = made.request | {"id": id, "operation": asked}
+        app.state.add_run(made.model_copy(update={"id": id, "request": told, "state": state, "ended_at": ended}))
+    app.hours = 30
+    assert len(tending.tend(app)) == len(first)
+
+
+def test_what_a_plan_has_taken_over_is_handed_to_it_before_anything_else(app: Keeping) -> None:
+    renamed = again(app, **{"schedules/backup.yml": SITE["schedules/backup.yml"] + "    renamed_from: before\n"})
+    renamed.points.add_point(point("web1", 5, plan="before"))
+    tending.tend(renamed)
+    assert [one.plan for one in renamed.points.points()] == ["nightly"]
+
+
 def test_a_copy_in_a_window_at_each_hosts_own_time_goes_by_the_sites(app: Keeping) -> None:
     site = SITE["schedules/backup.yml"].replace("copies: [offsite]", "copies: [{to: offsite, window: day}]")
     day = '  day: {rrule: "FREQ=DAILY", start: "00:00", duration: 23h, timezone: host}\nplans:'
