@@ -145,7 +145,7 @@ def volume(jobs: Jobs) -> Iterator[Path]:
 
 
 def test_a_logical_volume_is_read_from_its_snapshot(jobs: Jobs, volume: Path) -> None:
-    """By a stand-in for LVM: how the real one answers is not shown by this."""
+    """By a stand-in for LVM; a real one, which is slow to have, is asked in tests/contract/test_backup_volumes.py."""
     (volume / "data").mkdir()
     (volume / "data" / "in").write_text("as it was")
     subprocess.run(["sync", "-f", str(volume)], check=True)
