@@ -5,6 +5,7 @@ What proves dumps runs on other machines too (`tool`), from the standard library
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ from mainstay.runner.verdict import Verdict
 CONTROLLER = "the controller"
 RESERVE = 256 * 2**20
 """Bytes that a drill leaves free."""
+_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|[Ee]rr(?:code|no): (?:28|122)\b|The table '.*' is full"
+)
 
 
 class NotProved(MainstayError):
@@ -40,6 +44,13 @@ class Untried(MainstayError):
 
 class Late(Untried):
     """Its time is over."""
+
+
+def against(message: str, words: str, machine: str) -> MainstayError:
+    """What a program that failed says of the point: nothing, where it had no room. message: with its words."""
+    if _FULL.search(words):
+        return Untried(f"the disk of {machine} was full: {message}", limit=True)
+    return NotProved(message)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mainstay.recovery.proving import asserting
 from mainstay.recovery.proving.asserting import QUERY_SECONDS
-from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried, Untried
+from mainstay.recovery.proving.attempt import Attempt, Brought, NotProved, Tried, Untried, against
 from mainstay.recovery.proving.pgdump import room
 from mainstay.recovery.proving.processes import Ended, User, end, run, start
 from mainstay.recovery.proving.waiting import until
@@ -132,7 +132,8 @@ class Server:
         with dump.path.open("rb") as file:
             done = run(argv, self.place, self.user, self.attempt.left(), stdin=file)
         if done.status:
-            raise NotProved(f"the dump could not be read: {printable(done.stderr) or done.status}")
+            words = printable(done.stderr) or str(done.status)
+            raise against(f"the dump could not be read: {words}", words, self.attempt.machine)
 
     def ask(self, database: str, query: str, account: str = OWNER) -> str | None:
         """The first column of the first row; None for NULL and no row. Raises NotProved."""

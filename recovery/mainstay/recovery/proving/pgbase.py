@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from mainstay.recovery.proving import asserting
-from mainstay.recovery.proving.attempt import RESERVE, Attempt, NotProved, Tried, Untried
+from mainstay.recovery.proving.attempt import RESERVE, Attempt, NotProved, Tried, Untried, against
 from mainstay.recovery.proving.postgres import Cluster, installed, said
 from mainstay.recovery.proving.processes import User, run
 from mainstay.recovery.proving.waiting import until
@@ -71,7 +71,7 @@ def _unpack(cluster: Cluster, attempt: Attempt, path: Path) -> None:
         argv = ["tar", "-x", "-f", "-", "--no-same-owner", "--no-same-permissions", "-C", str(cluster.data)]
         done = run(argv, cluster.place, cluster.user, attempt.left(), stdin=file)
     if done.status:
-        raise NotProved(f"the archive can't be unpacked: {said(done)}")
+        raise against(f"the archive can't be unpacked: {said(done)}", said(done), attempt.machine)
 
 
 def _version(cluster: Cluster) -> int:

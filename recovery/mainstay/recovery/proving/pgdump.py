@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mainstay.inventory.errors import MainstayError
 from mainstay.recovery.proving import asserting
-from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried
+from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried, against
 from mainstay.recovery.proving.postgres import OWNER, Cluster, identifier, installed, said
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.verdict import Verdict
@@ -144,16 +144,16 @@ def _restore(cluster: Cluster, database: str, contents: list[str], brought: Brou
     words += ["--no-security-labels", "--no-tablespaces", "-h", str(cluster.socket), "-U", OWNER, "-d", database]
     done = cluster.run("pg_restore", *words, "-L", str(chosen), stdin=brought.path)
     if done.status:
-        raise _why(said(done), cluster.attempt.machine)
+        raise _why(said(done), cluster.logged(), cluster.attempt.machine)
 
 
-def _why(words: str, machine: str) -> MainstayError:
+def _why(words: str, logged: bytes, machine: str) -> MainstayError:
     """Whether it speaks against the dump, or only for what a drill does not have or give."""
     if re.search(r"permission denied|must be superuser|must be owner of|must be a superuser", words):
         return Untried(f"it asks for a superuser's rights, which a drill does not give: {words}")
     if re.search(r"collation .* does not exist", words):
         return Untried(f"it needs a collation that {machine} does not have: {words}")
-    return NotProved(f"pg_restore failed: {words}")
+    return against(f"pg_restore failed: {words}", words + logged[-4096:].decode("utf-8", "replace"), machine)
 
 
 _SCHEMAS = "SELECT string_agg(nspname, E'\\n') FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_'"

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mainstay.recovery.proving.asserting import QUERY_SECONDS
-from mainstay.recovery.proving.attempt import Attempt, NotProved, Untried
-from mainstay.recovery.proving.processes import Ended, User, end, run, start
+from mainstay.recovery.proving.attempt import Attempt, NotProved, Untried, against
+from mainstay.recovery.proving.processes import KEPT, Ended, User, end, run, start
 from mainstay.recovery.proving.waiting import until
 from mainstay.runner.shell.printable import printable
 
@@ -71,6 +71,16 @@ class Cluster:
     def data(self) -> Path:
         return self.place / "data"
 
+    @property
+    def log(self) -> Path:
+        return self.attempt.place.folder / "server.log"
+
+    def logged(self) -> bytes:
+        """The last that the server has said: a dump can make it say a lot."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - KEPT))
+            return file.read(KEPT)
+
     @classmethod
     def at(cls, attempt: Attempt, bin: Path, user: User | None = None) -> Cluster:
         """user: who runs it; None: postgres, or mainstay itself where it is not root."""
@@ -100,8 +110,7 @@ class Cluster:
         """Until it answers; raises NotProved where it ends before that. settings: beside SETTINGS."""
         given = {**SETTINGS, "unix_socket_directories": str(self.socket), **(settings or {})}
         words = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
-        log = self.attempt.place.folder / "server.log"
-        with log.open("ab") as out:
+        with self.log.open("ab") as out:
             argv = [str(self.bin / "postgres"), "-D", str(self.data), *config, *words]
             server = start(argv, self.place, self.user, out=out, errors=out)
 
@@ -109,7 +118,8 @@ class Cluster:
             if not self._asked("template1", "SELECT 1", self.superuser).status:
                 return True
             if server.poll() is not None:
-                raise NotProved(f"the server ended: {printable(log.read_bytes())}")
+                words = printable(self.logged())
+                raise against(f"the server ended: {words}", words, self.attempt.machine)
             return False
 
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -266,6 +267,21 @@ def test_a_tool_that_ends_in_the_middle_leaves_no_server(
         holder.wait(90)
     assert server() == [] and list(tool.root.iterdir()) == []
     assert not [path for where in scratch.ELSEWHERE for path in where.glob(f"{place.mark}*")]
+
+
+@pytest.mark.long
+def test_a_disk_that_becomes_full_does_not_speak_against_the_dump(tmp_path: Path, postgres: Postgres) -> None:
+    name = postgres.database()
+    grows = "SELECT repeat(md5(n::text), 20) AS a FROM generate_series(1, 1000000) n"
+    postgres.execute(f"CREATE MATERIALIZED VIEW v AS {grows}", database=name)
+    tool, dump = Tool(tmp_path), tmp_path / "app.dump"
+    dump.write_bytes(dumped(postgres, name, "-Fc", "-Z0"))
+    order = tool.order(dump, kind="postgresql", item=name)
+    small = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=300m none /var/tmp && exec "$@"', "sh"]
+    done = subprocess.run([*small, *tool.held(*tool.argv("prove", order))], check=True, capture_output=True)
+    answer = json.loads(done.stdout)
+    assert (answer["verdict"], answer["limit"]) == ("refused", True)
+    assert answer["reason"].startswith("not tried: the disk of this machine was full: pg_restore failed: ")
 
 
 # MariaDB

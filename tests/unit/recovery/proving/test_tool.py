@@ -74,7 +74,7 @@ def test_it_is_built_from_where_its_modules_are_no_files(tool: Tool, tmp_path: P
 def test_it_holds_what_it_imports_and_nothing_else(tool: Tool) -> None:
     """Without site-packages: whatever else it imported would be missing."""
     code = f"import sys; sys.path.insert(0, {str(tool.path)!r})\n"
-    code += "import mainstay.recovery.proving.tool.main; print(*sorted(sys.modules))"
+    code += "import mainstay.recovery.proving.tool.main, mainstay.recovery.proving.sqlite; print(*sorted(sys.modules))"
     done = subprocess.run([*PYTHON, "-c", code], check=True, capture_output=True, text=True)
     ours = [name for name in done.stdout.split() if name.startswith("mainstay.")]
     assert ours == sorted(archive.MODULES)
@@ -104,6 +104,19 @@ def test_an_older_python_is_told_what_is_lacking(tool: Tool) -> None:
     done = subprocess.run([*PYTHON, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (69, "")
     assert done.stderr == "it needs Python 3.11 or newer, and python3 is 3.9 here\n"
+
+
+def test_a_python_without_a_part_of_its_library_is_told(tool: Tool, database: Path) -> None:
+    run = f"import runpy, sys; sys.argv[1:] = ['sweep', {str(tool.root)!r}]; sys.modules['{{}}'] = None\n"
+    run += f"runpy.run_path({str(tool.path)!r}, run_name='__main__')"
+    done = subprocess.run([*PYTHON, "-c", run.format("csv")], check=False, capture_output=True, text=True)
+    assert done.returncode == 69 and done.stderr.startswith("python3 is not whole here: ") and "csv" in done.stderr
+    done = subprocess.run([*PYTHON, "-c", run.format("_sqlite3")], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, "what is not SQLite's goes on"
+    order = tool.order(database, kind="sqlite")
+    code = run.format("_sqlite3").replace("'sweep'", "'prove'").replace(str(tool.root), str(order))
+    answer = json.loads(tool.run("hold", tool.root, "place", "--", *PYTHON, "-c", code).stdout)
+    assert answer["verdict"] == "unknown" and "has a Python without sqlite3" in answer["reason"]
 
 
 # Orders and answers

@@ -40,7 +40,7 @@ seconds; "files", "bytes"}, "limit": bool}. verdict: succeeded, failed (reason: 
 trial), refused (limit: time or room was lacking), unknown (something is lacking on this machine). `sweep` prints {"removed": NAME}
 for each place.
 
-Exit status: 0; 64 the command or the order is wrong; 69 Python is too old; 70 a bug, with a traceback; 71 something of a scratch
-place stays, and is named; 128 + n after a signal. Of `hold` else: ARGV's own, 127 where there is no such program. Messages go to
-stderr.
+Exit status: 0; 64 the command or the order is wrong; 69 Python is too old or not whole; 70 a bug, with a traceback; 71 something of
+a scratch place stays, and is named; 128 + n after a signal. Of `hold` else: ARGV's own, 127 where there is no such program.
+Messages go to stderr.
 """

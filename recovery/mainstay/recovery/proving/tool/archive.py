@@ -43,8 +43,11 @@ import sys
 if sys.version_info < (3, 11):
     sys.stderr.write("it needs Python 3.11 or newer, and python3 is %d.%d here\\n" % sys.version_info[:2])
     sys.exit(69)
-from mainstay.recovery.proving.tool.main import main
-
+try:
+    from mainstay.recovery.proving.tool.main import main
+except ImportError:
+    sys.stderr.write("python3 is not whole here: %s\\n" % sys.exc_info()[1])
+    sys.exit(69)
 sys.exit(main(sys.argv[1:]))
 """
 _EPOCH = (1980, 1, 1, 0, 0, 0)
