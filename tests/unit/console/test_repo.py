@@ -195,7 +195,59 @@ def test_points_of_a_plan_that_is_no_more_are_named_by_retention_alone(app: Keep
     said = mainstay("repo", "retention", "nightly", "--repository", "main", "--hosts", "web1", "-n").err
     assert "points of a plan that is no more: night: 2 points of web1 in main. They stay for ever." in said
     assert "renamed_from: night" in said
+    assert "mainstay repo retention night --before DATE -n" in said
     assert "no more" not in mainstay("repo", "retention", "nightly", "--repository", "offsite", "-n").err
+
+
+def test_points_of_a_plan_and_a_host_that_are_no_more_can_be_removed(app: Keeping, mainstay: Mainstay) -> None:
+    made(app, "web1")
+    declared = tending.backup_plans(app)[0].repositories["main"]
+    (app.site.root / "keys" / "gone").touch(0o600)
+    (app.site.root / "keys" / "gone").write_text("the word of gone\n")
+    for host in ("web1", "gone"):
+        there = app.memory.make(app.depot.access(declared, host, "maintain"))
+        for days in (60, 40, 1):
+            id = there.back_up({"/x": b"x"}, host=host, tags=["mainstay"], at=ago(days=days))
+            app.points.add_point(point(host, days * 24, id=id, plan="night"))
+    asked = ("repo", "retention", "night", "--before", ago(days=30)[:10])
+    seen = mainstay(*asked, "-n", "--json").json
+    assert [one["host"] for one in seen["hosts"]] == ["gone", "web1"]
+    assert [{when: bool(why) for _, when, why in one["items"]} for one in seen["hosts"]] == [
+        {ago(days=60): False, ago(days=40): False, ago(days=1): True}
+    ] * 2
+    assert app.runs.requests == []
+    done = mainstay(*asked, "--confirm=night")
+    assert done.code == 0 and "3 → 1 points" in done.err
+    (request,) = app.runs.requests
+    assert (request.kind, request.plan, request.errand, request.window) == ("retention", "night", True, None)
+    assert [host.name for host in request.hosts] == ["gone", "web1"]
+    errand = tending.errands(app)["retention"](request)
+    assert len([1 for *_, why in errand.preview(request.hosts[0], NOW.timestamp()).items if not why]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nightly", "--before", "2026-01-01", "-n"), "is a plan of the site"),
+        (("night", "--before", "2026-01-01"), "--confirm=night removes it, for good"),
+        (("night", "--before", "2026-01-01", "--confirm=nigth"), "--confirm=nigth is not the name that is meant"),
+        (("nigth", "--before", "2026-01-01", "-n"), 'Did you mean "night"'),
+        (("night", "--before", "someday", "-n"), "is no time"),
+        (("night", "--before", "2126-01-01", "-n"), "is in the future"),
+        (("night", "--before", "2026-01-01", "--hosts", "web1", "-n"), "leave --hosts out"),
+        (("night", "--before", "2026-01-01", "--repository", "offsite", "-n"), "are in main alone"),
+        (("nightly", "--all", "-n"), "with --before alone"),
+    ],
+)
+def test_what_is_asked_of_a_plan_that_is_no_more_in_a_wrong_way_is_an_error(
+    app: Keeping, mainstay: Mainstay, words: tuple[str, ...], said: str
+) -> None:
+    made(app, "web1")
+    app.points.add_point(point("web1", 50, plan="night"))
+    result = mainstay("repo", "retention", *words)
+    assert result.code == 2
+    assert said in result.err
+    assert app.runs.requests == []
 
 
 def launched(host: str, verdict: Verdict) -> HostPart:

@@ -86,7 +86,47 @@ def init(
     return _tend(screen, plan, "init", selector, repository, dry_run=dry_run, here=here, replace=replace)
 
 
-_tended("retention", "Remove the points that the plan's retention lets go; shown first, point by point.")
+@command.command("retention", help="Remove the points that the plan's retention lets go; shown first, point by point.")
+@_plan
+@_hosts
+@_repository
+@_dry
+@_here
+@click.option(
+    "--before", metavar="TIME", help="Of a plan that is no more, that has no policy: what is from before that."
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="With --before: also the newest good and the newest proved ones."
+)
+@click.option("--confirm", default="", metavar="PLAN", help="With --before: the exact name of the plan.")
+@with_screen
+def retention(
+    screen: Screen,
+    plan: str,
+    selector: str | None,
+    repository: str | None,
+    dry_run: bool,
+    here: bool,
+    before: str | None,
+    everything: bool,
+    confirm: str,
+) -> int:
+    from mainstay.inventory.errors import UsageError
+
+    if before is None:
+        if everything or confirm:
+            raise UsageError("--all and --confirm are there with --before alone.")
+        return _tend(screen, plan, "retention", selector, repository, dry_run=dry_run, here=here)
+    if selector is not None:
+        raise UsageError("--before is about all hosts of a plan that is no more; leave --hosts out.")
+    if not dry_run and confirm != plan:
+        hint = f"-n shows what goes; --confirm={plan} removes it, for good."
+        raise UsageError(
+            f"--confirm={confirm} is not the name that is meant." if confirm else "What goes is lost.", hint=hint
+        )
+    return _clear(screen, plan, before, repository, everything=everything, dry_run=dry_run, here=here)
+
+
 _tended("prune", "Free the space of what retention has removed. Nobody else can write meanwhile.")
 _tended("check", "Read the part of the data whose turn it is, and compare it with its hashes.")
 _tended("copy", "Bring the points that have no copy yet to where the plan wants them too.")
@@ -146,6 +186,38 @@ def _tend(
         return max(codes)
 
 
+def _clear(
+    screen: Screen, name: str, before: str, repository: str | None, *, everything: bool, dry_run: bool, here: bool
+) -> int:
+    """Of a plan that is no more."""
+    from mainstay.console import bootstrap
+    from mainstay.console.clearing import beginning, clearing_requests
+    from mainstay.console.forecasting import ask
+    from mainstay.console.render import repositories as render
+    from mainstay.console.verbs._following import run_and_follow
+    from mainstay.inventory.errors import UsageError
+    from mainstay.inventory.validation import one_of
+
+    with bootstrap.load(screen.site_dir) as app:
+        moment = beginning(before, app.zone)
+        requests = clearing_requests(app, name, moment, everything=everything, repository=repository)
+        places = {request.operation["repository"]: request for request in requests}
+        if screen.json and len(places) > 1:
+            raise UsageError(f"--json answers for one repository: {one_of(places)}.", hint="Name it: --repository NAME")
+        codes = [0]
+        for place, request in places.items():
+            found = ask(app, request)
+            if dry_run:
+                screen.show(
+                    partial(render.preview_json, "retention", place, found),
+                    partial(render.preview, "retention", place, found, screen.columns),
+                )
+                continue
+            screen.say(*render.preview("retention", place, found, screen.columns))
+            codes.append(run_and_follow(screen, app, request, here=here))
+        return max(codes)
+
+
 def _kept(app: Application, place: str, request: RunRequest) -> list[str]:
     """The hosts of which points are known there."""
     hosts = [host.name for host in request.hosts]
@@ -159,6 +231,7 @@ def _homeless(screen: Screen, app: Application, plan: BackupPlan, chosen: Sequen
     for one in homeless(app, chosen):
         screen.say(f"points of a plan that is no more: {one.plan}: {one.said}. They stay for ever.")
         screen.say(f"  Where {plan.name} took its place: renamed_from: {one.plan} there; -n then shows what would go.")
+        screen.say(f"  Where nothing did: mainstay repo retention {one.plan} --before DATE -n shows what would go.")
 
 
 def _question(what: Tending, place: str, count: int) -> str:

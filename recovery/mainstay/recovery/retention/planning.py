@@ -7,7 +7,7 @@ between what the policy keeps and what is there; everything that is in doubt sta
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
 from mainstay.inventory.value import Value
@@ -112,6 +112,19 @@ def plan_retention(
     points could date them back. groups_before: how many groups there were at the last time; None: not known, or somebody has
     looked. skew: seconds that a point may be ahead of now.
     """
+    groups = list(grouped(points, proofs))
+    refused = _refused(policy, append_only, len(groups), groups_before)
+    plans = []
+    for whole, members, mine in groups:
+        why = refused or (blocked or {}).get((whole.host, whole.plan, whole.source), "")
+        plans.append(_of_group(whole, members, policy, (now, skew, zone), mine, promised, why))
+    return RetentionPlan(groups=tuple(plans), refused=refused)
+
+
+def grouped(
+    points: Iterable[RecoveryPoint], proofs: Iterable[Proof]
+) -> Iterator[tuple[GroupPlan, list[RecoveryPoint], set[str]]]:
+    """Of each group, in order: whose it is, its points that are not removed, newest first, and the ids of the proved ones."""
     proved: set[tuple[str, str]] = set()
     for proof in proofs:
         proved |= {(proof.repository, proof.point), ("", proof.point)} if proof.verdict in PROVES else set()
@@ -119,15 +132,12 @@ def plan_retention(
     for point in points:
         if point.removed_at is None:
             groups.setdefault((point.repository, group_of(point)), {})[point.id] = point
-    refused = _refused(policy, append_only, len(groups), groups_before)
-    plans = []
     for (repository, group), members in sorted(groups.items()):
         # restic copies what a snapshot holds as it is: what a restore of the original has shown holds for its copy
         mine = {id for id, point in members.items() if proved & {(repository, id), ("", point.copy_of or "")}}
-        why = refused or (blocked or {}).get(group, "")
         whole = GroupPlan(repository=repository, host=group[0], plan=group[1], source=group[2])
-        plans.append(_of_group(whole, list(members.values()), policy, (now, skew, zone), mine, promised, why))
-    return RetentionPlan(groups=tuple(plans), refused=refused)
+        newest_first = sorted(members.values(), key=lambda one: (datetime.fromisoformat(one.at), one.id), reverse=True)
+        yield whole, newest_first, mine
 
 
 def _refused(policy: Policy, append_only: bool, groups: int, before: int | None) -> str:
@@ -155,7 +165,6 @@ def _of_group(
 ) -> GroupPlan:
     now, skew, zone = clock
     at = {point.id: datetime.fromisoformat(point.at) for point in members}
-    members.sort(key=lambda point: (at[point.id], point.id), reverse=True)
     latest = now + timedelta(seconds=skew)
     ignored = [
         Ignored(point=point, reason=f"dated {span((at[point.id] - now).total_seconds())} in the future")
@@ -165,7 +174,7 @@ def _of_group(
     counted_ones = [point for point in members if at[point.id] <= latest]
     reasons = kept_by(policy, [at[point.id].astimezone(zone) for point in counted_ones])
     keep = {point.id: words for point, words in zip(counted_ones, reasons, strict=True)}
-    _keep_what_counts(keep, counted_ones, proved, max(promised, 1))
+    keep_what_counts(keep, counted_ones, proved, max(promised, 1))
     go = [point for point in counted_ones if not keep[point.id]]
     refused = refused or _refused_group(keep, proved, promised)
     if go and refused:
@@ -181,7 +190,7 @@ def _of_group(
     )
 
 
-def _keep_what_counts(
+def keep_what_counts(
     keep: dict[str, tuple[str, ...]], newest_first: Sequence[RecoveryPoint], proved: Collection[str], promised: int
 ) -> None:
     """A degraded point never pushes out the newest that succeeded, nor does any the newest proved ones."""

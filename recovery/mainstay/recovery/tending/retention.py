@@ -18,6 +18,7 @@ from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.restic.contract import ResticError
 from mainstay.recovery.restic.replies import Snapshot
+from mainstay.recovery.retention.clearing import Clearing, plan_clearing
 from mainstay.recovery.retention.planning import RetentionPlan, plan_retention
 from mainstay.recovery.retention.strays import Ended, Stray, Strays, strays
 from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
@@ -50,14 +51,17 @@ class RetentionErrand(RepositoryErrand):
         depot: Depot,
         ended: Ended = lambda run, host: None,
         state: str = "",
+        clearing: Clearing | None = None,
     ) -> None:
-        """state: id of the state whose runs `ended` tells of."""
+        """state: id of the state whose runs `ended` tells of. clearing: of a plan that is no more, in place of its policy."""
         super().__init__(plan, repository, depot)
-        self.ended, self.state = ended, state
+        self.ended, self.state, self.clearing = ended, state, clearing
 
     @classmethod
     def tied(cls, data: Json, depot: Depot, ended: Ended, state: str) -> Self:
-        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, ended, state)
+        asked = data.get("clearing")
+        clearing = Clearing.from_json(asked) if asked else None
+        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, ended, state, clearing)
 
     def preview(self, host: Host, now: float) -> Forecast:
         """items: (source and point, when it was made, empty: it goes, or why it stays)."""
@@ -94,6 +98,9 @@ class RetentionErrand(RepositoryErrand):
         store, policy = self.depot.points, self.plan.retention
         known = store.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
         points = [point for point in known if point.id in there]
+        if self.clearing is not None:
+            proofs, blocked = store.proofs(hosts=[host]), self._blocked(host)
+            return plan_clearing(points, self.clearing, proofs=proofs, blocked=blocked)
         if policy is None:
             return RetentionPlan(refused="the plan has no retention:, so that everything is kept")
         return plan_retention(
