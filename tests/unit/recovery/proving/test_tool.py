@@ -231,7 +231,7 @@ def test_a_place_is_there_as_long_as_its_program_runs(tool: Tool) -> None:
 
 def test_what_a_program_leaves_behind_ends_with_it(tool: Tool) -> None:
     done = tool.run("hold", tool.root, "place", "--", "sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!")
-    assert ended(int(done.stdout))
+    until(lambda: ended(int(done.stdout)))
 
 
 def test_a_signal_lets_what_works_there_end_and_cleans_the_place(tool: Tool) -> None:

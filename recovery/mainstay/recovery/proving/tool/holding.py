@@ -52,9 +52,9 @@ def _hear_no_more() -> None:
 def hold(root: Path, name: str, argv: Sequence[str]) -> int:
     """Its exit status, 128 + n where it was ended by a signal. Raises Unclean, Signalled, FileNotFoundError."""
     with scratch.place(root, name) as place:
-        process = subprocess.Popen(argv, cwd=place.folder, env={**os.environ, "MAINSTAY_PLACE": str(place.folder)})
+        env = {**os.environ, "MAINSTAY_PLACE": str(place.folder)}
         try:
-            status = process.wait()
+            status = subprocess.Popen(argv, cwd=place.folder, env=env).wait()
         except Signalled:
             _ask_to_end(place.folder)
             raise
