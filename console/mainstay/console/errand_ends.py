@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from mainstay.inventory.errors import MainstayError
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
-from mainstay.recovery.proving.order import DRILL
+from mainstay.recovery.proving.order import DRILL, drilled
 from mainstay.recovery.retention.strays import IN_VAIN, Ended
 from mainstay.recovery.tending.errand import CANCELLED, FAILED, note, tended
 from mainstay.runner.engine.contract import Unkept
@@ -81,12 +81,13 @@ def _unnoted(app: Application, row: RunRow, noted: dict[tuple[str, ...], list[Te
     what = cast(Tending, "prove" if row.kind == DRILL else row.kind)
     at = row.ended_at or row.started_at
     outcomes: dict[str, Verdict] | None = None
-    for host in (one["name"] for one in row.request["hosts"]):
+    hosts = {one["name"]: one["name"] for one in row.request["hosts"]}
+    for host, machine in (drilled(operation) if row.kind == DRILL else hosts).items():
         made = tended(plan, what, repository, host, FAILED, row.id, at, Verdict.FAILED, "")
         if _known(row, noted.get(_key(made), ())):
             continue
         outcomes = app.state.outcomes(row.id) if outcomes is None else outcomes
-        verdict = outcomes.get(host)
+        verdict = outcomes.get(machine)
         if verdict in WELL:
             continue
         off = verdict is Verdict.CANCELLED or (verdict is None and row.wish == "cancel")

@@ -71,14 +71,14 @@ def _of_points(app: Application, request: RunRequest) -> Any:
 
 def of_points(app: Application) -> Mapping[str, OperationFactory]:
     from mainstay.console.tending import errands
-    from mainstay.recovery.proving.drill import SCRATCH, DrillErrand
     from mainstay.recovery.proving.order import DRILL
+    from mainstay.recovery.proving.places import drilling
     from mainstay.recovery.restore import restoring
     from mainstay.recovery.restore.order import RESTORE
 
     return {
         RESTORE: lambda request: restoring(request.operation, app.depot),
-        DRILL: lambda request: DrillErrand.of(request.operation, app.depot, app.stores.directory / SCRATCH),
+        DRILL: lambda request: drilling(request.operation, app.depot, app.stores.directory),
         **errands(app),
     }
 

@@ -17,7 +17,7 @@ from mainstay.recovery.loading import renames
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.points.contract import Tended, Tending
 from mainstay.recovery.proofs_due import proofs_due
-from mainstay.recovery.proving.order import DRILL, drill_request
+from mainstay.recovery.proving.order import CONTROLLER, DRILL, EACH, drill_requests, drilled
 from mainstay.recovery.repositories import named
 from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.due import Task, due, errand_request, put_off, task
@@ -76,10 +76,10 @@ def tend(app: Application) -> list[str]:
     for old, name in renames(app.plans.values()).items():
         app.points.hand_over(old, name)
     note_ends(app, now)
-    busy, drilled = _in_hand(app)
+    busy, drilled_ = _in_hand(app)
     for plan in backup_plans(app):
         try:
-            new += _tend(app, plan, now, busy, drilled)
+            new += _tend(app, plan, now, busy, drilled_)
         except Unkept:
             raise
         except FAULTS as error:
@@ -88,9 +88,9 @@ def tend(app: Application) -> list[str]:
 
 
 def _tend(
-    app: Application, plan: BackupPlan, now: datetime, busy: set[Task], drilled: set[tuple[str, str]]
+    app: Application, plan: BackupPlan, now: datetime, busy: set[Task], drilled_: set[tuple[str, str]]
 ) -> list[str]:
-    """busy, drilled: as of `_in_hand`; what is asked for is added."""
+    """busy, drilled_: as of `_in_hand`; what is asked for is added."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     asking = replace(app.asking(), requested_by="clock", trigger="clock")
     hosts, new = app.targets(plan), list[str]()
@@ -99,23 +99,35 @@ def _tend(
         id = run_id(f"{plan.name}/{one.what}/{one.repository}", hour)
         if app.state.run(id) is None:
             new.append(_ask(app, id, errand_request(plan, one.what, one.repository, one.hosts, asking)))
-    id = run_id(f"{plan.name}/{DRILL}", hour)
-    if app.state.run(id) is None:
-        unproved = _unproved(app, plan, [host for host in hosts if (plan.name, host.name) not in drilled], now)
-        if unproved:
-            new.append(_ask(app, id, drill_request(plan, unproved, asking, app.points)))
+    return [*new, *_drill(app, plan, [host for host in hosts if (plan.name, host.name) not in drilled_], hour, asking)]
+
+
+def _drill(app: Application, plan: BackupPlan, hosts: Sequence[Host], hour: datetime, asking: Asking) -> list[str]:
+    if plan.prove is None:
+        return []
+    whole = run_id(f"{plan.name}/{DRILL}", hour)
+    if plan.prove.on in (CONTROLLER, EACH) and app.state.run(whole) is not None:
+        return []
+    unproved, new = _unproved(app, plan, hosts, datetime.fromisoformat(asking.asked_at)), list[str]()
+    for request in drill_requests(plan, unproved, asking, app.points, app.site.hosts) if unproved else ():
+        id = whole
+        if plan.prove.on not in (CONTROLLER, EACH):
+            (host,) = drilled(request.operation)
+            id = run_id(f"{plan.name}/{DRILL}/{host}", hour)
+        if app.state.run(id) is None:
+            new.append(_ask(app, id, request))
     return new
 
 
 def _in_hand(app: Application) -> tuple[set[Task], set[tuple[str, str]]]:
     """What runs in flight are asked to do at repositories, and (plan, host) that they drill: one that takes longer than an
     hour, waits or was paused is not asked for again each hour."""
-    busy, drilled = set[Task](), set[tuple[str, str]]()
+    busy, drilled_ = set[Task](), set[tuple[str, str]]()
     tended = set(get_args(Tending))
     for row in app.state.runs(in_flight=True):
         hosts = [one["name"] for one in row.request["hosts"]]
         if row.kind == DRILL:
-            drilled |= {(row.plan, host) for host in hosts}
+            drilled_ |= {(row.plan, host) for host in drilled(row.request["operation"])}
         elif row.kind in tended:
             asked = row.request["operation"]
             try:
@@ -124,7 +136,7 @@ def _in_hand(app: Application) -> tuple[set[Task], set[tuple[str, str]]]:
             except FAULTS as error:
                 # Asked for by another version of mainstay: what is not known to be busy is only asked for once more.
                 tell(WARNING, "what a run is asked to do can't be read", run=row.id, fault=error)
-    return busy, drilled
+    return busy, drilled_
 
 
 def _ask(app: Application, id: str, request: RunRequest) -> str:
@@ -134,8 +146,7 @@ def _ask(app: Application, id: str, request: RunRequest) -> str:
 
 def _unproved(app: Application, plan: BackupPlan, hosts: Sequence[Host], now: datetime) -> list[Host]:
     """Those of the hosts with a point that is to be proved now."""
-    if plan.prove is None or plan.prove.on != "controller":
-        return []
+    assert plan.prove is not None, "asked of plans that prove"
     place, noted = plan.repositories[plan.repository], dict[str, list[Tended]]()
     for one in app.points.tended(repository=place.name):
         if (one.what, one.subject) == ("prove", plan.name):
@@ -175,12 +186,14 @@ class Past:
 
     def __call__(self, host: str) -> Sequence[Worked]:
         """Of those, the ones that worked with this host's repositories, oldest first."""
-        there = frozenset({host, *self._addresses.get(host, ())})
         return [
-            replace(one, machines=one.machines or there | self._called(one.run).get(host, frozenset()))
-            for hosts, one in self._runs
-            if host in hosts
+            replace(one, machines=one.machines or self._names_of(at[host], one.run))
+            for at, one in self._runs
+            if host in at
         ]
+
+    def _names_of(self, machine: str, run: str) -> frozenset[str]:
+        return frozenset({machine, *self._addresses.get(machine, ()), *self._called(run).get(machine, ())})
 
     @cached_property
     def _addresses(self) -> Mapping[str, tuple[str]]:
@@ -196,16 +209,18 @@ class Past:
         return self._names[run]
 
     @cached_property
-    def _runs(self) -> list[tuple[frozenset[str], Worked]]:
+    def _runs(self) -> list[tuple[Mapping[str, str], Worked]]:
+        """With each, whose repositories it worked with, and the host that did it."""
         here = frozenset({socket.gethostname()})
-        on_controller = {*errands(self._app), "drill"}
+        kinds = {*errands(self._app), DRILL, "backup", "restore"}
         found = []
         for row in self._app.state.runs()[-LOOKED_BACK:]:
-            if row.kind in on_controller or row.kind in ("backup", "restore"):
-                machines = here if row.kind in on_controller else frozenset()
+            if row.kind in kinds:
+                machines = here if row.request.get("errand") else frozenset[str]()
                 ended = datetime.fromisoformat(row.ended_at) if row.ended_at else None
-                hosts = frozenset(one["name"] for one in row.request["hosts"])
-                found.append((hosts, Worked(row.id, machines, datetime.fromisoformat(row.started_at), ended)))
+                at = {one["name"]: one["name"] for one in row.request["hosts"]}
+                at = drilled(row.request["operation"]) if row.kind == DRILL else at
+                found.append((at, Worked(row.id, machines, datetime.fromisoformat(row.started_at), ended)))
         return sorted(found, key=lambda one: one[1].started)
 
 

@@ -31,7 +31,7 @@ def backup_kind(repositories: Repositories) -> PlanKind:
         used, faults = _used(plan, spot, repositories)
         errors += faults
         errors += _proving(plan, spot, site)
-        warnings += [*_twice(plan, spot), *_never_removed(plan, spot)]
+        warnings += [*_twice(plan, spot), *_never_removed(plan, spot), *_trusted(plan, spot, site)]
         whole = plan.model_copy(update={"repositories": used})
         errors += _eats_itself(whole, spot, site)
         errors += _pushed_out(whole, spot)
@@ -110,14 +110,13 @@ def _copies(plan: BackupPlan, spot: Spot) -> Iterator[tuple[str, Spot]]:
 def _proving(plan: BackupPlan, spot: Spot, site: Site) -> Iterator[Problem]:
     if plan.prove is None:
         return
-    if plan.prove.on != "controller":
-        at = spot.at("prove", "on")
-        if plan.prove.on == "host" or any(host.name == plan.prove.on for host in site.hosts):
-            message = f"proofs on a host ({plan.prove.on}) are not available yet, and none is ever left out silently."
-            yield at.problem(message, hint="Write controller: it restores for all of them.")
-        else:
-            hint = did_you_mean(plan.prove.on, ("controller",)) or "Write controller."
-            yield at.problem(f"{shown(plan.prove.on)} is not controller.", hint=hint)
+    machines = ("controller", "host", *sorted(host.name for host in site.hosts))
+    if plan.prove.on not in machines:
+        hint = did_you_mean(plan.prove.on, machines)
+        message = f"there is no host {shown(plan.prove.on)} that could restore."
+        yield spot.at("prove", "on").problem(
+            message, hint=hint or "Write controller, host (each its own) or a host's name."
+        )
     checks = spot.at("prove", "check")
     for number, assertion in enumerate(plan.prove.check):
         at = checks.at(number) if isinstance(checks.value, list) else checks
@@ -131,6 +130,16 @@ def _proving(plan: BackupPlan, spot: Spot, site: Site) -> Iterator[Problem]:
             hint = did_you_mean(assertion.database, names) or f"It backs up {', '.join(names)}."
             message = f"{assertion.source} holds no database {shown(assertion.database)}."
             yield at.at("database").problem(message, hint=hint)
+
+
+def _trusted(plan: BackupPlan, spot: Spot, site: Site) -> Iterator[Problem]:
+    """Who can read whom by a drill."""
+    on = plan.prove.on if plan.prove else "controller"
+    others = {host.name for host in targets(plan, site)} - {on}
+    if on not in ("controller", "host") and others:
+        words = f"{on} is given the password of the repository of {named(others)} for the time of each drill"
+        hint = f"Whoever gets into {on} could read what they keep: guard it as the most precious of them."
+        yield spot.at("prove", "on").problem(f"{words}.", hint=hint)
 
 
 def _databases(source: Source) -> tuple[str, ...]:

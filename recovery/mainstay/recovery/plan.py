@@ -170,7 +170,7 @@ class Proving(Value):
     sample: int = Field(default=20, ge=1, le=10_000)
     """Files of each source."""
     on: str = "controller"
-    """Which machine restores: controller. `host` (each its own) is not there yet, and refused."""
+    """Which machine restores: controller; the name of a host, for all of them; or `host`: each its own."""
     max_bytes: Size = 5 * 2**30
     """Of all that is restored for one host; what does not fit is not proved, and named."""
     max_time: Duration = 3600.0

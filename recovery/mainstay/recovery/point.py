@@ -79,4 +79,6 @@ class Proof(Value):
     """What was not tried because of a limit, in words: it is not proved."""
     seconds: float = 0.0
     """From the beginning of the restore to the last assertion."""
+    machine: str = "controller"
+    """Which restored it: the controller, or the host of that name."""
     measures: dict[str, Any] = {}

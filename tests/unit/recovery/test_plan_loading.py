@@ -81,10 +81,15 @@ def test_what_an_approval_is_bound_to_is_what_is_written_and_not_where(tmp_path:
         ("copies: [offsite, {to: offsite}]", "copies.1.to", "is named twice", None),
         ("copies: {to: offsite, window: nigth}", "copies.window", 'there is no window "nigth"', None),
         ("copies: {to: offsite, evry: 1d}", "copies.evry", "unknown key", 'Did you mean "every"?'),
-        ("prove: {on: db1}", "prove.on", "proofs on a host (db1) are not available yet", None),
-        ("prove: {on: host}", "prove.on", "proofs on a host (host) are not available yet", None),
-        ('prove: {on: "db[1:2]"}', "prove.on", '"db[1:2]" is not controller', "Write controller."),
-        ("prove: {on: contoller}", "prove.on", '"contoller" is not controller', 'Did you mean "controller"?'),
+        ("prove: {on: db11}", "prove.on", 'there is no host "db11" that could restore', 'Did you mean "db1"?'),
+        (
+            'prove: {on: "zz[8:9]"}',
+            "prove.on",
+            'no host "zz[8:9]"',
+            "Write controller, host (each its own) or a host's name.",
+        ),
+        ("prove: {on: contoller}", "prove.on", 'there is no host "contoller"', 'Did you mean "controller"?'),
+        ("prove: {on: [db1]}", "prove.on", "has to be a text", None),
         (
             "prove: {check: {source: etc, database: x, query: q, equals: a}}",
             "prove.check.source",
@@ -137,6 +142,15 @@ def test_a_source_that_is_wrong_is_told_where(tmp_path: Path, sources: str, key:
     place = (6, f"plans.nightly.sources.{key}") if key else (2, "plans.nightly")
     assert (problem.line, problem.key) == place
     assert words in problem.message
+
+
+@pytest.mark.parametrize(("on", "readers"), [("controller", []), ("host", []), ("db1", ["db1 is given the password"])])
+def test_who_can_read_whom_by_a_drill_is_told(tmp_path: Path, on: str, readers: list[str]) -> None:
+    errors, warnings = check(tmp_path, plan(f"prove: {{on: {on}}}"), OFFSITE)
+    found = [one for one in warnings if one.key == "plans.nightly.prove.on"]
+    assert errors == [] and len(found) == len(readers)
+    for problem, words in zip(found, readers, strict=True):
+        assert problem.message.startswith(words) and problem.line == 6
 
 
 def test_what_counts_points_is_not_for_a_copy_that_is_append_only_either(tmp_path: Path) -> None:

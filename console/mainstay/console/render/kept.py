@@ -106,7 +106,9 @@ def _proofs(proved: Sequence[Mapping[str, Any]], columns: int) -> list[Line]:
     remarks: list[Line] = []
     for one in proved:
         size = _size(one.get("measures", {}).get("bytes"))
-        rows.append([one["unit"], verdict(one["verdict"]), one["scope"], size, one["point"][:SHOWN], one["at"]])
+        of, on = one.get("of", ""), one.get("on", "controller")
+        unit = f"{of}: {one['unit']}" if on not in ("controller", of) else one["unit"]
+        rows.append([unit, verdict(one["verdict"]), one["scope"], size, one["point"][:SHOWN], one["at"]])
         for text in filter(None, (one.get("reason", ""), *(f"left out: {left}" for left in one.get("left_out", ())))):
             remarks += wrap(f"{one['unit']}: {text}", columns=columns)
     head = ("restored", "", "scope", "size", "point", "made at")

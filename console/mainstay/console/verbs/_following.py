@@ -8,9 +8,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,11 @@ from mainstay.console.render import acks, progress, record
 from mainstay.console.render.table import wrap
 from mainstay.console.screen import Screen
 from mainstay.console.working import where
+from mainstay.inventory.value import Json
 from mainstay.runner.asking import WHOLE, in_words
-from mainstay.runner.record import HostPart
+from mainstay.runner.record import HostPart, MaintenanceRecord
 from mainstay.runner.request import RunRequest
-from mainstay.runner.verdict import EXIT_CODES, Verdict
+from mainstay.runner.verdict import EXIT_CODES, Verdict, of_run
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
@@ -42,6 +44,27 @@ def run_and_follow(screen: Screen, app: Application, request: RunRequest, *, her
         return execute_and_follow(screen, app, app.runs.submit(request))
     run = app.runs.submit(request)
     return hand_over_and_follow(screen, app, run)
+
+
+def run_and_follow_all(screen: Screen, app: Application, requests: Sequence[RunRequest], *, here: bool) -> int:
+    """Runs that were asked for together, one after the other; one that is cancelled ends it. With `--json`, of several a list
+    of records. Returns the exit code of the worst."""
+    if len(requests) == 1:
+        return run_and_follow(screen, app, requests[0], here=here)
+    sealed: list[MaintenanceRecord] = []
+    for request in requests:
+        run = app.runs.submit(request)
+        there = not here and app.works().served
+        work = Elsewhere(screen, app, run) if there else Here(partial(app.runs.complete, run))
+        _follow(screen, app, run, work)
+        sealed.append(app.record(run))
+        if sealed[-1].summary.verdict is Verdict.CANCELLED:
+            break
+    screen.show(
+        lambda: [_to_json(app, one) for one in sealed],
+        lambda: [line for one in sealed for line in record.outcome(one, screen.columns)],
+    )
+    return EXIT_CODES[of_run([one.summary.verdict for one in sealed])]
 
 
 def run_when_open(
@@ -109,9 +132,12 @@ def _follow(screen: Screen, app: Application, run: str, execution: Here | Elsewh
 def finished(screen: Screen, app: Application, run: str) -> int:
     """Print the sealed record; the exit code is its verdict's."""
     sealed = app.record(run)
-    said = acks.to_json(acks_of(app, sealed))
-    screen.show(lambda: {**sealed.to_json(), "acks": said}, lambda: record.outcome(sealed, screen.columns))
+    screen.show(lambda: _to_json(app, sealed), lambda: record.outcome(sealed, screen.columns))
     return EXIT_CODES[sealed.summary.verdict]
+
+
+def _to_json(app: Application, sealed: MaintenanceRecord) -> Json:
+    return {**sealed.to_json(), "acks": acks.to_json(acks_of(app, sealed))}
 
 
 class Watch:

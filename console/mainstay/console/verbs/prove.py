@@ -1,4 +1,4 @@
-"""`mainstay prove`: a drill by hand. Nothing is sent to any host."""
+"""`mainstay prove`: a drill by hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from mainstay.console.verb import verb
 
 @verb(
     help=(
-        "Prove the newest points of PLAN now, as its prove: says: restore them into a scratch place on the controller, compare, "
-        "ask, clean up. Nothing is sent to any host."
+        "Prove the newest points of PLAN now, as its prove: says: restore them into a scratch place, compare, ask, clean up. On "
+        "the controller nothing is sent to any host; on the host that prove.on: names it is one run for each host whose points "
+        "are proved, one after the other."
     )
 )
 @click.argument("plan", shell_complete=completing.plans)
@@ -34,20 +35,22 @@ def command(
     from mainstay.console.render import prove as render
     from mainstay.inventory.errors import UsageError
     from mainstay.recovery.plan import BackupPlan
-    from mainstay.recovery.proving.order import DrillOrder, drill_request
+    from mainstay.recovery.proving.order import drill_requests, joined
 
     with bootstrap.load(screen.site_dir) as app:
         found = app.runnable(plan)
         if not isinstance(found, BackupPlan):
             raise UsageError(f"{plan} is a {found.kind} plan; only what was backed up can be proved")
         hosts = app.targets(found, selector)
-        request = drill_request(found, hosts, app.asking(reason=reason), app.depot.points, sources=sources)
+        asking = app.asking(reason=reason)
+        requests = drill_requests(found, hosts, asking, app.depot.points, app.site.hosts, sources=sources)
+        order = joined(requests)
         if dry_run:
-            order = DrillOrder.from_json(request.operation)
             screen.show(
                 lambda: render.to_json(order), lambda: render.screen(order, app.zone, app.clock.now(), screen.columns)
             )
             return 0
-        from mainstay.console.verbs._following import run_and_follow
+        from mainstay.console.verbs._following import run_and_follow_all
 
-        return run_and_follow(screen, app, request, here=here)
+        screen.say(*render.elsewhere(order, screen.columns))
+        return run_and_follow_all(screen, app, requests, here=here)

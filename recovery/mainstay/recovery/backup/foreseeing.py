@@ -43,6 +43,9 @@ def forecast(plan: BackupPlan, depot: Depot, look: Look, find: sending.Find) -> 
     if repository.vault(look.host.name) == "" or HOST not in repository.password:
         notes.append(f"whoever gets into a host that writes to {plan.repository} can read what all of them keep there")
     after = f"restic to {plan.repository}"
+    elsewhere = plan.prove.on if plan.prove else look.host.name
+    if elsewhere not in ("controller", "host", look.host.name):
+        notes.append(f"{elsewhere} proves its points, and is given the password of its repository meanwhile")
     return Forecast(
         change={"machine": seen.machine},
         count=len(plan.sources),

@@ -10,6 +10,7 @@ from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Value
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.restic.version import parse_version, refuse_old
+from mainstay.recovery.words import sized
 from mainstay.runner.operation import HostWork
 from mainstay.runner.shell.contract import Command, Shell
 from mainstay.runner.shell.printable import printable
@@ -54,9 +55,10 @@ RESTORE = {
     "awk": "mawk",
     "xargs -0": "findutils",
 }
+DRILL = {**dict.fromkeys(("nice", "mkfifo", "df", "stat -f", "timeout"), "coreutils"), "awk": "mawk"}
 
-_OLDER = 'for one in "${1%/*}"/restic-*; do [ "$one" = "$1" ] || rm -f -- "$one"; done'
-"""the restic that was sent: those that were sent before it are removed."""
+_OLDER = 'for one in "${1%-*}"-*; do [ "$one" = "$1" ] || rm -f -- "$one"; done'
+"""the program that was sent, NAME-HASH: those of its name that were sent before it are removed."""
 
 _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64", 0x28: "arm", 0x03: "i386", 0xF3: "riscv64", 0x15: "ppc64", 0x16: "s390x"}
 """e_machine of an ELF file (System V ABI, ELF header) → what `uname -m` says, or begins with."""
@@ -141,17 +143,23 @@ def send(work: HostWork, program: Program, find: Find) -> Program:
     content = binary.read_bytes() if binary is not None else b""
     if hashlib.sha256(content).hexdigest() != program.sha256:
         raise Refused("the controller's restic is another one than when this run began")
-    there = work.shell.run(Command(("sha256sum", "--", program.path), sudo=True))
-    if there.status != 0 or there.text[:64] != program.sha256:
-        work.progress(f"sending restic, {len(content) / 1e6:.0f} MB")
-        work.shell.put(content, program.path, fence=work.fence, mode=0o755)
-        work.shell.run(Command(("sh", "-c", _OLDER, "mainstay", program.path), sudo=True, fence=work.fence))
-        work.notes.append(f"sent restic to {program.path}")
+    bring(work, program, content, "restic")
     said = work.shell.run(Command((program.path, "version")))
     if why := refuse_old(said.text):
         words = printable(said.stderr) or f"status {said.status}"
         raise Refused(f"the controller's restic can't be used there: {words if said.status else why}")
     return program.model_copy(update={"version": _version(said.text)})
+
+
+def bring(work: HostWork, program: Program, content: bytes, what: str) -> None:
+    """Onto the host, unless it is there already. what: it is called so."""
+    there = work.shell.run(Command(("sha256sum", "--", program.path), sudo=True))
+    if there.status == 0 and there.text[:64] == program.sha256:
+        return
+    work.progress(f"sending {what}, {sized(len(content))}")
+    work.shell.put(content, program.path, fence=work.fence, mode=0o755)
+    work.shell.run(Command(("sh", "-c", _OLDER, "mainstay", program.path), sudo=True, fence=work.fence))
+    work.notes.append(f"sent {what} to {program.path}")
 
 
 def _version(said: str) -> str:

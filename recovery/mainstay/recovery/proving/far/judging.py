@@ -1,0 +1,94 @@
+"""What a point under proof on another machine came to. Pure."""
+
+from __future__ import annotations
+
+from mainstay.inventory.value import Json
+from mainstay.recovery.proving.attempt import Tried, Untried
+from mainstay.recovery.proving.far.change import DrillChange, Take
+from mainstay.recovery.proving.far.output import JobSaid, TakeSaid
+from mainstay.recovery.proving.trying import untried
+from mainstay.recovery.repository import Access
+from mainstay.recovery.restic.contract import Locked, Stopped, TooOld, Unreachable
+from mainstay.recovery.restic.failures import failure, reason
+from mainstay.recovery.restic.version import parse_version
+from mainstay.recovery.restore.comparing import named
+from mainstay.recovery.words import counted, sized
+from mainstay.runner.verdict import Verdict
+
+TIMED_OUT = (124, 137)
+"""Exit statuses of timeout(1), which stands before restic."""
+UNCLEAN = 71
+"""Of the tool: something of a scratch place stays."""
+_VERDICTS = (Verdict.SUCCEEDED, Verdict.FAILED, Verdict.REFUSED, Verdict.UNKNOWN)
+_ASIDE = (Unreachable, Locked, TooOld, Stopped)
+"""What does not speak against the point."""
+
+
+def tried(change: DrillChange, number: int, job: JobSaid, access: Access) -> tuple[Tried, Json]:
+    """(what came of it, its measures)."""
+    take, said = change.takes[number], job.takes.get(str(number))
+    if take.verdict is not None:
+        return Tried(take.verdict, take.reason, take.scope, take.left_out), {}
+    if said is None:
+        return Tried(Verdict.UNKNOWN, f"not tried: {_broken_off(job)}"), {}
+    try:
+        found, measures = _tried(change, take, said, job, access)
+    except Untried as error:
+        found, measures = untried(take.unit, error), {}
+    if said.gone not in (0, None) and found.verdict is Verdict.SUCCEEDED:
+        found = Tried(Verdict.FAILED, f"its scratch place could not be cleaned: {job.last}")
+    return found, measures
+
+
+def _tried(change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access: Access) -> tuple[Tried, Json]:
+    """Raises Untried."""
+    if said.late or said.restored in TIMED_OUT or said.compared in TIMED_OUT:
+        raise Untried("max_time was over", limit=True)
+    if said.room is not None:
+        free = f"{change.host} has {sized(said.room)} free"
+        raise Untried(f"{sized(take.bytes)} are to be restored, and {free}", limit=True)
+    if said.unheld is not None:
+        if said.unheld == UNCLEAN:
+            return Tried(Verdict.FAILED, f"there is no clean scratch place on {change.host}: {job.last}"), {}
+        raise Untried(f"{change.host} has made no scratch place ({said.unheld}): {job.last}")
+    if said.compared is None or said.restored is None:
+        raise Untried(_broken_off(job))
+    if why := _differs(change, take, said, access):
+        return why, {}
+    measures = {"transfer": said.seconds, "files": len(take.files), "bytes": take.bytes}
+    if not take.order:
+        return Tried(Verdict.SUCCEEDED, scope=take.scope, left_out=take.left_out), measures
+    if said.proved != 0 or said.answer.get("verdict") not in _VERDICTS:
+        raise Untried(f"what proves dumps ended with {said.proved} on {change.host}: {job.last}")
+    answer = said.answer
+    its = answer["measures"]
+    seconds = its.get("recover", 0) + its.get("verify", 0)
+    measures |= {**its, "transfer": round(max(0.0, said.seconds - seconds), 3)}
+    left = tuple(answer["left_out"])
+    return Tried(Verdict(answer["verdict"]), answer["reason"], answer["scope"], left), measures
+
+
+def _differs(change: DrillChange, take: Take, said: TakeSaid, access: Access) -> Tried | None:
+    """Why what was restored is not as in the repository."""
+    status = said.restored or said.compared or 0
+    words = reason(said.said)
+    if status:
+        error = failure(access, "restore", status, parse_version(change.program.version) or (0, 17, 1), said.said)
+        if isinstance(error, _ASIDE):
+            return Tried(Verdict.UNKNOWN, f"could not be tried: {error.plain}")
+        words = error.plain
+    wrong = {path: "its content is another" for path in said.other if path not in said.linked}
+    lost = {one.item for one in said.said.unreadable}
+    wrong = {path: "" if path in lost else why for path, why in wrong.items()}
+    if wrong:
+        more = f" ({words})" if words else ""
+        return Tried(Verdict.FAILED, f"not as in the repository: {named(wrong, len(wrong))}{more}")
+    if status:
+        return Tried(Verdict.FAILED, words)
+    if said.same + len(said.linked) < len(take.files):
+        return Tried(Verdict.FAILED, f"restic compared {said.same:,} of {counted(len(take.files), 'file')}")
+    return None
+
+
+def _broken_off(job: JobSaid) -> str:
+    return f"the job was broken off{f': {job.last}' if job.last else ''}" if not job.done else "the job left it out"

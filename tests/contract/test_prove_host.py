@@ -1,0 +1,165 @@
+"""Drills on a host by real programs: a real sshd, restic, a REST server, PostgreSQL and Python, on this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.contract.backing import CANARY, Rig, kill_all
+from tests.fleet.system import wait_until
+from tests.servers.postgres import Postgres, programs
+
+from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.point import Proof
+from mainstay.recovery.proving.far.change import DrillChange
+from mainstay.recovery.proving.far.operation import DrillOperation
+from mainstay.recovery.proving.order import DrillOrder, newest
+from mainstay.runner.operation import Forecast, Look
+from mainstay.runner.shell.contract import JobStatus
+from mainstay.runner.steps import HostFailed
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("one-host")]
+
+
+class Drills:
+    """Takes a drill through its steps as the rollout does. of: whose points they are."""
+
+    def __init__(self, rig: Rig, plan: BackupPlan, of: str = "") -> None:
+        self.rig, self.plan, self.of = rig, plan, of or rig.host.name
+        self.measures: dict[str, Any] = {}
+        self.concerns: list[str] = []
+        self.notes: list[str] = []
+        self.script = ""
+
+    @property
+    def root(self) -> Path:
+        return self.rig.state_dir / "scratch"
+
+    def operation(self) -> DrillOperation:
+        depot = self.rig.depot()
+        chosen = newest(depot.points.points(hosts=[self.of]), self.plan, depot.clock.now())
+        order = DrillOrder(plan=self.plan, points={self.of: chosen}, on=self.rig.host.name)
+        return DrillOperation(DrillOrder.from_json(order.to_json()), depot, lambda: self.rig.program)
+
+    def preview(self) -> Forecast:
+        shell = self.rig.shells.open(self.rig.host, write=False)
+        try:
+            return self.operation().preview(Look(self.rig.host, shell, cast(Any, None), 0.0, {}))
+        finally:
+            shell.close()
+
+    def do(self, run: str, kill: str = "") -> str:
+        """Why it failed; empty where it did not. kill: the job and all that it has begun, where it says this."""
+        shell = self.rig.shells.open(self.rig.host)
+        try:
+            work, operation = self.rig.work(shell, run), self.operation()
+            change = operation.stage(work, operation.resolve(work, cast(Any, None), None), keep=False)
+            change = DrillChange.from_json(change.to_json())
+            name = f"{run}-{self.rig.host.name}-apply"
+            with operation.attend(work, change, name):
+                job = operation.apply(work, change, name)
+                if kill:
+                    stays = job.script.replace(f"say {kill}", f"say {kill}; sleep 600 #")
+                    assert stays != job.script
+                    job = replace(job, script=stays)
+                self.script = job.script
+                shell.launch(job, work.fence)
+                if kill:
+                    wait_until(lambda: kill.encode() in shell.poll(name).output, f"it says {kill}", deadline=60)
+                    for file in self.rig.state_dir.glob(f"jobs/{name}/pid"):
+                        kill_all(int(file.read_text().split()[0]))
+                state, output = self.rig.follow(shell, name, 120)
+            assert state.status is (JobStatus.LOST if kill else JobStatus.EXITED), output
+            outcome = operation.outcome(change, state.exit, output)
+            assert outcome.ok, outcome.detail
+            work.found = outcome.measures
+            try:
+                operation.verify(work, change)
+                return ""
+            except HostFailed as error:
+                return error.message
+            finally:
+                self.concerns, self.notes, self.measures = work.concerns, work.notes, work.measures
+                assert not list(self.root.iterdir()), "nothing is left of it"
+        finally:
+            shell.close()
+
+    def proofs(self, run: str) -> dict[str, Proof]:
+        """By the unit."""
+        found = [one for one in self.rig.points.proofs() if one.run == run]
+        return {f"{one.source}/{one.item}" if one.item else one.source: one for one in found}
+
+
+def test_files_are_proved_on_a_host(here: Rig, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "sub").mkdir(parents=True)
+    for name, content in {"a": "one", "sub/b": "two" * 1000, "odd 'name'*\\": "x", "empty": ""}.items():
+        (data / name).write_text(content)
+    (data / "hard").hardlink_to(data / "a")
+    plan = here.plan({"files": {"paths": [str(data)]}}, prove={"on": here.host.name})
+    assert here.back_up(plan).verdict == "succeeded"
+    drills = Drills(here, plan)
+    assert drills.preview().refused == "" and drills.preview().count == 1
+    assert drills.do("R1") == ""
+    proof = drills.proofs("R1")["files"]
+    assert (proof.verdict, proof.machine, proof.host) == ("succeeded", here.host.name, here.host.name)
+    assert proof.scope.startswith("5 of 5 files") and proof.measures["files"] == 5
+    assert drills.measures["proofs"][0]["on"] == here.host.name
+    (noted,) = here.points.tended()
+    assert (noted.what, noted.subject, noted.host, noted.verdict) == ("prove", "nightly", "", "succeeded")
+    # Nothing that was secret is in what was sent or kept there.
+    assert CANARY not in drills.script
+    for kept in here.state_dir.rglob("*"):
+        assert not kept.is_file() or CANARY.encode() not in kept.read_bytes()
+
+
+def test_damaged_data_is_found_and_a_killed_job_proves_nothing(here: Rig, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in "ab":
+        (data / name).write_bytes(os.urandom(20_000))
+    plan = here.plan({"one": {"paths": [str(data / "a")]}, "two": {"paths": [str(data / "b")]}}, prove={})
+    assert here.back_up(plan).verdict == "succeeded"
+    drills = Drills(here, plan)
+    # Killed with a place that is held: it is gone afterwards, and what was not tried is not known.
+    why = drills.do("R1", kill="restored 0")
+    assert "the job was broken off" in why and "0 of 2 points proved" in why
+    assert {one.verdict for one in drills.proofs("R1").values()} == {"unknown"}
+    packs = [path for path in (here.repository_folder / "data").rglob("*") if path.is_file()]
+    big = max(packs, key=lambda path: path.stat().st_size)
+    content = bytearray(big.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    big.chmod(0o600)
+    big.write_bytes(content)
+    why = drills.do("R2")
+    proofs = drills.proofs("R2")
+    assert sorted(one.verdict for one in proofs.values()) == ["failed", "succeeded"], proofs
+    (bad,) = [one for one in proofs.values() if one.verdict == "failed"]
+    assert f"not as in the repository: {data}/" in bad.reason and bad.reason in why
+    assert "1 of 2 points proved" in why
+
+
+def test_dumps_are_proved_on_a_host(here: Rig, postgres: Postgres) -> None:
+    name = postgres.database()
+    postgres.execute("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n", database=name)
+    cluster = {"host": str(postgres.folder), "port": postgres.port, "bin": str(programs()), "databases": [name]}
+    checks = [
+        {"source": "db", "database": name, "query": "SELECT count(*) FROM t", "equals": "1000"},
+    ]
+    plan = here.plan({"db": {"postgresql": cluster}}, prove={"check": checks})
+    ended = here.back_up(plan)
+    assert ended.verdict == "succeeded", ended.said
+    drills = Drills(here, plan)
+    assert drills.do("R1") == ""
+    proofs = drills.proofs("R1")
+    assert {unit: one.verdict for unit, one in proofs.items()} == {
+        f"db/{name}": "succeeded",
+        "db/(globals)": "succeeded",
+    }
+    assert "1 assertion held" in proofs[f"db/{name}"].scope and proofs[f"db/{name}"].measures["recover"] > 0
+    wrong = here.plan({"db": {"postgresql": cluster}}, prove={"check": [{**checks[0], "equals": "999"}]})
+    why = Drills(here, wrong).do("R2")
+    assert "is '1000' instead of '999'" in why
