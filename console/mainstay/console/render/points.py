@@ -241,7 +241,8 @@ def _proved_by(one: Standing) -> str:
         return "never proved" + ("" if one.prove_every is not None else " (the plan says prove: null)")
     scope = f": {one.proof.scope}" if one.proof.scope else ""
     left = f"; left out {', '.join(one.proof.left_out)}" if one.proof.left_out else ""
-    return f"proved {spell(since)} ago (run {one.proof.run}{scope}{left})"
+    where = "" if one.proof.machine == "controller" else f" on {one.proof.machine}"
+    return f"proved {spell(since)} ago{where} (run {one.proof.run}{scope}{left})"
 
 
 def _ended(head: str, health: Health, columns: int) -> list[Line]:
