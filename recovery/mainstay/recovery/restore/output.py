@@ -6,9 +6,12 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from mainstay.recovery.restic.messages import text_of
 from mainstay.runner.shell.printable import printable
 
 MOST = 200_000
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+"""All that follows the word of a marker; what is none is none of the job's."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,8 @@ def read(output: bytes, token: str) -> JobSaid:
     for line in output.split(b"\n"):
         if found := marker.fullmatch(line):
             words = found[1].decode("utf-8", "replace").split()
+            if not all(map(_NUMBER.fullmatch, words[1:])):
+                continue
             match words:
                 case ["unready"]:
                     said.unready = True
@@ -67,7 +72,7 @@ def read(output: bytes, token: str) -> JobSaid:
 def _line(said: JobSaid, now: PieceSaid, line: bytes, compares: bool) -> None:
     try:
         data = json.loads(line) if line.startswith(b"{") and len(line) < 1 << 20 else None
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         if line.strip():
@@ -75,12 +80,12 @@ def _line(said: JobSaid, now: PieceSaid, line: bytes, compares: bool) -> None:
         return
     kind = data.get("message_type")
     if kind == "verbose_status" and compares and len(now.other) < MOST:
-        now.other.add(str(data.get("item", "")))
-    elif kind == "status" and isinstance(data.get("percent_done"), (int, float)):
-        now.percent = float(data["percent_done"]) * 100
+        now.other.add(text_of(data.get("item")))
+    elif kind == "status" and isinstance(done := data.get("percent_done"), (int, float)) and 0 <= done <= 1:
+        now.percent = float(done) * 100
     elif kind == "error" and len(now.errors) < 100:
         error = data.get("error")
-        text = error.get("message") if isinstance(error, dict) else ""
-        now.errors.append(printable(f"{data.get('item', '')}: {text}", 300))
+        text = text_of(error.get("message")) if isinstance(error, dict) else ""
+        now.errors.append(printable(f"{text_of(data.get('item'))[:4096]}: {text}", 300))
     elif kind == "exit_error":
-        said.last = printable(str(data.get("message", "")), 300)
+        said.last = printable(text_of(data.get("message")), 300)

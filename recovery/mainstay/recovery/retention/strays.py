@@ -81,10 +81,13 @@ def strays(
             continue
         source, item, run = (unquote(one.tagged(key)) for key in ("source", "item", "run"))
         unit = f"{source}/{item}" if item else source
-        at = datetime.fromisoformat(one.at)
+        # Whoever can write there can date a snapshot as nobody can read it.
+        at = datetime.fromisoformat(one.at) if one.at else None
         stays = refused or blocked.get((host, plan, unit), "")
         if ended(run, host) not in IN_VAIN:
             stays = "its run has not ended in vain, as far as is known"
+        elif at is None:
+            stays = "it has no date"
         elif now - at < OLD:
             stays = "it is younger than a day"
         elif unit not in newest or newest[unit] <= at:

@@ -83,7 +83,8 @@ class RetentionErrand(RepositoryErrand):
             for one in reversed(group.keep)
         )
         no_points = tuple(
-            (f"{NO_POINT}{one.unit} {one.snapshot.id[:SHOWN]}", one.snapshot.at, one.stays) for one in left.found
+            (f"{NO_POINT}{clean(one.unit, 200)} {one.snapshot.id[:SHOWN]}", one.snapshot.at, one.stays)
+            for one in left.found
         )
         notes = (*plan.alarms, *(f"{one}: never touched" for one in untouched(left)))
         return something(len(items), items=tuple(sorted((*items, *kept, *no_points))), notes=notes)
@@ -262,7 +263,7 @@ def no_points(count: int) -> str:
 
 def _said(one: Stray) -> str:
     why = f"stays: {one.stays}" if one.stays else "goes"
-    return f"no point: {one.unit} {one.snapshot.id[:SHOWN]} of {one.snapshot.at[:16]}Z, run {clean(one.run, 40)}: {why}"
+    return f"no point: {clean(one.unit, 200)} {one.snapshot.id[:SHOWN]} of {one.snapshot.at[:16]}Z, run {clean(one.run, 40)}: {why}"
 
 
 def _named(points: list[RecoveryPoint], most: int = 5) -> str:
