@@ -50,7 +50,7 @@ class DrillOrder(Value):
 def drilled(operation: Json) -> dict[str, str]:
     """Of a DrillOrder as a request holds it: host whose points are proved → name of the run's host that stands for it."""
     on = operation.get("on", CONTROLLER)
-    return {host: host if on in (CONTROLLER, EACH) else on for host in operation["points"]}
+    return {host: host if on in (CONTROLLER, EACH) else on for host in operation.get("points", {})}
 
 
 def joined(requests: Sequence[RunRequest]) -> DrillOrder:

@@ -58,6 +58,8 @@ def _tried(change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access
     measures = {"transfer": said.seconds, "files": len(take.files), "bytes": take.bytes}
     if not take.order:
         return Tried(Verdict.SUCCEEDED, scope=take.scope, left_out=take.left_out), measures
+    if said.proved is None:
+        raise Untried(_broken_off(job))
     if said.proved != 0 or said.answer.get("verdict") not in _VERDICTS:
         raise Untried(f"what proves dumps ended with {said.proved} on {change.host}: {job.last}")
     answer = said.answer

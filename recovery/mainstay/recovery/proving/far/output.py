@@ -84,9 +84,11 @@ def read(output: bytes, change: DrillChange) -> JobSaid:
     found: dict[str, Any] = {}
     now: _Take | None = None
     marker = re.compile(rb"@mainstay " + re.escape(change.token.encode()) + rb" (.*)")
-    for line in output.split(b"\n"):
+    *lines, rest = output.split(b"\n")
+    # The rest has no end: of a marker that was cut off nothing is known.
+    for line in [*lines, b"" if b"@mainstay" in rest else rest]:
         if marked := marker.fullmatch(line):
-            word, *words = marked[1].decode("ascii", "replace").split()
+            word, *words = marked[1].decode("ascii", "replace").split() or [""]
             if word in ("unready", "done"):
                 found[word] = True
             elif word == "swept":
