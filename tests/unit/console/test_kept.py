@@ -49,6 +49,9 @@ def test_a_drill_says_what_was_proved_and_what_was_left_out() -> None:
     assert line[:3] == ["etc", "succeeded", "sample"]
     assert "etc: left out: /etc/big" in text
     assert "left_out" not in text and "measures" not in text
+    # One that was restored elsewhere is told with whose it is.
+    assert "db7: etc" in told({"proofs": [proof | {"of": "db7", "on": "web1"}]})
+    assert "db7" not in told({"proofs": [proof | {"of": "db7", "on": "controller"}]})
 
 
 @pytest.mark.parametrize(("kind", "named"), [("retention", "nightly (retention)"), ("backup", "nightly")])

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from tests.unit.console.conftest import Mainstay
+from tests.unit.console.fakes import part
 from tests.unit.console.keeping import SITE, ago, point, proof, well
 from tests.unit.console.repositories import HOSTS, Keeping, again, keeping
 
-from mainstay.console import tending
+from mainstay.console import bootstrap, tending
 from mainstay.recovery.points.contract import Tended
 from mainstay.runner.verdict import Verdict
 
@@ -192,3 +193,83 @@ def test_a_point_from_the_future_is_not_what_is_proved(app: Keeping) -> None:
     tending.tend(app)
     (drill,) = (one for one in app.runs.requests if one.kind == "drill")
     assert [one["id"] for one in drill.operation["points"]["web1"]] == [there.id]
+
+
+def drilled_on(app: Keeping, machine: str) -> Keeping:
+    return again(
+        app, **{"schedules/backup.yml": SITE["schedules/backup.yml"].replace("every: 7d", f"every: 7d, on: {machine}")}
+    )
+
+
+def drills(app: Keeping, asked: list[str]) -> dict[str, str]:
+    """Of those that were asked for: whose points → id."""
+    found = [one for one in app.runs.requests if one.kind == "drill" and one.id in asked]
+    assert all([host.name for host in one.hosts] == ["db1"] and not one.errand for one in found)
+    return {host: one.id for one in found for host in one.operation["points"]}
+
+
+def test_what_another_machine_proves_is_a_run_for_each_host_and_that_hosts_own_to_try_again(app: Keeping) -> None:
+    app = drilled_on(app, "db1")
+    for host in ("web1", "web2"):
+        app.points.add_point(point(host, 5))
+    first = drills(app, tending.tend(app))
+    assert sorted(first) == ["web1", "web2"] and len(set(first.values())) == 2
+    app.hours = 1
+    assert drills(app, tending.tend(app)) == {}, "they are in hand"
+    # web1's was refused, as db1 was away; web2's goes on.
+    app.state.note_outcome(first["web1"], "db1", Verdict.REFUSED)
+    app.state.set_run(first["web1"], state="ended", ended_at=ago(-1))
+    app.hours = 1.5
+    assert drills(app, tending.tend(app)) == {}
+    (noted,) = [one for one in app.points.tended() if one.what == "prove"]
+    assert (noted.host, noted.part, noted.tries) == ("web1", "failed", 1)
+    assert noted.detail == "its run ended refused without having done it"
+    app.hours = 2.5
+    assert sorted(drills(app, tending.tend(app))) == ["web1"]
+
+
+def test_a_drill_elsewhere_that_said_how_it_went_is_not_told_of_again(app: Keeping) -> None:
+    app = drilled_on(app, "db1")
+    app.points.add_point(point("web1", 5))
+    (run,) = drills(app, tending.tend(app)).values()
+    app.points.note_tended(Tended("main", "web1", "prove", "nightly", "", run, ago(-0.5), "failed"))
+    app.state.note_outcome(run, "db1", Verdict.FAILED)
+    app.state.set_run(run, state="ended", ended_at=ago(-0.5))
+    app.hours = 0.6
+    tending.tend(app)
+    assert [one.part for one in app.points.tended() if one.what == "prove"] == [""]
+
+
+def test_each_host_on_itself_is_one_run(app: Keeping) -> None:
+    app = drilled_on(app, "host")
+    for host in ("web1", "web2"):
+        app.points.add_point(point(host, 5))
+    asked = tending.tend(app)
+    (drill,) = [one for one in app.runs.requests if one.kind == "drill"]
+    assert drill.id in asked and [host.name for host in drill.hosts] == ["web1", "web2"] and not drill.errand
+    app.hours = 0.9
+    assert drill.id not in tending.tend(app)
+
+
+def test_a_lock_that_a_drill_elsewhere_has_left_is_of_that_machine(app: Keeping) -> None:
+    app = drilled_on(app, "db1")
+    app.points.add_point(point("web1", 5))
+    (run,) = drills(app, tending.tend(app)).values()
+    told = part("db1", measures={"job": {"hostname": "db1.example"}})
+    app.state.write_part(run, told)
+    (worked,) = [one for one in tending.Past(app)("web1") if one.run == run]
+    assert {"db1", "db1.example"} <= worked.machines and "web1" not in worked.machines
+    assert run not in [one.run for one in tending.Past(app)("db1")]
+
+
+def test_what_a_drill_would_do_elsewhere_is_shown_with_who_can_read_what(
+    app: Keeping, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = drilled_on(app, "db1")
+    monkeypatch.setattr(bootstrap, "load", lambda given: there)
+    for host in ("web1", "db1"):
+        there.points.add_point(point(host, 5))
+    said = " ".join(mainstay("prove", "nightly", "-n").out.split())
+    assert "On db1: it restores them, and is given the password of the repository of web1 for that time." in said
+    told = mainstay("prove", "nightly", "-n", "--json").json
+    assert told["on"] == "db1" and sorted(told["hosts"]) == ["db1", "web1"]
