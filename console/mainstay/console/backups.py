@@ -4,7 +4,7 @@ repository."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -18,9 +18,9 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import Proof, RecoveryPoint
-from mainstay.recovery.points.contract import Ack, PointStore, Tended
+from mainstay.recovery.points.contract import Ack, PointStore, Tended, Vault
 from mainstay.recovery.restic.contract import Locked
-from mainstay.recovery.standing import WORST_FIRST, Health, Standing, Trouble, standings, worst
+from mainstay.recovery.standing import NO_POINT, WORST_FIRST, Health, Standing, Trouble, standings, worst
 from mainstay.recovery.tending.errand import CANCELLED, FAILED
 from mainstay.recovery.tending.retention import REFUSED
 from mainstay.recovery.tending.upkeep import unread
@@ -67,6 +67,10 @@ class Backups:
     standings: tuple[Standing, ...]
     last: Mapping[tuple[str, str], tuple[str, Verdict]]
     troubles: tuple[Trouble, ...]
+    started: Mapping[str, str] = field(default_factory=dict)
+    """Run of `last`, and any backup that is in flight → when it began, RFC 3339."""
+    running: Mapping[str, str] = field(default_factory=dict)
+    """Plan → its backup that is in flight."""
 
     def of(self, host: str) -> list[Standing]:
         return self._standings.get(host, [])
@@ -115,15 +119,48 @@ def backups(app: Application, hosts: Sequence[Host]) -> Backups:
     standing: list[Standing] = []
     last: dict[tuple[str, str], tuple[str, Verdict]] = {}
     troubles: list[Trouble] = []
+    rows = [row for row in app.state.runs() if row.kind == "backup"]
+    vaults = {(one.repository, one.host): one for one in app.points.vaults()}
     for plan in found:
         every = interval(app, plan, now)
         mine = of[plan.name]
-        standing += standings(plan, mine, points, proofs, now, interval=every, copy_lags=lags[plan.name], acks=acks)
-        ended = _last(app, plan.name, mine)
+        theirs = [host for host in hosts if host.name in mine]
+        unmade = {*_unmade(plan, theirs, vaults, points)}
+        stands = standings(plan, mine, points, proofs, now, interval=every, copy_lags=lags[plan.name], acks=acks)
+        standing += [_to_be_made(one, plan) if (plan.repository, one.host) in unmade else one for one in stands]
+        ended = _last(app, [row.id for row in rows if row.plan == plan.name and row.state == "ended"], mine)
         last |= {(plan.name, host): how for host, how in ended.items()}
-        troubles += _ended_badly(plan.name, ended, acks)
-        troubles += _repositories(app, plan, [host for host in hosts if host.name in mine], tended)
-    return Backups(tuple(found), tuple(standing), last, tuple(dict.fromkeys(troubles)))
+        troubles += _ended_badly(app, plan.name, ended, acks)
+        troubles += _repositories(app, plan, theirs, tended, vaults, unmade)
+    running = {row.plan: row.id for row in rows if row.state != "ended" and row.plan in of}
+    told = {*(run for run, _ in last.values()), *running.values()}
+    started = {row.id: row.started_at for row in rows if row.id in told}
+    return Backups(tuple(found), tuple(standing), last, tuple(dict.fromkeys(troubles)), started, running)
+
+
+def _unmade(
+    plan: BackupPlan,
+    hosts: Sequence[Host],
+    vaults: Mapping[tuple[str, str], Vault],
+    points: Iterable[RecoveryPoint],
+) -> Iterator[tuple[str, str]]:
+    """(repository, host) of those that nobody has made yet, as far as is known."""
+    used = {(one.repository, one.host) for one in points}
+    for name in places(plan):
+        for host in hosts:
+            if (name, plan.repositories[name].vault(host.name)) not in vaults and (name, host.name) not in used:
+                yield name, host.name
+
+
+def _to_be_made(one: Standing, plan: BackupPlan) -> Standing:
+    """A run would be refused: what helps comes first."""
+    hint = f"mainstay repo init {plan.name}"
+    text = f"no recovery point: the repository {plan.repository} is not made yet"
+    troubles = [
+        trouble.model_copy(update={"text": text, "hint": hint}) if trouble.kind == NO_POINT else trouble
+        for trouble in one.troubles
+    ]
+    return one.model_copy(update={"troubles": tuple(troubles)})
 
 
 def interval(app: Application, plan: BackupPlan, now: datetime) -> float | None:
@@ -182,28 +219,35 @@ def _points(
     return list({(one.repository, one.id): one for one in found}.values())
 
 
-def _last(app: Application, plan: str, hosts: Collection[str]) -> dict[str, tuple[str, Verdict]]:
+def _last(app: Application, runs: Sequence[str], hosts: Collection[str]) -> dict[str, tuple[str, Verdict]]:
+    """runs: a plan's, that have ended; oldest first."""
     found: dict[str, tuple[str, Verdict]] = {}
-    rows = [row for row in app.state.runs() if row.plan == plan and row.kind == "backup" and row.state == "ended"]
-    for row in reversed(rows[-RUNS_BACK:]):
+    for run in reversed(runs[-RUNS_BACK:]):
         if len(found) == len(hosts):
             break
-        for host, verdict in app.state.outcomes(row.id).items():
+        for host, verdict in app.state.outcomes(run).items():
             if host in hosts:
-                found.setdefault(host, (row.id, verdict))
+                found.setdefault(host, (run, verdict))
     return found
 
 
-def _ended_badly(plan: str, ended: Mapping[str, tuple[str, Verdict]], acks: Sequence[Ack]) -> Iterator[Trouble]:
+def _ended_badly(
+    app: Application, plan: str, ended: Mapping[str, tuple[str, Verdict]], acks: Sequence[Ack]
+) -> Iterator[Trouble]:
     """Of the newest backup of each host, unless somebody has looked at it. A degraded one is told of its points."""
     looked = {(ack.item, ack.host) for ack in acks if not ack.source}
+    reasons: dict[str, dict[str, str]] = {}
     for host, (run, verdict) in ended.items():
         health = LEVELS.get(verdict, "wrong")
         if verdict in (Verdict.SUCCEEDED, Verdict.DEGRADED) or looked & {(run, ""), (run, host)}:
             continue
-        text = f"the last backup ended {verdict}"
+        if run not in reasons:
+            reasons[run] = {part.host: part.reason for part in app.state.parts(run)}
+        kind = f"the last backup ended {verdict}"
+        why = reasons[run].get(host)
         hint = f"mainstay records show {run} --host {host}"
-        yield Trouble(health=health, kind=text, text=text, host=host, plan=plan, hint=hint)
+        text = f"{kind}: {why}" if why else kind
+        yield Trouble(health=health, kind=kind, text=text, host=host, plan=plan, hint=hint)
 
 
 def _tended(store: PointStore, plans: Iterable[BackupPlan], hosts: Sequence[Host]) -> list[Tended]:
@@ -216,10 +260,16 @@ def _tended(store: PointStore, plans: Iterable[BackupPlan], hosts: Sequence[Host
 
 
 def _repositories(
-    app: Application, plan: BackupPlan, hosts: Sequence[Host], tended: Sequence[Tended]
+    app: Application,
+    plan: BackupPlan,
+    hosts: Sequence[Host],
+    tended: Sequence[Tended],
+    vaults: Mapping[tuple[str, str], Vault],
+    unmade: Collection[tuple[str, str]],
 ) -> Iterator[Trouble]:
-    """Of the repositories that these hosts use: keys that are kept nowhere else, data that nobody has read in time, and what was
-    tried there in vain."""
+    """Of the repositories that these hosts use: those that are not made yet, keys that are kept nowhere else, data that nobody
+    has read in time, and what was tried there in vain. unmade: (repository, host); that a host can't be backed up for it is
+    said of its sources."""
     now = app.clock.now()
     wrong: dict[tuple[str, str], list[Tended]] = {}
     for one in _undone(tended, now):
@@ -228,10 +278,15 @@ def _repositories(
     for one in tended:
         if one.what == "check":
             checked.setdefault((one.repository, one.host), []).append(one)
-    vaults = {(one.repository, one.host): one for one in app.points.vaults()}
     for repository, host in vaults_of(plan, hosts):
         key = repository.name, repository.vault(host)
         known = vaults.get(key)
+        if (repository.name, host) in unmade:
+            if repository.name != plan.repository:
+                text = f"the repository {repository.name} is not made yet"
+                hint = f"mainstay repo init {plan.name}"
+                yield Trouble(health="look", kind=text, text=text, host=key[1], plan=plan.name, hint=hint)
+            continue
         if known is None or not known.escrow_at:
             text = f"the key of {repository.name} is not confirmed to be kept elsewhere"
             hint = f"mainstay repo key export {plan.name} --to FILE"

@@ -26,6 +26,7 @@ FRESH = 1.5
 """Schedule's intervals that the newest point may be old, where the plan does not say `fresh:`."""
 STALE = 2.0
 """Times what is promised, from which on it is wrong and not only to be looked at."""
+NO_POINT = "no recovery point"
 SHORT = 12
 """Characters of a point's id that name it for people."""
 PROOF = 2.0
@@ -176,7 +177,7 @@ def _troubles(
 
     exposure = one.exposure
     if exposure.newest is None:
-        yield say("wrong", "no recovery point", "no recovery point", f"mainstay run {one.plan} --hosts {one.host}")
+        yield say("wrong", NO_POINT, NO_POINT, f"mainstay run {one.plan} --hosts {one.host}")
         return
     newest = originals.get(exposure.newest.copy_of or "", exposure.newest)
     hint = f"mainstay run {one.plan} --hosts {one.host}"

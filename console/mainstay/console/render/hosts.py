@@ -154,11 +154,11 @@ def status(known: Sequence[Known], now: datetime, columns: int, backups: Backups
 
 
 def _whole_reason(one: Known, backups: Backups | None) -> str:
-    said = _of_backups(one.host.name, backups)
+    said = of_backups(one.host.name, backups)
     return f"{one.reason}; {said}" if one.reason and said else one.reason or said
 
 
-def _of_backups(host: str, backups: Backups | None) -> str:
+def of_backups(host: str, backups: Backups | None) -> str:
     """The worst of what is not as it should be: `db, etc: no recovery point; and 2 more`."""
     alike: dict[str, list[str]] = {}
     for trouble in backups.all_troubles(host) if backups is not None else ():
@@ -207,8 +207,8 @@ def _backup_json(host: str, backups: Backups) -> Json | None:
 
 NAGIOS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _LEVEL = {"succeeded": 0, "failed": 2, "rolled-back": 2, "unknown": 3}
-_WORST = (2, 3, 1, 0)
-_OF_HEALTH: dict[Health, int] = {"well": 0, "look": 1, "wrong": 2, "unknown": 3}
+WORST = (2, 3, 1, 0)
+OF_HEALTH: dict[Health, int] = {"well": 0, "look": 1, "wrong": 2, "unknown": 3}
 HEALTH_STYLE: dict[Health, Style] = {"well": "good", "look": "warn", "wrong": "bad", "unknown": "warn"}
 NAMED = 5
 """Hosts that the line of `--nagios` names."""
@@ -225,10 +225,10 @@ def nagios(
 
     warnings, wrong: what else somebody should look at, and what is critical, beside the hosts."""
     levels = [(_level(one, backups), one) for one in known]
-    worst = min((level for level, _ in levels), key=_WORST.index, default=3)
+    worst = min((level for level, _ in levels), key=WORST.index, default=3)
     for texts, level in ((warnings, 1), (wrong, 2)):
-        worst = min(worst, level, key=_WORST.index) if texts else worst
-    bad = sorted((entry for entry in levels if entry[0]), key=lambda entry: _WORST.index(entry[0]))
+        worst = min(worst, level, key=WORST.index) if texts else worst
+    bad = sorted((entry for entry in levels if entry[0]), key=lambda entry: WORST.index(entry[0]))
     told = "; ".join(_told(one, backups) for _, one in bad[:NAMED])
     more = f"; {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     well = len(known) - len(bad)
@@ -240,16 +240,16 @@ def nagios(
         others = f" and {len(waits) - NAMED} more" if len(waits) > NAMED else ""
         said.append(f"no patch plan has run yet on {', '.join(waits[:NAMED])}{others}, their backups are well")
     text = span("; ".join(said)).text.replace("|", "/")
-    return worst, " ".join([f"{text} | well={well} not_well={len(bad)}", *_measured(backups)])
+    return worst, " ".join([f"{text} | well={well} not_well={len(bad)}", *measured(backups)])
 
 
 def _told(one: Known, backups: Backups | None) -> str:
-    said = _of_backups(one.host.name, backups)
+    said = of_backups(one.host.name, backups)
     parts = [f"{one.verdict}: {one.reason}".rstrip(": ")] if _level_of_run(one, backups) or not said else []
     return f"{one.host.name} {'; '.join([*parts, *([f'backup: {said}'] if said else [])])}"
 
 
-def _measured(backups: Backups | None) -> list[str]:
+def measured(backups: Backups | None) -> list[str]:
     """Seconds, as https://www.monitoring-plugins.org/doc/guidelines.html writes them (2.6): of the oldest of all, how many are
     missing, and of few sources each its own."""
     if backups is None or not backups.standings:
@@ -280,7 +280,7 @@ def _most(seconds: Sequence[float | None]) -> str:
 
 def _level(one: Known, backups: Backups | None) -> int:
     health = backups.health(one.host.name) if backups is not None else None
-    return min(_level_of_run(one, backups), _OF_HEALTH[health or "well"], key=_WORST.index)
+    return min(_level_of_run(one, backups), OF_HEALTH[health or "well"], key=WORST.index)
 
 
 def _awaited(one: Known, backups: Backups | None) -> bool:
@@ -295,4 +295,4 @@ def _level_of_run(one: Known, backups: Backups | None) -> int:
 
 def _run_level(one: Known) -> int:
     words = one.verdicts[1:] if one.looked else one.verdicts
-    return min((_LEVEL.get(word, 1) for word in words), key=_WORST.index, default=0)
+    return min((_LEVEL.get(word, 1) for word in words), key=WORST.index, default=0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo
 
 from mainstay.console.backups import Backups
-from mainstay.console.render import opening, times
+from mainstay.console.render import nights, opening, times
+from mainstay.console.render.missed import looks
 from mainstay.console.render.opening import When
 from mainstay.console.render.spans import Line, Span, Style, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
@@ -20,6 +23,10 @@ from mainstay.runner.waves import natural
 STYLE: dict[Health, Style] = {"well": "good", "look": "warn", "wrong": "bad", "unknown": "warn"}
 NAMED = 5
 """Hosts that are named where many have the same trouble."""
+OLDER = 1.25
+"""Times the age of its proof from which on the age of the data is of interest."""
+ROWS = 20
+"""Sources up to which those that are well have a row each too."""
 SHORT = 12
 """Characters of a point's id that are shown."""
 
@@ -38,20 +45,33 @@ def in_order(found: Iterable[Standing]) -> list[Standing]:
     )
 
 
-def screen(found: Backups, columns: int) -> list[Line]:
-    """What `points` prints: a row for each source of each host, and below it what is to be looked at."""
+def screen(
+    found: Backups, columns: int, now: datetime, zone: ZoneInfo, *, missed: Sequence[str] = (), whole: bool = False
+) -> list[Line]:
+    """What `points` prints: whether the last backup ran and what can be restored, a row for each source of each host, and
+    below it what is to be looked at. whole: also those that are well have a row each, however many they are."""
     if not found.plans:
         return [line("No plan backs anything up.")]
     if not found.standings:
         return [line("No backup plan targets these hosts: nothing of them is backed up.")]
     standings = in_order(found.standings)
     several = len({one.plan for one in standings}) > 1
-    rows = [_row(one, several) for one in standings]
+    shown = standings if whole or len(standings) <= ROWS else [one for one in standings if one.health != "well"]
+    cut = shown[:] if whole else shown[:ROWS]
+    rest = [one for one in standings if one.health == "well"] if len(shown) < len(standings) else []
+    rows = [_row(one, several) for one in cut]
     head = ("host", "source", "newest", "verdict", "size", "proved", "in")
-    lines = table(rows, head=head, right=frozenset({2, 4}), columns=columns)
+    lines = [*nights.answers(found, now, zone, columns), line()]
+    lines += table(rows, head=head, right=frozenset({2, 4}), columns=columns)
+    lines += (
+        [line(f"  {times.counted(len(shown) - len(cut), 'more source')} not well")] if len(cut) < len(shown) else []
+    )
+    lines += [nights.well(rest)] if rest else []
     troubles = [*(one for one in found.troubles), *(t for s in standings for t in s.troubles)]
-    lines += [line(), *told(troubles, columns)] if troubles else []
-    return [*lines, line(_counts(standings))]
+    below = [*told(troubles, columns), *looks(missed)]
+    lines += [line(), *below] if below else []
+    listed = "   (mainstay points all lists each)" if len(cut) < len(standings) else ""
+    return [*lines, line(_counts(standings) + listed)]
 
 
 def _row(one: Standing, several: bool) -> list[Cell]:
@@ -60,18 +80,19 @@ def _row(one: Standing, several: bool) -> list[Cell]:
     if newest is None:
         return [host, one.source, Span("none", "bad"), None, None, Span("never", "bad"), None]
     late = any(trouble.kind == "older than promised" for trouble in one.troubles)
-    age = Span(spell(exposure.since_newest or 0.0), "bad" if late else "")
+    age = Span(f"{times.about(exposure.since_newest)} ago", "bad" if late else "")
     return [host, one.source, age, verdict(newest.verdict), sized(newest.bytes), _proved(one), _places(one)]
 
 
 def _proved(one: Standing) -> Span:
-    """`12 d ago, data of 13 d`: when a restore last did it, and how old what it proved is by now."""
+    """`12 d ago, data 13 d old`: when a restore last did it, and how old what it proved is by now."""
     since, age = one.exposure.since_proof, one.exposure.since_proved
     if since is None:
         return Span("never", "warn" if one.prove_every is None else "bad")
     old = any(trouble.kind == "proved too long ago" for trouble in one.troubles)
-    data = f", data {spell(age)} old" if age is not None else ""
-    return Span(f"{spell(since)} ago{data}", "warn" if old or one.failed else "")
+    older = age is not None and age > since * OLDER
+    data = f", data {times.about(age)} old" if older and times.about(age) != times.about(since) else ""
+    return Span(f"{times.about(since)} ago{data}", "warn" if old or one.failed else "")
 
 
 def _places(one: Standing) -> str:
@@ -90,11 +111,11 @@ def _counts(standings: Sequence[Standing]) -> str:
 
 def told(troubles: Iterable[Trouble], columns: int) -> list[Line]:
     """Worst first; the same of many hosts together."""
-    alike: dict[tuple[Health, str, str], list[Trouble]] = {}
+    alike: dict[tuple[Health, str, str, str], list[Trouble]] = {}
     for one in troubles:
-        alike.setdefault((one.health, one.plan, one.kind), []).append(one)
+        alike.setdefault((one.health, one.plan, one.kind, _for_all(one.hint)), []).append(one)
     rows: list[list[Cell]] = []
-    for (health, plan, kind), mine in sorted(alike.items(), key=lambda one: WORST_FIRST.index(one[0][0])):
+    for (health, plan, kind, _), mine in sorted(alike.items(), key=lambda one: WORST_FIRST.index(one[0][0])):
         rows.append([Span(health, STYLE[health]), plan, _together(kind, mine)])
     return table(rows, columns=columns)
 
@@ -111,7 +132,13 @@ def _together(kind: str, mine: Sequence[Trouble]) -> str:
         where = " ".join(part for part in (first.host, sources) if part)
         said = f"{where}: " if where else ""
         said += first.text if len({one.text for one in mine}) == 1 else kind
-    return f"{said} → {first.hint}" if first.hint and len({one.hint for one in mine}) == 1 else said
+    hint = first.hint if len({one.hint for one in mine}) == 1 else _for_all(first.hint)
+    return f"{said} → {hint}" if hint else said
+
+
+def _for_all(hint: str) -> str:
+    """A command that is meant for one host, for all of them."""
+    return re.sub(r" --hosts? \S+", "", hint)
 
 
 def every(points: Sequence[RecoveryPoint], proofs: Sequence[Proof], zone: tzinfo, columns: int) -> list[Line]:
