@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
 from mainstay.recovery.restic.exits import meaning
 from mainstay.recovery.restic.messages import BackupSummary, Said
-from mainstay.recovery.restic.replies import Snapshot
+from mainstay.recovery.restic.replies import Lock, Snapshot
 from mainstay.recovery.restic.version import parse_version
 from mainstay.recovery.tending.locks import alarms
 from mainstay.recovery.words import counted, sized, span
@@ -45,7 +46,10 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     """Fills in measures and concerns, writes the points. Again is success. Raises HostFailed where a source has failed,
     ContactLost where it can't be known now, which may be asked again."""
     said = JobSaid.from_json(work.found["job"]) if "job" in work.found else JobSaid()
-    snapshots = _snapshots(plan, depot, work, change, said)
+    with ThreadPoolExecutor(1, thread_name_prefix="locks") as beside:
+        # restic derives its key anew for each question, half a second: both at once.
+        locks = beside.submit(lambda: depot.open(plan.repositories[plan.repository], work.host.name).locks())
+        snapshots = _snapshots(plan, depot, work, change, said)
     taken = {one.unit: one for one in said.items}
     works, dead = ([], []) if said.whole else _orphans(work, change)
     judgements: list[Judgement] = []
@@ -86,7 +90,7 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         raise ContactLost(work.host.name, reason)
     work.measures["job"] = _kept(said)
     if snapshots is not None:
-        _locks(plan, depot, work, said, {*dead, *(one.pid for one in said.dead if one.pid)})
+        _locks(plan, depot, work, said, locks, {*dead, *(one.pid for one in said.dead if one.pid)})
     work.concerns += [reason] if verdict is Verdict.DEGRADED else []
     work.concerns += odd
     work.notes += [f"read without a snapshot: {path}" for one in said.items for path in one.live]
@@ -292,15 +296,16 @@ def _orphans(work: HostWork, change: BackupChange) -> tuple[list[int], list[int]
     return found["works"], found["dead"]
 
 
-def _locks(plan: BackupPlan, depot: Depot, work: HostWork, said: JobSaid, dead: set[int]) -> None:
+def _locks(
+    plan: BackupPlan, depot: Depot, work: HostWork, said: JobSaid, asked: Future[list[Lock]], dead: set[int]
+) -> None:
     """Remove the locks of processes that our own jobs on this host had begun, and that are known to be dead; no others. One that
     stays is no reason to call the backup bad, but a stale one is said tonight."""
     repository = plan.repositories[plan.repository]
     try:
-        restic = depot.open(repository, work.host.name)
-        there = restic.locks()
+        there = asked.result()
         ours = [one.id for one in there if dead and said.hostname == one.host and one.pid in dead]
-        gone = restic.unlock(ours) if ours else []
+        gone = depot.open(repository, work.host.name).unlock(ours) if ours else []
     except ResticError as error:
         work.notes.append(f"locks of the repository could not be looked at or removed: {error.plain}")
         return
