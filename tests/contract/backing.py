@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -98,6 +98,8 @@ class Rig:
     secrets: dict[str, str] = field(default_factory=dict)
     """More references and what they stand for."""
     gateway: Any = None
+    stop: Callable[[], None] = lambda: None
+    """Asks the job that is under way to stop, as the rollout does."""
     unknown: str = ""
     """Why it could not be known how the last backup ended, when it was first asked; empty where it could."""
 
@@ -156,6 +158,7 @@ class Rig:
             name = f"{run}-{self.host.name}-apply"
             with operation.attend(work, change, name):
                 shell.launch(operation.apply(work, change, name), work.fence)
+                self.stop = partial(operation.stop, work, change, name)
                 self.during(self, name)
                 state, output = self.follow(shell, name, patience)
             return self.verify(operation, work, change, state, output)

@@ -123,6 +123,13 @@ class PackageMoves:
     def attend(self, work: HostWork, change: Moves, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
+    @property
+    def stoppable(self) -> bool:
+        return False
+
+    def stop(self, work: HostWork, change: Moves, name: str) -> None:
+        raise TypeError("a change of software is brought to its end")
+
     def outcome(self, change: Moves, exit: int | None, output: bytes) -> Outcome:
         return Outcome(ok=exit == 0, detail="" if exit == 0 else "postinst failed")
 

@@ -92,6 +92,8 @@ def change_host(track: Track, start: str = "") -> tuple[HostPart, str]:
     try:
         make(track, change, start=start)
         verdict, reason = Verdict.SUCCEEDED, track.operation.done(change, track.found)
+        if track.stopped:
+            verdict, reason = Verdict.CANCELLED, f"{track.stopped}; {reason}"
         if stale := track.measures.get("stale"):
             track.concerns.append(f"old code still runs in {', '.join(stale)}")
     except Stopped as stop:
@@ -100,6 +102,7 @@ def change_host(track: Track, start: str = "") -> tuple[HostPart, str]:
             into_service(track, well=False)
             return track.part(Verdict.UNKNOWN, f"{stop.step}: {stop.reason}"), kind
         why, against = f"{stop.step}: {stop.reason}", may_go_back(track)
+        why += f"; {track.stopped}" if track.stopped else ""
         if not track.operation.software:
             verdict, reason = Verdict.FAILED, why
         else:

@@ -73,6 +73,8 @@ class Outcome(Value):
     detail: str = ""
     unknown: bool = False
     """The job was lost (killed, host went down): only `verify` can tell what it did."""
+    stopped: bool = False
+    """It has ended as `stop` had asked, with something not done; `verify` tells what was."""
     concerns: tuple[str, ...] = ()
     """It is done, and somebody should look at this: the host is degraded by it."""
     measures: dict[str, Any] = {}
@@ -189,6 +191,15 @@ class Operation(Protocol[C, U]):
         """What has to stand beside the job from before it is launched until it has ended (a forward, a gateway). Entered
         again, in another process too, where the work is gone on with. Raises what a launch may raise."""
 
+    @property
+    def stoppable(self) -> bool:
+        """Whether the job is stopped where the run is cancelled, and not only what would come after it. Never what changes
+        software: that is brought to its end."""
+
+    def stop(self, work: HostWork, change: C, name: str) -> None:
+        """Ask the job to end in order, and soon. Asked again every few seconds for as long as it is at work, in another process
+        too; its end is awaited as ever. Raises ShellError, which is no more than tried again."""
+
     def outcome(self, change: C, exit: int | None, output: bytes) -> Outcome:
         """exit: None where the job was lost; then only the measures count, and only of what leaves the software as it is."""
 
@@ -225,6 +236,7 @@ class Unchanging(Generic[C]):
     """The half of Operation[C, Nothing] that is the same for all that leave the host's software as it is."""
 
     software = False
+    stoppable = False
 
     def left_out(self, change: C) -> tuple[LeftOut, ...]:
         return ()
@@ -255,6 +267,9 @@ class Unchanging(Generic[C]):
 
     def attend(self, work: HostWork, change: C, name: str) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def stop(self, work: HostWork, change: C, name: str) -> None:
+        raise TypeError("nothing of it is stopped")
 
     def kept(self, output: bytes) -> tuple[str, ...]:
         return ()

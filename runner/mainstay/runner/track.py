@@ -122,6 +122,8 @@ class Track:
     """What `reboot.need` found."""
     cut: bool = False
     """The job that makes the change did not end by itself: only the host can tell what it did."""
+    stopped: str = ""
+    """Why the job was ended before it was done, in words: the run was cancelled."""
     rebooted: bool = False
     """The host went down in the middle of the job."""
     again: bool = False
@@ -286,7 +288,7 @@ class Track:
 
 _CARRIED = (
     *("before", "after", "log_mark", "held", "updaters_fenced", "drained", "phase", "why", "back", "boot", "need"),
-    *("cut", "rebooted", "again", "measures", "concerns", "taken_back", "ends"),
+    *("cut", "rebooted", "again", "measures", "concerns", "taken_back", "ends", "stopped"),
 )
 
 

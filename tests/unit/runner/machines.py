@@ -170,6 +170,13 @@ class ScriptedOperation:
     def attend(self, work: HostWork, change: Moves, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
+    @property
+    def stoppable(self) -> bool:
+        return False
+
+    def stop(self, work: HostWork, change: Moves, name: str) -> None:
+        raise TypeError("a change of software is brought to its end")
+
     def outcome(self, change: Moves, exit: int | None, output: bytes) -> Outcome:
         word = "undo.apply" if change.back else "apply"
         if word in self._machine(change.host).wrong:

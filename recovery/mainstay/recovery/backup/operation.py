@@ -15,7 +15,7 @@ from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
 from mainstay.recovery.backup import foreseeing, handover, output, sending, sources, verifying
 from mainstay.recovery.backup.change import BackupChange, Item
-from mainstay.recovery.backup.script import Pace, job_script
+from mainstay.recovery.backup.script import STOP, Pace, job_script
 from mainstay.recovery.backup.sources.asking import Unasked
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.plan import BackupPlan
@@ -28,6 +28,7 @@ from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchang
 from mainstay.runner.shell.contract import Command, ContactLost, ForwardRefused, Job, JobStatus, Output
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.steps import rfc3339
+from mainstay.runner.verdict import Verdict
 
 
 def controllers_restic() -> Path | None:
@@ -39,6 +40,7 @@ class BackupOperation(Unchanging[BackupChange]):
     """Operation[BackupChange, Nothing]. find: the controller's own restic, for hosts that have none."""
 
     kind = "backup"
+    stoppable = True
 
     def __init__(self, plan: BackupPlan, depot: Depot, find: sending.Find = controllers_restic) -> None:
         self.plan, self.depot, self._find = plan, depot, find
@@ -169,14 +171,20 @@ class BackupOperation(Unchanging[BackupChange]):
         if refusal := not_the_same(self.depot.points, self.repository, self.plan.name, host, identity):
             raise ContactLost(host, refusal.message)
 
+    def stop(self, work: HostWork, change: BackupChange, name: str) -> None:
+        """What was taken whole counts; of what is under way there is no point, and restic takes its lock away."""
+        argv = ("sh", "-c", STOP, "mainstay", change.state_dir, name)
+        work.shell.run(Command(argv, sudo=True, fence=work.fence, deadline=60))
+
     def outcome(self, change: BackupChange, exit: int | None, output_: bytes) -> Outcome:
         said = output.read(output_, change)
         if said.unready:
             return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
-        if exit is not None and not said.whole and not said.items:
+        if exit is not None and not said.whole and not said.items and not said.stopped:
             return Outcome(ok=False, detail=f"the job ended with {exit}: {printable(output_)}")
         # Whether it is a good backup is judged when the repository has been asked.
-        return Outcome(ok=True, detail=_detail(said, change), measures={"job": said.to_json()})
+        measures = {"job": said.to_json()}
+        return Outcome(ok=True, detail=_detail(said, change), stopped=said.stopped, measures=measures)
 
     def progress(self, output_: bytes, change: BackupChange) -> str:
         return output.progress(output_, change)
@@ -189,6 +197,10 @@ class BackupOperation(Unchanging[BackupChange]):
 
     def done(self, change: BackupChange, measures: Mapping[str, Any]) -> str:
         named = measures.get("sources", {})
+        taken = sum("point" in row for row in named.values())
+        off = [unit for unit, row in named.items() if row["verdict"] == Verdict.CANCELLED]
+        if off:
+            return f"{taken} of {len(named)} taken, {sized(measures.get('bytes', 0))}, checked; not {', '.join(off)}"
         words = [counted(len({item.source for item in change.items}), "source")]
         words.append(f"{sized(measures.get('bytes', 0))} ({sized(measures.get('added', 0))} new)")
         words.append(counted(measures.get("files", 0), "file"))
@@ -200,7 +212,7 @@ class BackupOperation(Unchanging[BackupChange]):
 
 def _detail(said: output.JobSaid, change: BackupChange) -> str:
     ended = sum(item.code is not None for item in said.items)
-    whole = "" if said.whole else ", cut short"
+    whole = "" if said.whole else ", stopped" if said.stopped else ", cut short"
     return f"{ended} of {len(change.items)} taken{whole}"
 
 

@@ -43,6 +43,8 @@ class Taken(Value):
     dump: Dump | None = None
     pid: int = 0
     """restic's on the host; 0 where not known."""
+    stopped: bool = False
+    """It was told to stop, because the run is cancelled, and had not done it all."""
 
 
 class Dead(Value):
@@ -68,13 +70,15 @@ class JobSaid(Value):
     """Snapshots of filesystems that could not be removed."""
     unready: bool = False
     """There were no secrets for it."""
+    stopped: bool = False
+    """It was told to stop, because the run is cancelled: what it had not begun it did not begin."""
     whole: bool = False
     """It came to its end."""
 
 
 def read(output: bytes, change: BackupChange) -> JobSaid:
     hostname, dead, busy, left, unready, whole = "", [], [], [], False, False
-    full, items = "", list[_Item]()
+    full, stopped, items = "", False, list[_Item]()
     for words, line in _lines(output, change.token):
         if not words:
             if items and items[-1].code is None:
@@ -95,6 +99,10 @@ def read(output: bytes, change: BackupChange) -> JobSaid:
             items.append(_Item(change.items[_number(rest[0])].unit, _number(" ".join(rest[1:]))))
         elif word in ("unready", "done"):
             unready, whole = unready or word == "unready", whole or word == "done"
+        elif word == "stopped":
+            stopped = True
+            if items and rest != ["-"]:
+                items[-1].note(word, rest[1:])
         elif items:
             items[-1].note(word, rest[1:])
     return JobSaid(
@@ -105,6 +113,7 @@ def read(output: bytes, change: BackupChange) -> JobSaid:
         full=full,
         left=tuple(left[:NAMED]),
         unready=unready,
+        stopped=stopped,
         whole=whole,
     )
 
@@ -133,6 +142,8 @@ class _Item:
             self._filled.append(printable(text, 300))
         elif word == "cannot":
             self._more["cannot"] = printable(text, 500)
+        elif word == "stopped":
+            self._more["stopped"] = True
         elif word == "pid":
             self._more["pid"] = _number(text)
         elif word == "producer" and rest:

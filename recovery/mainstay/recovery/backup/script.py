@@ -25,6 +25,31 @@ UNLOCKING = 90
 UNREADY = 97
 """Exit status of a job that had no secrets: it has been begun already, or they were lost with the host."""
 
+AT_WORK = r"""
+at_work() { # file with the pid and the stat of a process: whether that very one still runs; its pid is in $pid then
+  { read -r pid && read -r stat; } <"$1" 2>/dev/null || return 1
+  now=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
+  case ${now##*) } in [ZX]*) return 1;; esac
+  set -- $(printf '%s\n%s\n' "${stat##*) }" "${now##*) }" | cut -d' ' -f20)
+  [ "$#" = 2 ] && [ "$1" = "$2" ]
+}
+"""
+STOP = (
+    AT_WORK
+    + r"""
+cd -- "$1/taking/$2" 2>/dev/null || exit 0
+umask 077
+[ -e stop ] || : >stop || exit 70
+for signal in INT TERM; do
+  at_work "$signal" || continue
+  grep -qx "$pid" stop || { echo "$pid" >>stop && kill -s "$signal" "$pid"; }
+done
+exit 0
+"""
+)
+"""mainstay's folder, the job: it begins nothing more, and what it has noted as to be stopped so is told to. Once each: again is
+success. Before the job is so far that it could hear of it nothing happens, so it is asked for again until the job has ended."""
+
 
 class Pace(NamedTuple):
     """How much of the host it takes. ionice: none, best-effort, idle. upload: KiB per second; None: all there is."""
@@ -80,7 +105,7 @@ command -v ionice >/dev/null 2>&1 && io={quote([word])}
 back() {{
   set -- sh -c "$noted" "$w/pid" "$program" {quote(options)} $cache backup --host {quote([change.host])} "$@"
   [ ! -s "$w/mounts" ] || set -- unshare -m --propagation private sh "$w/inside" "$w/mounts" "$@"
-  timeout -s INT -k {UNLOCKING} "$limit" {quote(slow)} $io "$@"
+  heed INT -k {UNLOCKING} "$limit" {quote(slow)} $io "$@"
 }}"""
 
 
@@ -107,14 +132,9 @@ rm -f "$m/password" "$m/repository" "$m/credentials"
 export RESTIC_PASSWORD_FILE=/proc/self/fd/7 RESTIC_REPOSITORY_FILE=/proc/self/fd/8
 """
 
-_SHARED = r"""
-at_work() { # file with the pid and the stat of a restic
-  { read -r pid && read -r stat; } <"$1" 2>/dev/null || return 1
-  now=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
-  case ${now##*) } in [ZX]*) return 1;; esac
-  set -- $(printf '%s\n%s\n' "${stat##*) }" "${now##*) }" | cut -d' ' -f20)
-  [ "$#" = 2 ] && [ "$1" = "$2" ]
-}
+_SHARED = (
+    AT_WORK
+    + r"""
 undo() { # folder of a job: takes back what it noted down before it made it, the last first
   [ -s "$1/made" ] || return 0
   sed '1!G;h;$!d' "$1/made" >"$1/made.back"
@@ -178,12 +198,19 @@ echo "$code $seen" >"$m/ended"
 [ "$code" = 0 ] || exit "$code"
 [ "$seen" = yes ] || exit 66
 PRODUCE
-begin() { n=$1 limit=$2; rm -f "$m/ended"; say begin "$n" "$(date +%s)"; }
+halt() { say stopped "$1"; exit 143; } # the item that was broken off, or -: the run is cancelled
+heed() { # signal that ends it in order, then as for timeout
+  signal=$1; shift
+  sh -c "$noted" "$w/$signal" timeout -s "$signal" "$@"
+}
+begin() { [ ! -e "$w/stop" ] || halt -; n=$1 limit=$2; rm -f "$m/ended"; say begin "$n" "$(date +%s)"; }
 end() {
   code=$1
   [ ! -s "$m/ended" ] || say producer "$n" "$(cat "$m/ended")"
   [ ! -s "$w/pid" ] || { read -r pid <"$w/pid"; say pid "$n" "$pid"; rm -f "$w/pid"; }
   say end "$n" "$code" "$(date +%s)"
+  # What was told to stop has not ended by itself, unless it had just done it all.
+  case $code in 0|3) ;; *) [ ! -s "$w/stop" ] || halt "$n";; esac
 }
 below() { # a path: whether other filesystems are mounted below it
   cut -d' ' -f5 /proc/self/mountinfo | while read -r t; do
@@ -251,7 +278,7 @@ files() { # paths
 }
 read_from() { tags --exclude "$d/cache" --exclude "$d/taking" -- "$@"; code=$?; thaw; end "$code"; }
 listed() { # user or "", then the program that prints paths
-  timeout -s TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { stop "its command ended with $?"; return; }
+  heed TERM -k 10 "$limit" sh "$w/produce" "$m" "" "$@" >"$w/list" || { stop "its command ended with $?"; return; }
   rm -f "$m/ended"
   if bad=$(grep -v '^/' "$w/list" | head -n 1) && [ "$bad" ]; then stop "it printed what is no absolute path: $bad"; return; fi
   tags --files-from-verbatim "$w/list"
@@ -261,7 +288,7 @@ sqlite() { # file, name in the snapshot
   command -v sqlite3 >/dev/null 2>&1 || { stop "there is no sqlite3"; return; }
   [ -f "$1" ] || { say missing "$n" "$1"; stop "nothing of it is there"; return; }
   copy=$w/copy; rm -f "$copy"
-  timeout -s TERM -k 10 "$limit" sqlite3 -batch -bail -cmd '.timeout 60000' "$1" ".backup main '$copy'" 5<&- 7<&- 8<&- ||
+  heed TERM -k 10 "$limit" sqlite3 -batch -bail -cmd '.timeout 60000' "$1" ".backup main '$copy'" 5<&- 7<&- 8<&- ||
     { stop "sqlite3 ended with $?"; return; }
   whole=$(sqlite3 -batch -bail "$copy" 'PRAGMA integrity_check' 5<&- 7<&- 8<&- | head -n 20)
   [ "$whole" = ok ] || { rm -f "$copy"; stop "its own check finds: $whole"; return; }
@@ -274,6 +301,7 @@ stream() { # name in the snapshot, trailer or "", user or "", then the program a
   end $?
 }
 """
+)
 
 _END = r"""
 say done

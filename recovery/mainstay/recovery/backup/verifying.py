@@ -51,7 +51,7 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         locks = beside.submit(lambda: depot.open(plan.repositories[plan.repository], work.host.name).locks())
         snapshots = _snapshots(plan, depot, work, change, said)
     taken = {one.unit: one for one in said.items}
-    works, dead = ([], []) if said.whole else _orphans(work, change)
+    works, dead = ([], []) if said.whole or said.stopped else _orphans(work, change)
     judgements: list[Judgement] = []
     points: list[RecoveryPoint] = []
     rows: dict[str, Any] = {}
@@ -64,7 +64,9 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         parts[item.unit] = item, snapshot, found
     short = {name: why for name in plan.sources if (why := _too_small(plan, name, parts.values()))}
     for item, snapshot, found in parts.values():
-        judgement = _not_taken(plan, item, taken.get(item.unit), found) or _judged(plan, depot, change, item, found)
+        judgement = _off(said, item, taken.get(item.unit), found)
+        judgement = judgement or _not_taken(plan, item, taken.get(item.unit), found)
+        judgement = judgement or _judged(plan, depot, change, item, found)
         if item.source in short and judgement.is_point:
             judgement = _worse(judgement, Verdict(plan.expected(item.source).too_small), short[item.source])
         judgements.append(judgement)
@@ -85,12 +87,18 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
         "added": sum(point.added for point in points),
         "sources": rows,
     }
-    verdict, reason = together(judgements, [item.unit for item in change.items])
+    # What was not taken because the run is cancelled is not judged: its host is cancelled by that, or worse by the others.
+    off = {each.source for each in judgements if each.verdict is Verdict.CANCELLED}
+    rest = [each for each in judgements if each.source not in off]
+    units = [item.unit for item in change.items if item.unit not in off]
+    verdict, reason = together(rest, units) if rest or not off else (Verdict.CANCELLED, "")
     if verdict is Verdict.UNKNOWN:
         raise ContactLost(work.host.name, reason)
     work.measures["job"] = _kept(said)
     if snapshots is not None:
-        _locks(plan, depot, work, said, locks, {*dead, *(one.pid for one in said.dead if one.pid)})
+        # 137: its own job has seen it die, killed because it had not ended when it was told to.
+        killed = {one.pid for one in said.items if one.pid and one.code == 137}
+        _locks(plan, depot, work, said, locks, {*dead, *killed, *(one.pid for one in said.dead if one.pid)})
     work.concerns += [reason] if verdict is Verdict.DEGRADED else []
     work.concerns += odd
     work.notes += [f"read without a snapshot: {path}" for one in said.items for path in one.live]
@@ -156,6 +164,19 @@ def _found(
     dump = one.dump if item.kind != "files_from" else None
     made = found_of(said, ending, there, code=code, summary=summary, missing=one.missing, dump=dump)
     return made if made.seconds is not None else made.model_copy(update={"seconds": _seconds(one)})
+
+
+def _off(said: JobSaid, item: Item, one: Taken | None, found: Found) -> Judgement | None:
+    """Where the job was told to stop before it had taken this."""
+    if not said.stopped or found.in_repository:
+        return None
+    if one is None:
+        why = "was not begun"
+    elif one.stopped and found.in_repository is False:
+        why = "was stopped in the middle"
+    else:
+        return None
+    return Judgement(source=item.unit, verdict=Verdict.CANCELLED, reasons=(f"{why}: the run was cancelled",))
 
 
 def _not_taken(plan: BackupPlan, item: Item, one: Taken | None, found: Found) -> Judgement | None:

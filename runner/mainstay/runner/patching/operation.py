@@ -148,6 +148,13 @@ class PatchOperation:
     def attend(self, work: HostWork, change: Change, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
+    @property
+    def stoppable(self) -> bool:
+        return False
+
+    def stop(self, work: HostWork, change: Change, name: str) -> None:
+        raise TypeError("a change of software is brought to its end")
+
     def outcome(self, change: Change, exit: int | None, output: bytes) -> Outcome:
         return self.manager.outcome(exit, output)
 

@@ -10,7 +10,7 @@ from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.asking import may
 from mainstay.runner.operation import Outcome
-from mainstay.runner.phases.following import follow
+from mainstay.runner.phases.following import cancelled, follow
 from mainstay.runner.plan import Hook
 from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import HostFailed, StepIO
@@ -102,7 +102,7 @@ def _apply(track: Track, change: Value, prefix: str, name: str, *, launch: bool)
         ended = track.step(f"{prefix}{name}", lambda io: _collect(track, io, change, f"{prefix}{name}"))
     finally:
         track.leave()
-    track.cut = ended["cut"]
+    track.cut, track.stopped = ended["cut"], ended.get("stopped", "")
     track.rebooted = track.booted(ended["boot_id"], AMID) if track.cut else False
 
 
@@ -154,7 +154,8 @@ def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
     io.concerns += outcome.concerns
     io.measures |= outcome.measures
     io.notes += [f"kept its own {path}" for path in track.operation.kept(output)]
-    return {"cut": False, "boot_id": ""}
+    stopped = (cancelled(track) or "stopped") if outcome.stopped else ""
+    return {"cut": False, "boot_id": "", "stopped": stopped}
 
 
 def _repair(track: Track, io: StepIO, change: Value) -> Json:

@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.fleet.system import wait_until
 from tests.unit.recovery.backup.jobs import CANARY, Jobs
+
+from mainstay.recovery.backup.script import STOP
 
 
 @pytest.fixture
@@ -163,3 +167,67 @@ def test_a_logical_volume_is_read_from_its_snapshot(jobs: Jobs, volume: Path) ->
     assert jobs.run({"files": source})[0].items[0].filled
     auto, said = jobs.run({"files": {"paths": [str(jobs.folder / "bin")], "snapshot": "btrfs"}})
     assert "no snapshot can be taken of" in auto.items[0].cannot and "[backup]" not in said
+
+
+STOPPED = """#!/usr/bin/env python3
+# Ends in order when it is told to, once somebody has let it.
+import os, pathlib, signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+told = os.environ["TOLD"]
+pathlib.Path(told + ".begun").touch()
+signal.sigwait([signal.SIGINT])
+while not os.path.exists(told + ".go"):
+    time.sleep(0.01)
+print("told", sys.argv[-1])
+sys.exit(130)
+"""
+
+
+def tell(jobs: Jobs, name: str = "RUN1-web1-apply") -> None:
+    subprocess.run(["sh", "-c", STOP, "mainstay", str(jobs.state), name], check=True)
+
+
+def test_what_is_told_to_stop_ends_in_order_and_nothing_more_is_begun(jobs: Jobs) -> None:
+    jobs.program("restic", STOPPED)
+    begun, go = Path(f"{jobs.told}.begun"), Path(f"{jobs.told}.go")
+    folder = jobs.state / "taking" / "RUN1-web1-apply"
+
+    def stop() -> int:
+        wait_until(begun.exists, "restic is at work", deadline=60)
+        for _ in range(3):
+            tell(jobs)
+        told = len((folder / "stop").read_text().split())
+        go.touch()
+        return told
+
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(stop)
+        job, said = jobs.run({"first": {"paths": "/etc/hostname"}, "second": {"paths": "/etc/hosts"}})
+        assert stopped.result() == 1, "it is told once, however often it is asked for"
+    assert [(one.unit, one.code, one.stopped) for one in job.items] == [("first", 130, True)]
+    assert job.stopped and not job.whole and not folder.exists() and "told /etc/hostname" in said
+
+
+def test_a_stop_that_finds_nothing_at_work_keeps_the_next_from_beginning(jobs: Jobs) -> None:
+    """restic itself asks for it here: as it ends by itself, well."""
+    stop = jobs.folder / "stop.sh"
+    stop.write_text(STOP)
+    folder = jobs.state / "taking" / "RUN1-web1-apply"
+    jobs.program("restic", f"#!/bin/sh\nrm -f {folder}/INT\nsh {stop} {jobs.state} RUN1-web1-apply\n")
+    job, _ = jobs.run({"first": {"paths": "/etc/hostname"}, "second": {"paths": "/etc/hosts"}})
+    assert [(one.unit, one.code, one.stopped) for one in job.items] == [("first", 0, False)] and job.stopped
+
+
+def test_another_process_of_the_noted_number_is_left_alone_and_so_is_a_job_that_is_not_there(jobs: Jobs) -> None:
+    folder = jobs.state / "taking" / "RUN1-web1-apply"
+    tell(jobs)
+    assert not folder.exists()
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        stat = Path(f"/proc/{other.pid}/stat").read_text()
+        (folder / "INT").write_text(f"{other.pid}\n{stat.replace(stat.split()[21], '1')}")
+        tell(jobs)
+        assert other.poll() is None and (folder / "stop").read_text() == ""
+        (folder / "INT").write_text(f"{other.pid}\n{stat}")
+        tell(jobs)
+        assert other.wait(60) == -2
