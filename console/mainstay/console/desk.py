@@ -16,6 +16,27 @@ from mainstay.inventory.errors import ConfigError, MainstayError
 from mainstay.inventory.redaction import redact
 
 INTERRUPTED = 130
+OPENINGS = frozenset(
+    (
+        "a",
+        "all",
+        "every",
+        "it",
+        "its",
+        "no",
+        "nobody",
+        "none",
+        "nothing",
+        "point",
+        "repository",
+        "run",
+        "that",
+        "the",
+        "there",
+        "this",
+    )
+)
+"""Words that begin a message and are no names."""
 
 
 class Desk:
@@ -99,7 +120,13 @@ class Desk:
             place = {"file": None, "line": None, "key": None}
             self._screen.data({"error": {"kind": kind, "message": text, **place, "hint": advice}})
             return
+        text = _sentence(text)
         self._screen.say(*(f"{text}\n{advice}" if advice and "\n" in text else _joined(text, advice)).split("\n"))
+
+
+def _sentence(text: str) -> str:
+    """Messages are clauses where others tell of them; a name or a path at their beginning stays as it is."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0] in OPENINGS else text
 
 
 def _joined(text: str, hint: str | None) -> str:

@@ -108,7 +108,7 @@ def test_debug_shows_the_traceback_beside_the_message(capsys: pytest.CaptureFixt
     assert run(["try", "--debug"], program(lambda: UsageError("no"))) == 2
     err = capsys.readouterr().err
     assert "Traceback (most recent call last)" in err
-    assert err.endswith("UsageError: no\nno\n")
+    assert err.endswith("UsageError: no\nNo\n")
 
 
 def test_a_hostile_message_is_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,3 +151,20 @@ def test_json_before_or_after_the_verb(arguments: list[str], capsys: pytest.Capt
 def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["try", "--", "--json"], program()) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("no such plan", "No such plan. mainstay check\n"),
+        ("nothing of it is left", "Nothing of it is left. mainstay check\n"),
+        ("web1: it broke", "web1: it broke. mainstay check\n"),
+        ("now is a host", "now is a host. mainstay check\n"),
+        ("env:X: the variable is not set", "env:X: the variable is not set. mainstay check\n"),
+    ],
+)
+def test_a_message_is_a_sentence_and_a_name_stays_a_name(
+    message: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["try"], program(lambda: UsageError(message, hint="mainstay check"))) == 2
+    assert capsys.readouterr().err == said

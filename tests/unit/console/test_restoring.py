@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from tests.fleet.system import wait_until
@@ -17,6 +20,8 @@ from tests.unit.recovery.restore.repositories import World, tree
 from tests.unit.recovery.snapshots import PASSWORD
 
 from mainstay.console import bootstrap
+from mainstay.console.verbs._restoring import Asked, _only_source, moment
+from mainstay.inventory.errors import UsageError
 from mainstay.inventory.facts import Facts
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.proving import scratch
@@ -103,7 +108,9 @@ def test_what_does_not_go_together(mainstay: Mainstay, site: Path, point: Recove
         ("--path", "srv", "--to", "/x"): "is no absolute path",
         ("--path", "/srv/../etc", "--to", "/x"): "goes back by ..",
         ("--path", "/srv", "--to", "/x", "--into", "y"): "Give one of the two",
-        ("--into", "y"): "--into needs --source and --database",
+        ("--into", "y"): "--into needs --database NAME",
+        (): "mainstay restore web1 --path /etc/nginx --to /root/back; a database: mainstay restore web1 --database NAME",
+        ("--database", "a"): "--into NEWNAME makes a new database of a",
         (
             "--source",
             "db",
@@ -126,9 +133,57 @@ def test_what_does_not_go_together(mainstay: Mainstay, site: Path, point: Recove
         ended = mainstay("restore", "web1", *words)
         assert (ended.code, said in ended.err) == (2, True), (words, ended.err)
     never = mainstay("restore", "web2", "--path", "/srv", "--to", "/x", "--on", "controller")
-    assert never.code == 2 and "nothing of web2 was ever backed up" in never.err
+    assert never.code == 2 and "Nothing of web2 was ever backed up" in never.err
     nothing = mainstay("restore", "web1", "--path", "/nothing", "--to", "/x", "--on", "controller")
-    assert nothing.code == 4 and "holds /nothing" in nothing.err
+    assert nothing.code == 4
+    assert (
+        f"/nothing of web1 is in no point. What is backed up of it: {point.paths[0]} (mainstay points web1"
+        in nothing.err
+    )
+    gone = mainstay("restore", "web1", "--path", f"{point.paths[0]}/sub/c", "--to", "/x", "--on", "controller")
+    assert gone.code == 4 and f"None of 1 point that could be meant holds {point.paths[0]}/sub/c" in gone.err
+    assert f"mainstay restore web1 --path {point.paths[0]}/sub --to DIR -n" in gone.err
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("02:10", "2026-12-11T01:10:00+00:00"),
+        ("02:10:30", "2026-12-11T01:10:30+00:00"),
+        ("03:00", "2026-12-10T02:00:00+00:00"),
+        ("2026-12-10", "2026-12-10T22:59:59.999999+00:00"),
+        ("2026-12-10 04:00", "2026-12-10T03:00:00+00:00"),
+        ("2026-12-10T04:00Z", "2026-12-10T04:00:00+00:00"),
+    ],
+)
+def test_a_time_as_people_write_it(text: str, meant: str) -> None:
+    """It is 2:30 in the night in Berlin: 3 o'clock was yesterday."""
+    now = datetime(2026, 12, 11, 1, 30, tzinfo=UTC)
+    assert moment(text, ZoneInfo("Europe/Berlin"), now).isoformat() == meant
+
+
+def test_the_source_of_a_database_need_not_be_known(site: Path, point: RecoveryPoint) -> None:
+    def asked(**more: str) -> Asked:
+        words = {"source": "", "point": "", "repository": "", "plan": "", "on": "", "confirm": "", "at": None}
+        given: dict[str, Any] = {
+            **words,
+            "host": "web1",
+            "paths": (),
+            "to": None,
+            "into": "y",
+            "database": "shop",
+            **more,
+        }
+        return Asked(**given)
+
+    with bootstrap.load(site) as app:
+        assert _only_source(app, asked()) == "", "choosing says what there is"
+        app.points.add_point(point.model_copy(update={"id": "b" * 64, "source": "db", "item": "shop"}))
+        assert _only_source(app, asked()) == "db"
+        app.points.add_point(point.model_copy(update={"id": "c" * 64, "source": "old", "item": "shop"}))
+        with pytest.raises(UsageError, match="in several sources") as refused:
+            _only_source(app, asked())
+    assert "mainstay restore web1 --source db --database shop --into y" in str(refused.value.hint)
 
 
 def test_what_has_to_be_typed_to_take_it_from_another_repository(
@@ -146,7 +201,7 @@ def test_what_has_to_be_typed_to_take_it_from_another_repository(
     words = ["restore", "web1", "--path", data, "--to", str(tmp_path / "to"), "--on", "controller"]
     (tmp_path / "kept").rename(tmp_path / "lost")
     refused = mainstay(*words, "--yes")
-    assert refused.code == 4 and "repository main can't be asked" in refused.err
+    assert refused.code == 4 and "Repository main can't be asked" in refused.err
     told = " ".join(refused.err.split())
     again = f"mainstay {' '.join(words[:4])} --repository offsite --to {tmp_path}/to --on controller"
     assert again in told, told

@@ -325,6 +325,22 @@ def test_rollback_runs_after_a_yes_and_links_what_it_undoes(
     assert (request.kind, [host.name for host in request.hosts]) == ("rollback", ["web1"])
 
 
+def test_who_does_not_know_the_run_is_told_the_command(app: FakeApplication, mainstay: Mainstay) -> None:
+    """At three in the morning one knows the host."""
+    run_to_undo(app)
+    seal(app, "01KYB0000000000000000000B1", [part("web1")], plan="nightly", kind="backup")
+    told = "patch-web, Fri 2026-12-11 02:00, 2 hosts: mainstay rollback 1"
+    for words, said in {
+        ("web1",): f"web1 is a host; what is undone is a run. The last that changed it: {told} --hosts web1\n",
+        ("patch-web",): f"patch-web is a plan; what is undone is a run. The last that changed it: {told}\n",
+        (): f"Which run is to be undone? The last that changed something: {told}\n",
+        ("db1",): "db1 is a host; what is undone is a run. No patch run has changed it yet.\n",
+        ("nonsense",): 'There is no run "nonsense". See mainstay runs and mainstay records list.\n',
+    }.items():
+        result = mainstay("rollback", *words)
+        assert (result.code, result.err) == (2, said)
+
+
 def test_rollback_with_no_input_is_a_usage_error(app: FakeApplication, mainstay: Mainstay) -> None:
     run_to_undo(app)
     assert mainstay("rollback", RUN, "--no-input").code == 2

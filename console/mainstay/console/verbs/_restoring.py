@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from mainstay.inventory.errors import Refused, UsageError
@@ -44,8 +45,8 @@ class Asked:
     def __post_init__(self) -> None:
         if self.into and (self.paths or self.to):
             raise UsageError("--into makes a database; --path and --to bring files. Give one of the two.")
-        if self.into and not (self.source and self.database):
-            raise UsageError("--into needs --source and --database: which dump is it made from?")
+        if self.into and not self.database:
+            raise UsageError("--into needs --database NAME: which dump is it made from?")
         if self.into and self.on == CONTROLLER:
             brings = self.command(into="", to="/root/dump", account="")
             raise UsageError(
@@ -60,15 +61,21 @@ class Asked:
                 check_user(self.account)
             except ValueError as error:
                 raise UsageError(f"--as: {error}") from None
-        if not self.into and not self.to:
-            raise UsageError(
-                "--to DIR is missing: where are the files to go?", hint="--to / is over what is there now."
+        if not self.into and not (self.paths or self.source or self.database or self.point):
+            hint = (
+                f"Files: mainstay restore {self.host} --path /etc/nginx --to /root/back; a database: mainstay restore "
+                f"{self.host} --database NAME --into NEWNAME. What there is: mainstay points {self.host} --all"
             )
-        if not self.into and not (self.paths or self.source or self.point):
-            raise UsageError("What is to be brought back? --path PATH, --source NAME or --point ID.")
+            raise UsageError("What is to be brought back?", hint=hint)
+        if not self.into and not self.to:
+            new = f"; --into NEWNAME makes a new database of {self.database}" if self.database else ""
+            raise UsageError(
+                f"--to DIR is missing: where are the files to go? (an empty folder, as --to /root/back{new})",
+                hint="--to / is over what is there now.",
+            )
         for path in (*self.paths, *([self.to] if self.to else [])):
             if not path.startswith("/") or any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
-                raise UsageError(f"{path!r} is no absolute path")
+                raise UsageError(f"{path!r} is no absolute path", hint="Write it as it was on the host, from / on.")
             if ".." in path.split("/"):
                 raise UsageError(f"{path!r} goes back by ..; write where it leads")
 
@@ -109,9 +116,9 @@ def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:
     wanted = Wanted(
         host=asked.host,
         paths=tuple(_plain(path) for path in asked.paths),
-        source=asked.source,
+        source=asked.source or _only_source(app, asked),
         database=asked.database,
-        at=moment(asked.at, app.zone) if asked.at else None,
+        at=moment(asked.at, app.zone, app.clock.now()) if asked.at else None,
         point=asked.point,
         repository=asked.repository,
         plan=asked.plan,
@@ -147,6 +154,17 @@ def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:
             hint=f"What would be overwritten is told by --confirm={order.name_to_confirm}; -n shows it.",
         )
     return choice, order.model_copy(update={"confirmed": bool(asked.confirm)})
+
+
+def _only_source(app: Application, asked: Asked) -> str:
+    """Of the database that was named; empty where none was. Raises UsageError where several sources have one of this name."""
+    if not asked.database:
+        return ""
+    found = {point.source for point in app.points.points(hosts=[asked.host]) if point.item == asked.database}
+    if len(found) > 1:
+        hint = f"Name its source: {'; '.join(asked.command(source=one) for one in sorted(found))}"
+        raise UsageError(f"{asked.host} has a {asked.database} in several sources.", hint=hint)
+    return next(iter(found), "")
 
 
 def _instead(asked: Asked, points: Sequence[RecoveryPoint]) -> str:
@@ -194,14 +212,22 @@ def source_of(app: Application, choice: Choice) -> Source:
     return found
 
 
-def moment(text: str, zone: tzinfo) -> datetime:
-    """A time as people write it; a date alone is its end. Raises UsageError."""
+def moment(text: str, zone: tzinfo, now: datetime) -> datetime:
+    """A time as people write it; a date alone is its end, a time alone the last one that has been. Raises UsageError."""
+    words = text.strip()
+    with suppress(ValueError):
+        alone = time.fromisoformat(words)
+        if ":" in words and alone.tzinfo is None:
+            here = now.astimezone(zone)
+            found = datetime.combine(here.date(), alone, zone)
+            found = found if found <= here else datetime.combine(here.date() - timedelta(days=1), alone, zone)
+            return found.astimezone(UTC)
     try:
-        found = datetime.fromisoformat(text.strip())
+        found = datetime.fromisoformat(words)
     except ValueError:
         raise UsageError(
-            f"--at {text!r} is no time", hint="Write 2026-11-20, 2026-11-20T04:00 or 2026-11-20T04:00Z."
+            f"--at {text!r} is no time.", hint="Write 02:10, 2026-11-20, 2026-11-20T04:00 or 2026-11-20T04:00Z."
         ) from None
-    if len(text.strip()) == 10:
+    if len(words) == 10:
         found = found.replace(hour=23, minute=59, second=59, microsecond=999999)
     return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)

@@ -12,7 +12,7 @@ from mainstay.console.verb import verb
 @verb(
     help=(
         "Bring data of HOST back from a recovery point: files (--path, --to) onto the same host, another one or the "
-        "controller; a database (--source, --database) as a new one (--into). Takes the newest good point at or before --at, "
+        "controller; a database (--database) as a new one (--into). Takes the newest good point at or before --at, "
         "shows what would be overwritten, asks, and compares every file with the repository afterwards. What is not an empty "
         "folder needs --confirm=NAME of the host that is written to."
     )
@@ -23,7 +23,9 @@ from mainstay.console.verb import verb
 )
 @click.option("--source", default="", metavar="NAME", help="Only points of this source of its plan.")
 @click.option("--database", default="", metavar="NAME", help="A database of the source.")
-@click.option("--at", metavar="TIME", help="Nothing newer: 2026-11-20, 2026-11-20T04:00, with a zone or in the site's.")
+@click.option(
+    "--at", metavar="TIME", help="Nothing newer: 02:10, 2026-11-20, 2026-11-20T04:00, with a zone or in the site's."
+)
 @click.option("--point", default="", metavar="ID", help="This point, by the beginning of its id.")
 @click.option("--plan", default="", metavar="NAME", help="Only points of this plan.")
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import Restic, ResticError
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.order import Piece
+from mainstay.recovery.words import counted
 from mainstay.runner.verdict import Verdict
 
 SHOWN = 12
@@ -64,7 +66,7 @@ def choose(wanted: Wanted, depot: Depot, repositories: Mapping[str, Repository])
     known = depot.points.points(hosts=[wanted.host])
     if not known:
         raise UsageError(
-            f"nothing of {wanted.host} was ever backed up here", hint="mainstay points shows what there is"
+            f"Nothing of {wanted.host} was ever backed up here.", hint="mainstay points shows what there is."
         )
     found = candidates(known, wanted)
     search = _Search(wanted, depot, repositories, _others(known, wanted))
@@ -101,7 +103,7 @@ def candidates(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryP
         first = min(named, key=lambda point: point.at)
         raise UsageError(
             f"{wanted.host} has no point so old",
-            hint=f"The first one is of {first.at} ({first.unit}, {first.id[:SHOWN]}).",
+            hint=f"The first one is of {first.at[:16]}Z ({first.unit}): --point {first.id[:SHOWN]}",
         )
     return _sorted(point for point in before if wanted.copies or point.copy_of is None)
 
@@ -154,6 +156,10 @@ def proved(proofs: Iterable[Proof]) -> dict[str, str]:
     return {proof.point: proof.at for proof in sorted(proofs, key=lambda one: one.at) if proof.verdict in good}
 
 
+NAMED = 8
+"""Paths that are named where none of them is the one that was meant."""
+
+
 class _Search:
     """Asks each repository once whether it can be reached. others: what could be taken instead, where somebody asked for it."""
 
@@ -198,10 +204,19 @@ class _Search:
             return Elsewhere(
                 f"{why}. Nothing is taken from another repository unless that is asked for", [*instead.values()]
             )
-        return away or Refused(
-            f"no point that could be meant holds {what}",
-            hint="A path is absolute and as it was on the host; mainstay points shows what was backed up.",
-        )
+        return away or self._not_there(found, path, what)
+
+    def _not_there(self, found: Sequence[RecoveryPoint], path: str, what: str) -> Refused:
+        host, looked = self.wanted.host, [point for point in found if not path or covers(point, path)]
+        kept = dict.fromkeys(one for point in found for one in point.paths)
+        if path and not looked and kept:
+            hint = f"What is backed up of it: {', '.join([*kept][:NAMED])}{', …' if len(kept) > NAMED else ''}"
+            return Refused(f"{path} of {host} is in no point", hint=f"{hint} (mainstay points {host} --all).")
+        up = posixpath.dirname(path.rstrip("/"))
+        near = f"What lies around it: mainstay restore {host} --path {up} --to DIR -n" if up not in ("", "/") else ""
+        others = f"the points are shown by mainstay points {host} --all."
+        hint = f"A path is absolute and as it was on the host. {near}; {others}" if near else others.capitalize()
+        return Refused(f"None of {counted(len(looked), 'point')} that could be meant holds {what}", hint=hint)
 
     @property
     def _away(self) -> list[str]:
