@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mainstay.console.bootstrap import Application
     from mainstay.inventory.host import Host
@@ -20,17 +20,22 @@ class Depots:
 
     @cached_property
     def points(self) -> PointStore:
-        """What backups have left behind, in the state's database."""
+        """What backups have left behind, in the state's database; opened once something of it is asked for."""
         from mainstay.recovery.loading import renames
-        from mainstay.recovery.points.adapters.sql import SqlPoints
         from mainstay.recovery.points.renamed import RenamedPoints
 
         app = cast("Application", self)
-        return RenamedPoints(SqlPoints(app.stores.database), lambda: renames(app.plans.values()))
+
+        def stored() -> PointStore:
+            from mainstay.recovery.points.adapters.sql import SqlPoints
+
+            return SqlPoints(app.stores.database)
+
+        return RenamedPoints(cast("PointStore", _Late(stored)), lambda: renames(app.plans.values()))
 
     @cached_property
     def depot(self) -> Depot:
-        """Opens nothing but the state."""
+        """Opens nothing, not even the state: a repository may be asked while that is still being imported."""
         return depot(cast("Application", self))
 
     def look_ahead(self, plan: Plan, hosts: Sequence[Host]) -> None:
@@ -38,8 +43,24 @@ class Depots:
         still being imported. Of several hosts, one is asked for while the others are looked at."""
         from mainstay.recovery.plan import BackupPlan
 
-        if isinstance(plan, BackupPlan) and len(hosts) == 1:
+        # Where there is no state yet, no host has been taken over.
+        folder = cast("Application", self).site.state_folder
+        if isinstance(plan, BackupPlan) and len(hosts) == 1 and folder.is_dir():
             self.depot.ask_ahead(plan.repositories[plan.repository], hosts[0].name)
+
+
+class _Late:
+    """Something that is made when it is first used."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> Any:
+        return self._make()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made, name)
 
 
 PROMPT = 60.0
@@ -53,7 +74,7 @@ def prompt(app: Application) -> Depot:
     from mainstay.recovery.restic.adapters.command import Program
     from mainstay.recovery.restic.adapters.controller import opener
 
-    program = Program(cache=app.stores.directory / "restic", patience=PROMPT, lock_wait=0.0)
+    program = Program(cache=app.site.state_folder / "restic", patience=PROMPT, lock_wait=0.0)
     return replace(app.depot, restic=opener(program))
 
 
@@ -65,7 +86,7 @@ def depot(app: Application) -> Depot:
 
     return Depot(
         points=app.points,
-        restic=opener(Program(cache=app.stores.directory / "restic")),
+        restic=opener(Program(cache=app.site.state_folder / "restic")),
         gateway=Rclone(),
         resolve=app.secrets.resolve,
         place=lambda path: str(app.site.root / path),

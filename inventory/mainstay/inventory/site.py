@@ -69,6 +69,13 @@ class Site:
     """Every secret's reference and where it is written."""
 
     @property
+    def state_folder(self) -> Path:
+        """What this machine keeps of the state, and with SQLite all of it. Absolute."""
+        if is_postgres(self.state_url):
+            return self.state_dir
+        return Path(self.state_url.removeprefix("sqlite:///")).parent
+
+    @property
     def hosts(self) -> tuple[Host, ...]:
         """Sorted by name."""
         return self.inventory.hosts

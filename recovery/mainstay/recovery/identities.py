@@ -23,6 +23,10 @@ class Identities:
         self._lock = threading.Lock()
         self._asked: dict[Place, tuple[datetime, Asked]] = {}
 
+    def __len__(self) -> int:
+        """How many answers there are, or are waited for."""
+        return len(self._asked)
+
     def begin(self, place: Place, now: datetime, ask: Ask) -> None:
         """Ask in a thread of its own, unless it was asked moments ago."""
         asked, ours = self._take(place, now)

@@ -68,6 +68,7 @@ def command(
             passing = "--skip-gate window" if "window" in skip else "--break-glass"
             hint = "Give one of the two. What else is in its way, --skip-gate passes by name: freeze, calendar, approval, backup."
             raise UsageError(f"--at-next-window waits for the window, and {passing} starts now, outside it.", hint=hint)
+        app.look_ahead(found, hosts)
         from mainstay.console.verbs._following import run_and_follow, run_when_open
         from mainstay.runner.request import plan_request
         from mainstay.schedules.occurrences import timing
@@ -79,7 +80,6 @@ def command(
             "first": first_in_line(app.schedule_store, found.name),
         }
         request = plan_request(found, hosts, asking).model_copy(update=bound)
-        app.look_ahead(found, hosts)
         permission = permitted(app, request)
         if permission.answer == "wait":
             return run_when_open(screen, app, request, permission, here=here, queued=queued)
