@@ -83,8 +83,9 @@ class Noting:
         self.depot.points.add_proof(proof)
         return proof
 
-    def conclude(self, proofs: Sequence[Proof], said: Said) -> str:
-        """Puts down what is proved; returns it in words. Raises HostFailed where a point is not what it should be."""
+    def conclude(self, proofs: Sequence[Proof], said: Said, *, stopped: bool = False) -> str:
+        """Puts down what is proved; returns it in words. Raises HostFailed where a point is not what it should be. stopped: the run
+        was cancelled before all were tried, which says nothing of the rest, and is not a drill that was done."""
         points = {point.id: point for point in self.points}
         good = [proof for proof in proofs if proof.verdict in PROVES]
         bad = [proof for proof in proofs if proof.verdict is Verdict.FAILED]
@@ -93,15 +94,17 @@ class Noting:
         said.measures["proves"] = sorted({points[proof.point].run for proof in good})
         said.measures["proofs"] = [_short(proof, points[proof.point]) for proof in proofs]
         said.measures["restored_bytes"] = sum(int(proof.measures.get("bytes", 0)) for proof in proofs)
-        self._note(proofs, Verdict.FAILED if bad or unasked or not good else Verdict.SUCCEEDED)
+        wrong = bool(bad) if stopped else bool(bad or unasked or not good)
+        if wrong or not stopped:
+            self._note(proofs, Verdict.FAILED if wrong else Verdict.SUCCEEDED)
         said.concerns.extend(f"{_unit(proof)} is not proved: {proof.reason}" for proof in open_)
         said.concerns.extend(f"{_unit(proof)}: {one}" for proof in good for one in proof.left_out)
         known = self.depot.points.points(hosts=[self.host], plan=self.order.plan.name)
         said.notes.extend(newer_than(known, list(points.values())))
-        words = in_words(said.measures)
-        if bad or unasked or not good:
-            wrong = [f"{_unit(proof)} is not proved: {proof.reason}" for proof in (bad or open_)]
-            raise HostFailed("; ".join([words, *wrong, *unasked]))
+        words = in_words(said.measures, len(points) if stopped else len(proofs))
+        if wrong:
+            why = [f"{_unit(proof)} is not proved: {proof.reason}" for proof in (bad or open_)]
+            raise HostFailed("; ".join([words, *why, *unasked]))
         return words
 
     def _unasked(self, points: Sequence[RecoveryPoint]) -> list[str]:
@@ -134,12 +137,12 @@ class Noting:
         return rfc3339(datetime.fromtimestamp(self.now(), UTC))
 
 
-def in_words(measures: Json) -> str:
-    """Of what `conclude` has told."""
+def in_words(measures: Json, points: int) -> str:
+    """Of what `conclude` has told. points: of so many."""
     proofs = measures.get("proofs", ())
     good = [one for one in proofs if one["verdict"] in PROVES]
     restored = sized(measures.get("restored_bytes", 0))
-    return f"{len(good)} of {counted(len(proofs), 'point')} proved, {restored} restored"
+    return f"{len(good)} of {counted(points, 'point')} proved, {restored} restored"
 
 
 def newer_than(known: Sequence[RecoveryPoint], proved: Sequence[RecoveryPoint]) -> list[str]:

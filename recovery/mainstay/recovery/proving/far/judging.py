@@ -93,4 +93,6 @@ def _differs(change: DrillChange, take: Take, said: TakeSaid, access: Access) ->
 
 
 def _broken_off(job: JobSaid) -> str:
+    if job.stopped:
+        return "the run was cancelled"
     return f"the job was broken off{f': {job.last}' if job.last else ''}" if not job.done else "the job left it out"

@@ -11,7 +11,7 @@ from typing import Any
 
 from mainstay.inventory.errors import MainstayError, Refused
 from mainstay.inventory.value import Json
-from mainstay.recovery.backup import sending
+from mainstay.recovery.backup import handover, sending
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.depot import Depot
@@ -22,7 +22,7 @@ from mainstay.recovery.proving.drawing import draw_dump, draw_files
 from mainstay.recovery.proving.far import output
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.judging import tried
-from mainstay.recovery.proving.far.script import job_script
+from mainstay.recovery.proving.far.script import STOP, job_script
 from mainstay.recovery.proving.noting import Noting, in_words
 from mainstay.recovery.proving.order import DRILL, DrillOrder
 from mainstay.recovery.proving.tool.archive import build
@@ -49,6 +49,7 @@ class DrillOperation(Unchanging[DrillChange]):
     """Operation[DrillChange, Nothing]. find: the controller's own restic. clock: seconds."""
 
     kind = DRILL
+    stoppable = True
 
     def __init__(
         self,
@@ -194,14 +195,19 @@ class DrillOperation(Unchanging[DrillChange]):
     def attend(self, work: HostWork, change: DrillChange, name: str) -> AbstractContextManager[None]:
         return reading.beside(self.depot, self.repository, change.of, work, change, name)
 
+    def stop(self, work: HostWork, change: DrillChange, name: str) -> None:
+        """What was tried by then counts."""
+        argv = ("sh", "-c", STOP, "mainstay", handover.place(change.memory, name), f"{change.root}/{change.places}")
+        work.shell.run(Command(argv, sudo=True, fence=work.fence, deadline=60))
+
     def outcome(self, change: DrillChange, exit: int | None, output_: bytes) -> Outcome:
         said = output.read(output_, change)
         if said.unready:
             return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
         ended = sum(one.gone is not None for one in said.takes.values())
-        broken = "" if said.done else f", broken off ({exit})"
-        measures = {"job": said.to_json()}
-        return Outcome(ok=True, detail=f"{counted(ended, 'point')} restored{broken}", measures=measures)
+        broken = ", stopped" if said.stopped else "" if said.done else f", broken off ({exit})"
+        detail, measures = f"{counted(ended, 'point')} restored{broken}", {"job": said.to_json()}
+        return Outcome(ok=True, detail=detail, stopped=said.stopped, measures=measures)
 
     def progress(self, output_: bytes, change: DrillChange) -> str:
         taken = [int(number) for number in output.read(output_, change).takes]
@@ -221,12 +227,14 @@ class DrillOperation(Unchanging[DrillChange]):
             found, measures = tried(change, number, job, access)
             if left and found.verdict is Verdict.SUCCEEDED:
                 found = Tried(Verdict.FAILED, f"still there after the drill: {left}")
+            if job.stopped and found.verdict is Verdict.UNKNOWN:
+                continue  # nobody has tried it
             seconds = sum(value for key, value in measures.items() if key in ("transfer", "recover", "verify"))
             proofs.append(noting.prove(point, found, seconds, measures))
         work.measures["job"] = {"hostname": change.hostname}
         if job.swept:
             work.notes.append(f"left over by drills that were killed, and removed: {', '.join(job.swept)}")
-        noting.conclude(proofs, work)
+        noting.conclude(proofs, work, stopped=job.stopped)
         return ()
 
     def _left(self, work: HostWork, change: DrillChange) -> str:
@@ -242,7 +250,7 @@ class DrillOperation(Unchanging[DrillChange]):
         return f"{change.root}: {names}" if names else ""
 
     def done(self, change: DrillChange, measures: Mapping[str, Any]) -> str:
-        return in_words(dict(measures))
+        return in_words(dict(measures), len(change.takes))
 
     def read_change(self, data: Json) -> DrillChange:
         return DrillChange.from_json(data)

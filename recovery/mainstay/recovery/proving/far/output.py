@@ -53,6 +53,8 @@ class JobSaid(Value):
     swept: tuple[str, ...] = ()
     """Names of places that were left over by others."""
     unswept: int | None = None
+    stopped: bool = False
+    """It was told to stop, and has left something out for that."""
     unready: bool = False
     done: bool = False
     last: str = ""
@@ -91,6 +93,8 @@ def read(output: bytes, change: DrillChange) -> JobSaid:
             word, *words = marked[1].decode("ascii", "replace").split() or [""]
             if word in ("unready", "done"):
                 found[word] = True
+            elif word == "halted":
+                found["stopped"] = True
             elif word == "swept":
                 found[word] = _swept(_bytes(words[0] if words else ""))
             elif word == "unswept":

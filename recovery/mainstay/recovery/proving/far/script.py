@@ -24,7 +24,7 @@ limit() {{
   echo "timeout -s INT -k 60 $n"
 }}
 tool={tool} root={root}
-held= places={places}
+held= off= places={places}
 # A place is held by a program that waits for this job's end, however that comes: then the place goes.
 mkfifo "$m/hold" "$m/held" || exit 70
 hold() {{ # number of the point → word: held; or ended, and the code that it ended with
@@ -36,6 +36,7 @@ hold() {{ # number of the point → word: held; or ended, and the code that it e
   read -r word code <"$m/held"
 }}
 take() {{ # number of the point, bytes → its place is held, and there is room
+  [ ! -e "$m/stop" ] || {{ off=yes; return 1; }}
   [ "$(left)" -gt 0 ] || {{ say late "$1"; return 1; }}
   hold "$1"
   if [ "$word" != held ]; then exec 9>&-; say unheld "$1" "$code"; return 1; fi
@@ -65,7 +66,8 @@ say links {number} "$(find {to} -xdev -type f -links +1 -printf '%D:%i %P\0' | h
 _PROVE = r"""
 if [ "$code" = 0 ] && [ "$same" -eq 1 ]; then
   printf '%s, "seconds": %s, "roles": %s}}' {order} "$(left)" "$roles" >"$m/order"
-  python3 -I "$tool" prove "$m/order" >"$m/answer" 5<&- 7<&- 8<&- 9>&-
+  # It ends in time by itself.
+  timeout -s INT -k 60 "$(($(left) + 300))" python3 -I "$tool" prove "$m/order" >"$m/answer" 5<&- 7<&- 8<&- 9>&-
   say proved {number} $? "$(head -c {answer} "$m/answer" | base64 -w 0)"
   {keep}
 fi
@@ -74,6 +76,22 @@ _KEEP = (
     'roles=$(python3 -I -c \'import json, sys; print(json.dumps(json.load(sys.stdin)["roles"]))\' <"$m/answer")'
     " || roles='[]'"
 )
+
+
+STOP = r"""
+cd -- "$1" 2>/dev/null || exit 0
+umask 077
+[ -e stop ] || : >stop || exit 70
+for one in /proc/[0-9]*; do
+  case $(readlink "$one/cwd" 2>/dev/null) in "$2"-*) ;; *) continue;; esac
+  read -r what <"$one/comm" || continue
+  pid=${one#/proc/}
+  [ "$what" = timeout ] || continue
+  grep -qx "$pid" stop || { echo "$pid" >>stop && kill -s INT "$pid"; }
+done 2>/dev/null
+exit 0
+"""
+"""folder of the job's secrets, beginning of its places: it begins nothing more, and what it is at is told to end, once."""
 
 
 def job_script(change: DrillChange) -> str:
@@ -91,7 +109,7 @@ def job_script(change: DrillChange) -> str:
             lines.append("roles='[]'")
         if take.files:
             lines.append(_take(change, take, number))
-    return "\n".join([*lines, "say done"])
+    return "\n".join([*lines, '[ -z "$off" ] && [ ! -s "$m/stop" ] || say halted', "say done"])
 
 
 def _take(change: DrillChange, take: Take, number: int) -> str:
