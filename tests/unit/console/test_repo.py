@@ -16,6 +16,7 @@ from tests.unit.console.repositories import HOSTS, Keeping, again, keeping, made
 from mainstay.console import tending
 from mainstay.console.errand_ends import ended
 from mainstay.console.render import repositories as render
+from mainstay.console.render.spans import plain
 from mainstay.recovery.points.contract import Tended, Vault
 from mainstay.recovery.retention.strays import IN_VAIN
 from mainstay.runner.record import HostPart, Step
@@ -80,6 +81,43 @@ def test_retention_is_shown_point_by_point_and_nothing_is_done(app: Keeping, mai
     assert "the plan has no retention:, so that everything is kept" in result.out
     assert result.out.splitlines()[-1] == "Nothing was changed."
     assert app.runs.requests == []
+
+
+def test_retention_that_removes_nothing_asks_nothing_and_says_so(app: Keeping, mainstay: Mainstay) -> None:
+    made(app, *HOSTS)
+    result = mainstay("repo", "retention", "nightly", "--repository", "main", "--hosts", "web1", "--no-input")
+    assert result.code == 0
+    assert result.err.splitlines()[-1] == "Nothing is to go, so nothing was done."
+    assert "Nothing was changed." not in result.err
+    assert app.runs.requests == []
+
+
+def test_of_many_hosts_only_what_goes_is_shown() -> None:
+    def look(*items: tuple[str, str, str]) -> Any:
+        return SimpleNamespace(forecast=SimpleNamespace(items=items, notes=()), error="")
+
+    stays, leaves = ("etc aaa", "2026-12-01T01:30:00Z", "daily"), ("etc bbb", "2026-11-01T01:30:00Z", "")
+    found = {f"web{number}": look(stays, leaves) if number == 7 else look(stays) for number in range(1, 41)}
+    out = plain(render.preview("retention", "main", found, 100, dry=False)).splitlines()
+    assert out == [
+        "retention at main",
+        "  web7  2 → 1 point",
+        "    -   etc bbb   2026-11-01 01:30   goes",
+        "  web1, web2, web3, web4, web5, web6, web8, web9, web10, web11, … (39 hosts): nothing goes",
+    ]
+    assert plain(render.preview("prune", "main", {"web1": look(), "web2": look()}, 100)).splitlines() == [
+        "prune at main",
+        "  web1, web2: would free the space of what retention has removed",
+        "Nothing was changed.",
+    ]
+
+
+def test_the_list_fits_on_a_screen(app: Keeping, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    made(app, *HOSTS)
+    out = mainstay("repo", "list").out
+    assert max(map(len, out.splitlines())) <= 100, out
+    assert "mainstay repo key export nightly --to FILE" in " ".join(out.split())
 
 
 def test_what_a_verb_can_not_do_is_said_before_anything(app: Keeping, mainstay: Mainstay) -> None:
@@ -176,7 +214,7 @@ def test_what_a_failed_backup_left_is_in_the_diff_and_removed_with_it(app: Keepi
     assert (f"no point: etc {stray[:12]}", ago(50), "") in found.items
     lines = render.preview("retention", "main", {"web1": SimpleNamespace(forecast=found, error="")}, 200)  # type: ignore[dict-item]
     shown = "\n".join("".join(getattr(part, "text", str(part)) for part in line) for line in lines)
-    assert "1 → 1 points; 1 → 0 snapshots that are no points" in shown
+    assert "1 → 1 point; 1 → 0 snapshots that are no points" in shown
     live = there.back_up({"/etc/x": b"x"}, host="web1", tags=["mainstay", "run=R8", *tags[2:]], at=ago(50))
     app.state.add_run(RunRow(id="R8", kind="backup", plan="nightly", state="running", request={}, started_at=ago(51)))
     errand = tending.errands(app)["retention"](tending.by_hand(app, plan, "retention", "main", "web1", app.asking()))
@@ -193,7 +231,7 @@ def test_points_of_a_plan_that_is_no_more_are_named_by_retention_alone(app: Keep
         app.points.add_point(point("web1", hours, plan="night"))
     app.points.add_point(point("web1", 5))
     said = mainstay("repo", "retention", "nightly", "--repository", "main", "--hosts", "web1", "-n").err
-    assert "points of a plan that is no more: night: 2 points of web1 in main. They stay for ever." in said
+    assert "Points of a plan that is no more: night: 2 points of web1 in main. They stay for ever." in said
     assert "renamed_from: night" in said
     assert "mainstay repo retention night --before DATE -n" in said
     assert "no more" not in mainstay("repo", "retention", "nightly", "--repository", "offsite", "-n").err
@@ -217,7 +255,7 @@ def test_points_of_a_plan_and_a_host_that_are_no_more_can_be_removed(app: Keepin
     ] * 2
     assert app.runs.requests == []
     done = mainstay(*asked, "--confirm=night")
-    assert done.code == 0 and "3 → 1 points" in done.err
+    assert done.code == 0 and "3 → 1 point" in done.err
     (request,) = app.runs.requests
     assert (request.kind, request.plan, request.errand, request.window) == ("retention", "night", True, None)
     assert [host.name for host in request.hosts] == ["gone", "web1"]

@@ -3,55 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import tzinfo
+from datetime import datetime
 from typing import Any
 
 from mainstay.console.render import times
 from mainstay.console.render.spans import Line, Span, line
-from mainstay.console.render.table import Cell, table
+from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.vaults import Known
 from mainstay.inventory.value import Json
 from mainstay.recovery.tending.errand import CANCELLED, FAILED
 from mainstay.recovery.tending.retention import NO_POINT, REFUSED
 from mainstay.runner.forecasting import HostForecast
+from mainstay.runner.waves import natural
+
+MANY = 10
+"""Hosts up to which all that retention would leave is shown."""
+IDLE = {
+    "prune": "would free the space of what retention has removed",
+    "copy": "every point is there",
+    "lock": "no lock",
+    "retention": "no point",
+}
+"""Of an errand that has nothing to say beforehand."""
 
 
-def screen(found: Sequence[Known], zone: tzinfo, columns: int) -> list[Line]:
+def screen(found: Sequence[Known], now: datetime, columns: int) -> list[Line]:
     if not found:
         return [line("No backup plan, so no repository.")]
     body: list[list[Cell]] = []
     for one in found:
-        made = one.vault is not None and one.vault.id
-        escrow = one.vault is not None and one.vault.escrow_at
+        vault = one.vault if one.vault is not None and one.vault.id else None
+        kept = one.vault.escrow_at if one.vault is not None else None
         body.append(
             [
                 one.repository.name,
                 one.repository.vault(one.host) or "all",
-                Span(one.vault.id[:8], "good") if made and one.vault else Span("not seen yet", "warn"),
-                times.local(one.vault.escrow_at, zone, short=True)
-                if escrow and one.vault
-                else Span("not confirmed", "bad"),
-                *(_last(one, what, zone) for what in ("retention", "prune", "check")),
+                Span(vault.id[:8], "good") if vault else Span("not seen yet", "warn"),
+                _ago(kept, now) if kept else Span("not confirmed", "bad"),
+                *(_last(one, what, now) for what in ("retention", "prune", "check")),
                 one.repository.address(one.host),
             ]
         )
-    head = ("repository", "host", "id", "key kept elsewhere", "retention", "prune", "check", "where")
-    lines = table(body, head=head, columns=columns)
-    if any(one.vault is None or not one.vault.escrow_at for one in found):
-        lines.append(
-            line("  A password that is lost with this controller is every backup lost: mainstay repo key export")
-        )
+    head = ("repository", "host", "id", "key kept", "retention", "prune", "check", "where")
+    lines = table(body, head=head, columns=columns, gap="  ")
+    if lacking := next((one for one in found if one.vault is None or not one.vault.escrow_at), None):
+        plan = lacking.plans[0] if lacking.plans else "PLAN"
+        text = "A password that is lost with this controller is every backup lost"
+        lines += wrap(f"{text}: mainstay repo key export {plan} --to FILE", columns=columns)
     return lines
 
 
-def _last(one: Known, what: str, zone: tzinfo) -> Cell:
+def _ago(at: str, now: datetime) -> str:
+    return f"{times.about(times.age(at, now))} ago"
+
+
+def _last(one: Known, what: str, now: datetime) -> Cell:
     mine = sorted(
         (done for done in one.tended if done.what == what and done.part != CANCELLED), key=lambda done: done.at
     )
     if not mine:
         return None
     newest = mine[-1]
-    word = times.local(newest.at, zone, short=True)
+    word = _ago(newest.at, now)
     return Span(f"{word} {newest.part}", "bad") if newest.part in (FAILED, REFUSED) else word
 
 
@@ -75,21 +88,38 @@ def to_json(found: Sequence[Known]) -> list[Json]:
     ]
 
 
-def preview(what: str, repository: str, found: Mapping[str, HostForecast], columns: int) -> list[Line]:
-    """What would be done, host by host. Of retention, what goes and what stays and why."""
+def preview(
+    what: str, repository: str, found: Mapping[str, HostForecast], columns: int, *, dry: bool = True
+) -> list[Line]:
+    """What would be done, host by host. Of retention, what goes and what stays and why; of many hosts only what goes. dry: and
+    nothing more than to show it."""
     lines = [line(Span(f"{what} at {repository}", "bold"))]
+    alike: dict[str, list[str]] = {}
     for host, one in found.items():
         if one.forecast is None:
             lines.append(line("  ", Span(f"{host}: {one.error}", "bad")))
+            continue
+        if not one.forecast.items and not one.forecast.notes:
+            alike.setdefault(IDLE.get(what, "nothing to do"), []).append(host)
+            continue
+        if len(found) > MANY and what == "retention" and not goes(one) and not one.forecast.notes:
+            alike.setdefault("nothing goes", []).append(host)
             continue
         lines.append(line(f"  {host}  {_counts(what, one.forecast.items)}"))
         rows: list[list[Cell]] = [
             [Span("-" if not why else " ", "bad"), name, when[:16].replace("T", " "), why or Span("goes", "bad")]
             for name, when, why in sorted(one.forecast.items, key=lambda item: item[1])
+            if not why or len(found) <= MANY or what != "retention"
         ]
         lines += table(rows, indent="    ", columns=columns)
-        lines += [line("    ", Span(f"! {note}", "warn")) for note in one.forecast.notes]
-    return [*lines, line("Nothing was changed.")]
+        for note in one.forecast.notes:
+            lines += wrap(f"! {note}", indent="    ", columns=columns)
+    for said, hosts in alike.items():
+        named = ", ".join(sorted(hosts, key=natural)[:MANY]) + (
+            f", … ({len(hosts)} hosts)" if len(hosts) > MANY else ""
+        )
+        lines += wrap(f"{named}: {said}", columns=columns)
+    return [*lines, line("Nothing was changed.")] if dry else lines
 
 
 def _counts(what: str, items: Sequence[tuple[str, str, str]]) -> str:
@@ -98,7 +128,12 @@ def _counts(what: str, items: Sequence[tuple[str, str, str]]) -> str:
     points = [why for name, _, why in items if not name.startswith(NO_POINT)]
     others = [why for name, _, why in items if name.startswith(NO_POINT)]
     left = f"; {len(others)} → {sum(map(bool, others))} snapshots that are no points" if others else ""
-    return f"{len(points)} → {sum(map(bool, points))} points{left}"
+    return f"{len(points)} → {times.counted(sum(map(bool, points)), 'point')}{left}"
+
+
+def goes(one: HostForecast) -> bool:
+    """Whether retention would remove anything there. What can't be asked may."""
+    return one.forecast is None or any(not why for _, _, why in one.forecast.items)
 
 
 def preview_json(what: str, repository: str, found: Mapping[str, HostForecast]) -> Json:

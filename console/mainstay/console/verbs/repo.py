@@ -45,8 +45,8 @@ def listed(screen: Screen) -> int:
     from mainstay.console.vaults import vaults
 
     with bootstrap.load(screen.site_dir) as app:
-        found, zone = vaults(app), app.zone
-    screen.show(lambda: render.to_json(found), lambda: render.screen(found, zone, screen.columns))
+        found, now = vaults(app), app.clock.now()
+    screen.show(lambda: render.to_json(found), lambda: render.screen(found, now, screen.columns))
     return 0
 
 
@@ -173,7 +173,12 @@ def _tend(
                         partial(render.preview, what, place, found, screen.columns),
                     )
                     continue
-                screen.say(*render.preview(what, place, found, screen.columns))
+                screen.say(*render.preview(what, place, found, screen.columns, dry=False))
+                if what == "retention" and not any(render.goes(one) for one in found.values()):
+                    screen.say("Nothing is to go, so nothing was done.")
+                    if screen.json:
+                        screen.data(render.preview_json(what, place, found))
+                    continue
             if kept:
                 screen.say(
                     f"Points are known in {place} of {', '.join(kept)}. A repository of theirs that is made now is empty:"
@@ -213,7 +218,7 @@ def _clear(
                     partial(render.preview, "retention", place, found, screen.columns),
                 )
                 continue
-            screen.say(*render.preview("retention", place, found, screen.columns))
+            screen.say(*render.preview("retention", place, found, screen.columns, dry=False))
             codes.append(run_and_follow(screen, app, request, here=here))
         return max(codes)
 
@@ -229,7 +234,7 @@ def _homeless(screen: Screen, app: Application, plan: BackupPlan, chosen: Sequen
     from mainstay.console.tending import homeless
 
     for one in homeless(app, chosen):
-        screen.say(f"points of a plan that is no more: {one.plan}: {one.said}. They stay for ever.")
+        screen.say(f"Points of a plan that is no more: {one.plan}: {one.said}. They stay for ever.")
         screen.say(f"  Where {plan.name} took its place: renamed_from: {one.plan} there; -n then shows what would go.")
         screen.say(f"  Where nothing did: mainstay repo retention {one.plan} --before DATE -n shows what would go.")
 

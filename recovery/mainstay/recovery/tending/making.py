@@ -137,5 +137,5 @@ class UnlockErrand(RepositoryErrand):
         gone = restic.unlock([one.lock.id for one in found if one.standing == "dead"])
         io.notes += [f"lock {one.lock.id[:12]}: {one.why}" for one in found]
         io.concerns += [f"locked: {one.why}" for one in found if one.standing == "foreign" and one.stale]
-        io.detail = f"{counted(len(gone), 'lock')} removed, {len(found) - len(gone)} left"
+        io.detail = f"{counted(len(gone), 'lock')} removed, {len(found) - len(gone)} left" if found else "no lock there"
         return io.detail

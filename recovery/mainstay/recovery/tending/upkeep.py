@@ -13,7 +13,7 @@ from mainstay.recovery.points.contract import Tended
 from mainstay.recovery.proofs_due import parts_of, subsets_due
 from mainstay.recovery.restic.contract import Damaged
 from mainstay.recovery.tending.errand import RepositoryErrand, something
-from mainstay.recovery.words import counted
+from mainstay.recovery.words import counted, sized
 from mainstay.runner.errand import Desk
 from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import StepIO
@@ -58,7 +58,7 @@ class PruneErrand(RepositoryErrand):
         self.same(host)
         freed = self.open(host).prune(max_unused=self.plan.prune.max_unused, tell=lambda one: io.progress(str(one)))
         io.measures["prune"] = {"freed": freed}
-        io.detail = f"{freed:,} bytes fewer" if freed else "nothing to free" if freed == 0 else "pruned"
+        io.detail = f"{sized(freed)} freed" if freed else "nothing to free" if freed == 0 else "pruned"
         return io.detail
 
 
