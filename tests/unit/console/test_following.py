@@ -40,7 +40,7 @@ def test_the_first_ctrl_c_asks_the_run_to_stop_between_hosts(
     assert row is not None
     assert (row.wish, row.wish_by, row.wish_reason) == ("cancel", "anna@ops1", "Ctrl-C")
     assert result.code == 0  # the host in hand was brought to its end
-    assert "Stopping between hosts" in result.err
+    assert "Stopping: nothing new starts, hosts in hand are brought to their end." in result.err
     assert "Ctrl-C again lets go of the terminal" in result.err
 
 
@@ -149,7 +149,7 @@ def test_events_are_told_once_and_in_order() -> None:
     assert progress.events(first, later) == [
         "web2: failed: dpkg ended with 1",
         "wave 2 of 3",
-        "cancel was asked for; it acts between hosts",
+        "cancel was asked for; nothing new starts, hosts in hand are brought to their end",
     ]
 
 

@@ -60,7 +60,7 @@ def test_the_first_ctrl_c_asks_the_worker_to_stop(
     row = served.state.run(served.runs.requests[0].id)
     assert row is not None
     assert (row.wish, row.wish_reason) == ("cancel", "Ctrl-C")
-    assert "Stopping between hosts" in result.err
+    assert "Stopping: nothing new starts" in result.err
 
 
 def test_the_second_ctrl_c_lets_go_and_says_that_the_run_goes_on(

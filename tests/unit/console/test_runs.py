@@ -197,11 +197,11 @@ def test_an_error_while_executing_comes_through_the_desk(app: FakeApplication, m
     assert result.json["error"]["message"] == "the host belongs to another state"
 
 
-def in_flight(app: FakeApplication, state: Any = "running") -> RunRow:
+def in_flight(app: FakeApplication, state: Any = "running", kind: str = "patch") -> RunRow:
     request = plan_request(app.plan("patch-web"), app.select("role=web"), app.asking())
     row = RunRow(
         id=request.id,
-        kind="patch",
+        kind=kind,
         plan="patch-web",
         state=state,
         request=request.to_json(),
@@ -244,6 +244,18 @@ def test_pause_and_cancel_are_asked_for_with_a_reason(app: FakeApplication, main
     assert again is not None and again.wish == ""
     assert mainstay("runs", "cancel", row.id, "--reason", "enough", "--json").json == {"id": row.id, "wish": "cancel"}
     assert [one["state"] for one in mainstay("runs", "--json").json] == ["stopping"]
+
+
+@pytest.mark.parametrize("kind", ["patch", "backup"])
+def test_a_cancel_says_what_becomes_of_what_is_under_way(app: FakeApplication, mainstay: Mainstay, kind: str) -> None:
+    row = in_flight(app, kind=kind)
+    said = mainstay("runs", "cancel", row.id, "--reason", "enough").err
+    words = (
+        "the backup that is under way on a host is ended"
+        if kind == "backup"
+        else "hosts in hand are brought to their end"
+    )
+    assert words in " ".join(said.split())
 
 
 def test_what_has_ended_cannot_be_cancelled(app: FakeApplication, mainstay: Mainstay) -> None:

@@ -16,6 +16,9 @@ from mainstay.runner.record import ASIDE
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import natural
 
+ENDED = ("backup", "restore", "drill")
+"""Kinds whose job on a host is ended in the middle where their run is cancelled."""
+
 MOST_ROWS = 30
 """Rows of the live table; more hosts than fit a screen are counted instead."""
 
@@ -69,10 +72,15 @@ def title(moment: Moment, now: datetime) -> str:
     if moment.where:
         parts.append(moment.where)
     if moment.wish:
-        parts.append(
-            {"cancel": "stopping between hosts", "pause": "pausing between hosts"}.get(moment.wish, moment.wish)
-        )
+        parts.append({"cancel": "stopping", "pause": "pausing between hosts"}.get(moment.wish, moment.wish))
     return " · ".join(parts)
+
+
+def stopping(kind: str) -> str:
+    """What a cancel does to a run of that kind, in words."""
+    if kind in ENDED:
+        return f"nothing new starts, and the {kind} that is under way on a host is ended"
+    return "nothing new starts, hosts in hand are brought to their end"
 
 
 def remaining(moment: Moment) -> float | None:
@@ -142,7 +150,8 @@ def events(before: Moment | None, now: Moment) -> list[str]:
     if before is not None and now.where and now.where != before.where:
         told.append(f"run {now.run} is {now.where}")
     if now.wish and now.wish != (before.wish if before else ""):
-        told.append(f"{now.wish} was asked for; it acts between hosts")
+        acts = stopping(now.kind) if now.wish == "cancel" else "it acts between hosts"
+        told.append(f"{now.wish} was asked for; {acts}")
     return told
 
 

@@ -34,8 +34,10 @@ def in_order(parts: Sequence[HostPart]) -> list[HostPart]:
 
 def touched(part: HostPart) -> bool:
     """Whether the run may have changed this host: it was looked at only where there is no step but the survey."""
-    if part.verdict in (Verdict.REFUSED, Verdict.MISSED, Verdict.CANCELLED):
+    if part.verdict in (Verdict.REFUSED, Verdict.MISSED):
         return False
+    if part.verdict is Verdict.CANCELLED:
+        return any(step.name == "apply" for step in part.steps)
     return part.verdict is not Verdict.SUCCEEDED or len(part.steps) > 1
 
 

@@ -117,10 +117,7 @@ def _follow(screen: Screen, app: Application, run: str, execution: Here | Elsewh
             if pressed.times and not asked:
                 asked = True
                 app.state.wish(run, "cancel", by=app.requested_by, reason="Ctrl-C")
-                show.say(
-                    "Stopping between hosts: nothing new starts, hosts in hand are brought to their end. "
-                    "Ctrl-C again lets go of the terminal."
-                )
+                show.say(f"Stopping: {progress.stopping(watch.kind)}. Ctrl-C again lets go of the terminal.")
             if pressed.times > 1:
                 show.close()
                 _let_go(screen, execution.parting(run))
@@ -151,6 +148,7 @@ class Watch:
         self._run = run
         self._hosts = [host.name for host in request.hosts]
         self._careful = request.careful
+        self.kind = row.kind
         self._outcomes: dict[str, Verdict] = {}
         self._parts: dict[str, HostPart] = {}
         self._waves: list[list[str]] = []
@@ -270,7 +268,7 @@ class Elsewhere:
 
     def parting(self, run: str) -> list[str]:
         return [
-            f"Let go of run {run}. It goes on elsewhere, and stops between hosts, as was asked. See it: mainstay runs",
+            f"Let go of run {run}. It goes on elsewhere, and stops, as was asked. See it: mainstay runs",
         ]
 
 

@@ -64,7 +64,9 @@ def pause(screen: Screen, run: str, reason: str) -> int:
     return _wish(screen, run, "pause", reason)
 
 
-@command.command(help="Ask a run to stop between hosts: what is in hand is brought to its end, nothing new starts.")
+@command.command(
+    help="Ask a run to stop: nothing new starts; a host in hand is brought to its end, a backup under way is ended."
+)
 @click.argument("run", shell_complete=completing.runs_in_flight)
 @click.option("--reason", default=NO_REASON, metavar="TEXT", help="Why; it stands in the record.")
 @with_screen
@@ -130,6 +132,7 @@ def reconcile(screen: Screen, run: str, selector: str | None, reason: str) -> in
 
 def _wish(screen: Screen, run: str, wish: str, reason: str) -> int:
     from mainstay.console import bootstrap
+    from mainstay.console.render.progress import stopping
     from mainstay.inventory.errors import UsageError
 
     with bootstrap.load(screen.site_dir) as app:
@@ -137,12 +140,11 @@ def _wish(screen: Screen, run: str, wish: str, reason: str) -> int:
         if row.state == "ended":
             raise UsageError(f"Run {row.id} has ended already.", hint=f"See it: mainstay records show {row.id}")
         if row.wish == "cancel" and wish == "pause":
-            raise UsageError(
-                f"Run {row.id} was cancelled by {row.wish_by}; it ends between hosts, and can't be paused."
-            )
+            raise UsageError(f"Run {row.id} was cancelled by {row.wish_by}; it is stopping, and can't be paused.")
         assert wish in ("pause", "cancel")
         app.state.wish(row.id, "pause" if wish == "pause" else "cancel", by=app.requested_by, reason=reason)
-        screen.say(f"Asked run {row.id} to {wish}; it acts between hosts.")
+        acts = stopping(row.kind) if wish == "cancel" else "it acts between hosts"
+        screen.say(f"Asked run {row.id} to {wish}; {acts}.")
         if row.id in app.left_behind([row.id]):
             screen.say(f"No process works on it now: mainstay runs resume {row.id} brings it to its end.")
     return _told(screen, row.id, wish)
