@@ -21,5 +21,7 @@ class RestoreChange(Value):
     """Random. Only what the job itself prints has it."""
     port: int = 0
     """On the host's loopback, for the way through the controller; 0 where the host reaches the repository by itself."""
+    region: str = ""
+    """Of an S3 storage that the host reaches by itself."""
     count: int = 1
     """Files."""

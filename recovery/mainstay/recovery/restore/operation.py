@@ -109,6 +109,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
             memory=seen.memory,
             token=secrets.token_hex(16),
             port=reading.port_of(work, self.repository),
+            region=self.repository.region or "",
             count=max(self.order.files, 1),
         )
 

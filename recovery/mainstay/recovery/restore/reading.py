@@ -39,6 +39,10 @@ class Reads(Protocol):
     def port(self) -> int:
         """On the host's loopback, for the way through the controller; 0 where the host reaches the repository by itself."""
 
+    @property
+    def region(self) -> str:
+        """Of an S3 storage that the host reaches by itself; empty where none is said."""
+
 
 def port_of(work: HostWork, repository: Repository) -> int:
     """Chosen by the host's sshd; kept, so that another process can set up the same way again."""

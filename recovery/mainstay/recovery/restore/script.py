@@ -60,6 +60,7 @@ def head(change: Reads) -> list[str]:
     return [
         f"tok={quote([change.token])} d={quote([change.state_dir])} m={quote([change.memory])}",
         f"program={quote([change.program.path])}",
+        f"export AWS_DEFAULT_REGION={quote([change.region])}" if change.region else "",
         _BEGIN,
     ]
 

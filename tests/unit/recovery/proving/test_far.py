@@ -219,6 +219,12 @@ def test_markers_of_nobody_are_no_markers() -> None:
     assert output.read(says("swept", coded(b'{"removed": "A\\u001b"}\n[]\n{')).encode(), change()).swept == ("A",)
 
 
+def test_the_region_of_a_storage_that_the_host_reaches_itself_is_told_to_restic() -> None:
+    assert "AWS_DEFAULT_REGION" not in job_script(change())
+    told = job_script(change().model_copy(update={"region": "eu-north 1"}))
+    assert "\nexport AWS_DEFAULT_REGION='eu-north 1'\n" in told
+
+
 def test_the_script_holds_no_shell_of_others() -> None:
     odd = "/srv/it's; rm -rf $HOME `x` \\*"
     files = (Node(path=odd, type="file", size=1),)

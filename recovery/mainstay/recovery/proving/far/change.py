@@ -48,6 +48,8 @@ class DrillChange(Value):
     """Random. Only what the job itself prints has it."""
     port: int = 0
     """On the host's loopback, for the way through the controller; 0 where the host reaches the repository by itself."""
+    region: str = ""
+    """Of an S3 storage that the host reaches by itself."""
     seconds: float
     """That the job has for all of it."""
     takes: tuple[Take, ...]

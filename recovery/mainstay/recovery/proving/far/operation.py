@@ -120,6 +120,7 @@ class DrillOperation(Unchanging[DrillChange]):
             memory=seen.memory,
             token=secrets.token_hex(16),
             port=reading.port_of(work, self.repository),
+            region=self.repository.region or "",
             seconds=max(0.0, self.order.proving.max_time - (self._clock() - began)),
             takes=tuple(takes),
         )
