@@ -225,6 +225,11 @@ def test_fifty_hosts_are_answered_on_one_screen(
     assert lines[-1] == "100 sources: 3 wrong, 97 well   (mainstay points all lists each)"
     assert sum(row.split()[:1] == ["web1"] for row in mainstay("points", "all").out.splitlines()) == 2
     assert len(mainstay("points", "--json").json) == 100
+    lines = mainstay("status").out.splitlines()
+    assert len(lines) <= 12
+    assert [row.split()[0] for row in lines if row.startswith("  web")] == ["web7", "web13"], "the worst first"
+    assert lines[-2:] == ["  48 hosts well", "50 none yet   (mainstay status all lists each)"]
+    assert sum(row.startswith("  web") for row in mainstay("status", "all").out.splitlines()) == 50
 
 
 def test_cron_hears_of_backups_alone(app: FakeApplication, mainstay: Mainstay, tmp_path: Path) -> None:

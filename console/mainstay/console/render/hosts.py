@@ -15,6 +15,7 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.runner.record import HostPart
 from mainstay.runner.verdict import Verdict
+from mainstay.runner.waves import natural
 
 if TYPE_CHECKING:
     from mainstay.console.backups import Backups
@@ -91,7 +92,7 @@ class Known:
     @property
     def reason(self) -> str:
         if self.part is None:
-            return "nothing was changed on it by this state yet"
+            return "no run has worked on it yet"
         told = [self.part.reason] if self.part.reason else []
         told += [self.looked] if self.looked else []
         if self._before is not None:
@@ -136,21 +137,38 @@ def to_json(one: Known) -> Json:
     }
 
 
-def status(known: Sequence[Known], now: datetime, columns: int, backups: Backups | None = None) -> list[Line]:
-    """backups: where the site has plans that back hosts up."""
+def status(
+    known: Sequence[Known], now: datetime, columns: int, backups: Backups | None = None, *, whole: bool = False
+) -> list[Line]:
+    """The worst first. backups: where the site has plans that back hosts up. whole: also those that are well have a line each,
+    however many they are."""
+    levels = {one.host.name: _level(one, backups) for one in known}
+    found = sorted(known, key=lambda one: (WORST.index(levels[one.host.name]), natural(one.host.name)))
+    shown = found if whole or len(found) <= ROWS else [one for one in found if levels[one.host.name]][:ROWS]
     rows: list[list[Cell]] = []
-    for one in known:
-        row: list[Cell] = [one.host.name, verdict(one.verdict), times.about(times.age(one.at, now))]
+    for one in shown:
+        row: list[Cell] = [one.host.name, verdict(_word(one, backups)), times.about(times.age(one.at, now))]
         if backups is not None:
             health = backups.health(one.host.name)
             row.append(Span("–", "dim") if health is None else Span(health, HEALTH_STYLE[health]))
         rows.append([*row, _whole_reason(one, backups)])
+    head = ("host", "last run", "age", *(("backup",) if backups is not None else ()), "why")
+    lines = table(rows, head=head, right=frozenset({2}), columns=columns)
+    rest = [levels[one.host.name] for one in found[len(shown) :]]
+    bad = sum(level != 0 for level in rest)
+    lines += [line("  ", Span(f"{times.counted(bad, 'more host')} not well", "bad"))] if bad else []
+    lines += [line("  ", Span(f"{times.counted(len(rest) - bad, 'host')} well", "good"))] if len(rest) > bad else []
     counts: dict[str, int] = {}
     for one in known:
-        counts[one.verdict] = counts.get(one.verdict, 0) + 1
+        word = _word(one, backups)
+        counts[word] = counts.get(word, 0) + 1
     total = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    head = ("host", "last run", "age", *(("backup",) if backups is not None else ()), "why")
-    return [*table(rows, head=head, right=frozenset({2}), columns=columns), line(total)]
+    listed = "   (mainstay status all lists each)" if rest else ""
+    return [*lines, line(f"{total}{listed}")]
+
+
+def _word(one: Known, backups: Backups | None) -> str:
+    return "none yet" if _awaited(one, backups) else one.verdict
 
 
 def _whole_reason(one: Known, backups: Backups | None) -> str:
@@ -162,7 +180,7 @@ def of_backups(host: str, backups: Backups | None) -> str:
     """The worst of what is not as it should be: `db, etc: no recovery point; and 2 more`."""
     alike: dict[str, list[str]] = {}
     for trouble in backups.all_troubles(host) if backups is not None else ():
-        alike.setdefault(trouble.text, []).append(trouble.source)
+        alike.setdefault(trouble.text if len(trouble.text) <= LONG else trouble.kind, []).append(trouble.source)
     told = [f"{', '.join(of)}: {text}" if all(of) else text for text, of in alike.items()]
     more = [f"and {len(told) - TOLD} more (mainstay why {host})"] if len(told) > TOLD else []
     return "; ".join([*told[:TOLD], *more])
@@ -212,6 +230,10 @@ OF_HEALTH: dict[Health, int] = {"well": 0, "look": 1, "wrong": 2, "unknown": 3}
 HEALTH_STYLE: dict[Health, Style] = {"well": "good", "look": "warn", "wrong": "bad", "unknown": "warn"}
 NAMED = 5
 """Hosts that the line of `--nagios` names."""
+ROWS = 20
+"""Hosts up to which those that are well have a line each too."""
+LONG = 90
+"""Characters of a trouble from which on a host's line tells only what it is."""
 TOLD = 2
 """Troubles of a host's backups that its line tells."""
 MEASURED = 20

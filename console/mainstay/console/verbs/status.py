@@ -8,7 +8,10 @@ from mainstay.console.screen import Screen
 from mainstay.console.verb import verb
 
 
-@verb(help="Well or not, and why: each host's newest record. A host that was never worked on is unknown.")
+@verb(
+    help="Well or not, and why: each host's newest record, the worst first. A host that was never worked on is unknown. Of many "
+    "hosts those that are well are counted (status all lists each)."
+)
 @click.argument("selector", required=False)
 @click.option("--nagios", is_flag=True, help="One line and exit code 0, 1, 2 or 3, as monitoring plugins do.")
 def command(screen: Screen, selector: str | None, nagios: bool) -> int:
@@ -52,7 +55,7 @@ def command(screen: Screen, selector: str | None, nagios: bool) -> int:
         return code
     screen.show(
         lambda: [render.status_json(one, kept) for one in known],
-        lambda: render.status(known, now, screen.columns, kept),
+        lambda: render.status(known, now, screen.columns, kept, whole=selector is not None),
     )
     shared_looks = [one.text for one in found.troubles if not one.host]
     screen.answer([*lagging(lags, zone), *looks([*unkept, *missed, *shared_looks]), *undelivered(alarms, zone)])
