@@ -46,12 +46,13 @@ def verify(plan: BackupPlan, depot: Depot, work: HostWork, change: BackupChange)
     """Fills in measures and concerns, writes the points. Again is success. Raises HostFailed where a source has failed,
     ContactLost where it can't be known now, which may be asked again."""
     said = JobSaid.from_json(work.found["job"]) if "job" in work.found else JobSaid()
+    # Before the repository is asked: of one that has ended by then it has all that it will ever have.
+    works, dead = ([], []) if said.whole or said.stopped else _orphans(work, change)
     with ThreadPoolExecutor(1, thread_name_prefix="locks") as beside:
         # restic derives its key anew for each question, half a second: both at once.
         locks = beside.submit(lambda: depot.open(plan.repositories[plan.repository], work.host.name).locks())
         snapshots = _snapshots(plan, depot, work, change, said)
     taken = {one.unit: one for one in said.items}
-    works, dead = ([], []) if said.whole or said.stopped else _orphans(work, change)
     judgements: list[Judgement] = []
     points: list[RecoveryPoint] = []
     rows: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from mainstay.recovery.backup.operation import BackupOperation
 from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.messages import BackupSummary, Said
 from mainstay.runner.operation import HostWork, Look
-from mainstay.runner.shell.contract import ContactLost, Fence, JobState, JobStatus
+from mainstay.runner.shell.contract import Command, ContactLost, Fence, JobState, JobStatus, Output
 from mainstay.runner.shell.fake import FakeHost, FakeShells
 from mainstay.runner.steps import HostFailed, rfc3339
 
@@ -154,6 +154,20 @@ def test_a_run_that_was_settled_before_there_was_such_a_tag_finds_its_own() -> N
     case.held("etc", "db")
     case.told(taken("etc"), taken("db"))
     assert len(case.verify()) == 2
+
+
+def test_a_restic_that_ends_while_it_is_asked_how_it_was_is_not_called_interrupted() -> None:
+    """Its job's shell was killed, and nobody has heard how it ended: its snapshot is there as soon as it works no more."""
+    case = Case()
+    case.told(taken("etc"), taken("db", None), whole=False)
+
+    def ends(host: FakeHost, command: Command) -> Output:
+        case.held("etc", "db")
+        return Output(0, b"dead 7\n", b"", 0.0)
+
+    case.there.on(lambda command: "taking" in " ".join(command.argv), ends)
+    assert sorted(case.verify()) == ["db", "etc"]
+    assert any("its snapshot is whole" in one for one in case.work.concerns)
 
 
 def test_a_snapshot_without_a_time_that_can_be_read_counts_by_ours() -> None:
