@@ -23,7 +23,7 @@ from statistics import median
 from typing import TypeVar
 
 from bench import backup_tree
-from bench.backup_tools import DATA, Bench, Borgmatic, Both, Mainstay, Restic, Tool, rest
+from bench.backup_tools import DATA, Bench, Borgmatic, Both, Mainstay, Restic, Served, Tool, rest
 from bench.measure import Cost, middle
 from bench.spent import Spent, spent
 from bench.table import Part, dump
@@ -38,7 +38,8 @@ PHASES = {"first": 1, "nothing changed": 3, CHANGED: 2}
 """How often in each round: what takes seconds has to be seen more than once."""
 RESTORES = ("restore onto the controller", "restore onto the host")
 DIRECT, THROUGH, ALONE, TUNNEL = "mainstay", "mainstay through the controller", "restic alone", "restic alone by ssh -R"
-PEERS = {DIRECT: ALONE, THROUGH: TUNNEL}
+SERVED = "mainstay, begun by the daemon"
+PEERS = {DIRECT: ALONE, SERVED: ALONE, THROUGH: TUNNEL}
 """What each way of mainstay's is held against."""
 HEAD = ("", "wall", "ratio", "CPU", "ratio")
 AIM = 1.05
@@ -166,6 +167,7 @@ def world(folder: Path, size: int) -> Iterator[tuple[Bench, list[Tool], list[str
         files = backup_tree.make(host.root / DATA.lstrip("/"), size)
         notes = [f"{files:,} files, up to 256 MB, {size / 2**30:.1f} GB; about half of it compresses."]
         tools: list[Tool] = [Mainstay(bench, DIRECT, "direct", server.url("m{turn}")[:-1]), Restic(bench, ALONE)]
+        tools += [Served(bench, SERVED, "served", server.url("s{turn}")[:-1])]
         tools += [Mainstay(bench, THROUGH, "through", f"{kept}/p{{turn}}"), Restic(bench, TUNNEL, tunnel=True)]
         if shutil.which("borg"):
             folder_of = folder / "sshd"
@@ -221,6 +223,9 @@ def parts(found: Found, records: Records, tools: Sequence[Tool], notes: Sequence
                 f"Ratios in the table: how many times as much as restic alone takes. restic {version} everywhere, with the same "
                 "options, as nice, and with a cache of its own that is empty at first; to a REST server on the controller, the "
                 "host's 1 % over the same network. CPU is that of everything, also on the host and of the server.",
+                f"{SERVED}: from when its run is put down for a daemon that is up and has done a run before, until its record is "
+                "sealed, as the record and the file of the ledger's anchor tell; CPU is of the daemon, the host and the server. "
+                "Otherwise mainstay is the whole command (mainstay run), from its first import to its end, with no daemon up.",
                 *notes,
             ),
         ),

@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +26,7 @@ from tests.servers.restic import rclone, restic
 PASSWORD = "4-all-repositories"
 DATA = "/srv/data"
 BACK = "/srv/back"
+PUT_DOWN = Path(__file__).with_name("put_down.py")
 SLOW = "nice -n 10 ionice -c 2 -n 7"
 """As mainstay's plans have it, for everybody."""
 PLAN = """\
@@ -181,6 +184,51 @@ class Mainstay:
         cost = self.bench.measure([MAINSTAY, "restore", self.bench.host.name, *asked], self.site)
         self.bench.gone(None if host else self.site / "back")
         return cost
+
+
+@dataclass
+class Served(Mainstay):
+    """The same where a daemon is up that has done a run before, as in every night but its first."""
+
+    def new(self, turn: int) -> None:
+        super().new(turn)
+        plan, url = "warm", f"{self.bench.kept}/warm{turn}/{{host}}"
+        (self.site / "schedules" / f"{plan}.yml").write_text(PLAN.format(name=plan, data="/etc/hostname"))
+        own = f"{{url: '{url}', password: 'file:secrets/{{host}}'}}"
+        (self.site / "recovery" / f"{plan}.yml").write_text(f"repositories:\n  {plan}: {own}\n")
+        run([str(MAINSTAY), "repo", "init", plan, "--yes"], cwd=self.site)
+
+    def back_up(self) -> Cost:
+        """wall: from when the run is put down until its record is sealed. cpu: of the daemon and all that it began, of the host
+        and of the REST server; not of the process that puts it down."""
+        with self._daemon() as daemon:
+            run([str(MAINSTAY), "run", "warm", "--yes", "--json"], cwd=self.site)
+            before = self.bench.host_cpu() + self.bench.rest.cpu() + cpu(daemon)
+            self.bench.measure([sys.executable, PUT_DOWN, self.site, self.plan], self.site)
+            sealed = (self.site / "state" / "anchor.jsonl").stat().st_mtime
+            used = self.bench.host_cpu() + self.bench.rest.cpu() + cpu(daemon) - before
+        began = datetime.fromisoformat(self.record()["started_at"]).timestamp()
+        return Cost(wall=sealed - began, cpu=used, peak=0.0, began=began)
+
+    @contextmanager
+    def _daemon(self) -> Iterator[int]:
+        """Its process id. Up only meanwhile: with one that serves the other ways' runs would be handed over too."""
+        log = self.bench.folder / "daemon.log"
+        with log.open("wb") as said:
+            argv = [str(MAINSTAY), "serve"]
+            process = subprocess.Popen(argv, cwd=self.site, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        try:
+            wait_until(lambda: b"clock is kept" in log.read_bytes(), "the daemon serves", deadline=60)
+            yield process.pid
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def cpu(pid: int) -> float:
+    """Seconds of a process, and of its children that have ended."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass

@@ -36,3 +36,14 @@ def test_every_host_is_asked_for_its_facts(tmp_path: Path) -> None:
     one, two = done.stdout.splitlines()
     assert one.startswith("h1 ") and len(one) > len("h1 ")
     assert "key is not known" in two and done.returncode == 1, "a host that does not answer is no figure"
+
+
+def test_a_run_is_put_down_for_a_daemon_or_not_at_all(tmp_path: Path) -> None:
+    site = mainstay_folder(
+        tmp_path / "site", [Target("h1", "127.0.0.1", 1, "root")], tmp_path / "key", tmp_path / "known"
+    )
+    (site / "schedules" / "plans.yml").write_text("plans:\n  nightly: {targets: all}\n")
+    asked: list[str | Path] = [sys.executable, ROOT / "bench" / "put_down.py", site, "nightly"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1:]) == (1, ["no daemon is up"])
+    assert not list((site / "state").glob("engine.db-wal")), "nothing was begun"
