@@ -32,12 +32,14 @@ def backup_kind(repositories: Repositories) -> PlanKind:
         errors += faults
         errors += _proving(plan, spot, site)
         warnings += [*_twice(plan, spot), *_never_removed(plan, spot), *_trusted(plan, spot, site)]
-        whole = plan.model_copy(update={"repositories": used})
+        written = tuple(plan.sources)
+        order = () if list(written) == sorted(written) else written
+        whole = plan.model_copy(update={"repositories": used, "order": order})
         errors += _eats_itself(whole, spot, site)
         errors += _pushed_out(whole, spot)
         return whole
 
-    return PlanKind(BackupPlan, complete=complete, filled=frozenset({"repositories"}))
+    return PlanKind(BackupPlan, complete=complete, filled=frozenset({"repositories", "order"}))
 
 
 def check_backups(

@@ -235,6 +235,17 @@ class BackupPlan(Plan):
 
     repositories: dict[str, Repository] = {}
     """Those that the plan uses, as they are declared in the site. Filled in when it is loaded."""
+    order: tuple[str, ...] = ()
+    """Names of the sources as they are written, in which they are taken, where that is not the order of the names: canonical
+    JSON, as which a run keeps its plan, sorts keys. Filled in when it is loaded."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, data: Any) -> Any:
+        """The sources in their order again."""
+        if not isinstance(data, dict) or not data.get("order") or not isinstance(sources := data.get("sources"), dict):
+            return data
+        return {**data, "sources": {name: sources[name] for name in data["order"] if name in sources} | sources}
 
     @model_validator(mode="after")
     def _some(self) -> BackupPlan:

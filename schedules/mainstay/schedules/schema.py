@@ -43,7 +43,7 @@ def site_schema() -> Json:
     files = (SiteFile, InventoryFile, SchedulesFile, RecoveryFile)
     _, schema = models_json_schema([(model, "validation") for model in files], title="A site of mainstay")
     for model in ("PatchPlan", "BackupPlan", "Window", "Repository"):
-        for filled_in in ("name", "source", "prove_first", "repositories"):
+        for filled_in in ("name", "source", "prove_first", "repositories", "order"):
             schema["$defs"][model]["properties"].pop(filled_in, None)
     # without it an editor could not tell a backup from a patch
     schema["$defs"]["BackupPlan"]["required"].append("kind")

@@ -1,11 +1,13 @@
 """What is told of backup plans as they are written, and of patch plans that require them."""
 
+import json
 from pathlib import Path
 
 import pytest
 from tests.unit.recovery.backup_site import REPOSITORIES, check, loaded, places, write
 
 from mainstay.inventory.errors import Problem
+from mainstay.inventory.value import canonical
 from mainstay.recovery.plan import BackupPlan
 from mainstay.schedules.check import load_checked
 
@@ -63,6 +65,23 @@ plans:
     )
     assert BackupPlan.from_json(read.to_json()) == read
     assert read.hash() == BackupPlan.from_json(read.to_json()).hash()
+
+
+def test_sources_are_taken_in_the_order_in_which_they_are_written(tmp_path: Path) -> None:
+    """Also by a run, which has its plan as canonical JSON, whose keys are sorted."""
+    sources = "sources: {shop: {postgresql: {databases: [shop]}}, etc: {paths: /etc}, app: {sqlite: /var/lib/app.db}}"
+    read = loaded(tmp_path, plan(sources=sources), OFFSITE).plans["nightly"]
+    assert isinstance(read, BackupPlan)
+    again = BackupPlan.from_json(json.loads(canonical(read.to_json())))
+    assert list(read.sources) == list(again.sources) == ["shop", "etc", "app"]
+    assert again.hash() == read.hash()
+    other = "sources: {etc: {paths: /etc}, shop: {postgresql: {databases: [shop]}}, app: {sqlite: /var/lib/app.db}}"
+    sorted_ones = loaded(tmp_path / "sorted", plan(sources=SOURCES), OFFSITE).plans["nightly"]
+    assert isinstance(sorted_ones, BackupPlan)
+    assert sorted_ones.order == (), "nothing to be said of, and the hash of such a plan is as it always was"
+    assert loaded(tmp_path / "other", plan(sources=other), OFFSITE).plans["nightly"].hash() != read.hash()
+    problems = check(tmp_path / "by hand", plan("order: [etc]"), OFFSITE)[0]
+    assert [one.key for one in problems] == ["plans.nightly.order"]
 
 
 def test_what_an_approval_is_bound_to_is_what_is_written_and_not_where(tmp_path: Path) -> None:

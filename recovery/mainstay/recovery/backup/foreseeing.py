@@ -50,7 +50,7 @@ def forecast(plan: BackupPlan, depot: Depot, look: Look, find: sending.Find) -> 
         change={"machine": seen.machine},
         count=len(plan.sources),
         reversible=0,
-        items=tuple((name, _age(points, name, look.now), after) for name in sorted(plan.sources)),
+        items=tuple((name, _age(points, name, look.now), after) for name in plan.sources),
         reboot="no",
         notes=tuple(notes),
         refused=refused,

@@ -277,7 +277,7 @@ def test_a_preview_refuses_what_can_t_be_and_makes_nothing() -> None:
     case.world.repository()
     found = case.operation.preview(look(case, SEEN + "path /usr/bin/restic\nrestic restic 0.18.0 compiled\n"))
     assert found.refused == "" and found.count == 2 and not case.there.files
-    assert found.items == (("db", "", "restic to main"), ("etc", "", "restic to main"))
+    assert found.items == (("etc", "", "restic to main"), ("db", "", "restic to main"))
     assert "etc: /etc is not there" in found.notes
 
 

@@ -140,7 +140,7 @@ def test_nothing_that_matches_is_a_failure(world: World) -> None:
     point = world.backup(etc)
     with pytest.raises(Stopped, match="nothing of what was asked for"):
         do(world, order(world, world.folder / "into", Piece(point=point, paths=("/nothing",))))
-    with pytest.raises(Refused, match="None of .* that could be meant holds"):
+    with pytest.raises(Refused, match=r"None of .* that could be meant holds"):
         choose(Wanted("web1", (f"{etc}/gone",)), world.depot, world.repositories)
 
 
