@@ -10,6 +10,7 @@ import pytest
 
 from tests.fleet import Fleet, Host
 from tests.fleet.site import OperatorSite, make_site
+from tests.fleet.system import wait_until
 from tests.servers.restic import folder
 
 CANARY = "canary-93aa-fleet"
@@ -92,4 +93,44 @@ def test_another_host_restores_and_proves_and_keeps_nothing(
     spoilt = site("prove", "nightly", "--source", "big", "--json")
     assert spoilt.status == 1, spoilt.told + spoilt.out
     assert "not as in the repository: /home/big" in spoilt.host(drill.name)["reason"]
+    assert drill.exec(["ls", "-A", ROOT]) == ""
+
+
+@pytest.mark.long
+def test_a_drill_host_that_loses_its_power_proves_nothing_and_keeps_nothing(
+    site: OperatorSite, hosts: list[Host]
+) -> None:
+    source, drill = hosts
+    source.exec(["sh", "-c", "cat >/usr/bin/sqlite3 && chmod 755 /usr/bin/sqlite3"], stdin=SQLITE3.encode())
+    source.exec(["sh", "-c", "head -c 200000000 /dev/urandom >/home/big"])
+    source.exec(["python3", "-c", DUMP])
+    assert site("repo", "init", "nightly", "--yes").status == 0
+    assert site("run", "nightly", "--yes").status == 0
+
+    def stands_still() -> bool:
+        """In the middle of the restore."""
+        stop = f"ls -d {ROOT}/*/files/home/big >/dev/null && pkill -STOP restic && echo so"
+        return drill.exec(["sh", "-c", stop], check=False) != ""
+
+    with site.meanwhile("prove", "nightly", "--json", "--source", "big") as process:
+        wait_until(lambda: stands_still() or process.poll() is not None, "it restores", deadline=120, every=0.05)
+        assert process.poll() is None, process.communicate()
+        drill.link_down()
+        drill.power_cut()
+        drill.link_up()
+        drill.boot()
+        out, said = process.communicate(timeout=240)
+    assert process.returncode == 1, out + said
+    assert "0 of 1 point proved" in out and "the job was broken off" in out
+    assert drill.exec(["ls", "-A", ROOT]) == ""
+    again = site("prove", "nightly", "--json")
+    assert again.status == 0, again.told + again.out
+    # Cancelled in the middle: what it was at is told to end, and what was tried by then counts.
+    with site.meanwhile("prove", "nightly", "--json") as process:
+        wait_until(lambda: stands_still() or process.poll() is not None, "it restores", deadline=120, every=0.05)
+        assert process.poll() is None, process.communicate()
+        (run,) = [row["id"] for row in site.in_flight()]
+        assert site("runs", "cancel", run, "--yes").status == 0
+        out, said = process.communicate(timeout=240)
+    assert process.returncode == 1 and '"cancelled"' in out, out + said
     assert drill.exec(["ls", "-A", ROOT]) == ""
