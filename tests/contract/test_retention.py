@@ -105,7 +105,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder / "repository", ids
 
 
-@pytest.fixture(params=["path", "rest", "s3"])
+@pytest.fixture(params=["path", "s3", pytest.param("rest", marks=pytest.mark.long)])
 def world(request: pytest.FixtureRequest, tmp_path: Path, template: tuple[Path, dict[str, str]]) -> Iterator[Real]:
     made, (source, ids) = Real(), template
     folder = shutil.copytree(source, tmp_path / "repository")

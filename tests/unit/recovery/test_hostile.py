@@ -147,11 +147,15 @@ CHANGE = BackupChange(
 )
 
 
+SOME = settings(max_examples=40)
+
+
 def recorded(value: Any) -> bytes:
     """As a record keeps it: plain JSON, without NaN."""
     return canonical(value)
 
 
+@SOME
 @given(OUTPUTS)
 @example(DEEP)
 @example(b'{"message_type":"summary","total_duration":NaN,"files_new":1e999}')
@@ -169,6 +173,7 @@ def test_what_restic_prints(output: bytes) -> None:
     str(reader.progress)
 
 
+@SOME
 @given(OUTPUTS)
 @example(DEEP)
 def test_what_a_backups_job_prints(output: bytes) -> None:
@@ -185,6 +190,7 @@ def test_what_a_backups_job_prints(output: bytes) -> None:
     backup.progress(output, CHANGE)
 
 
+@SOME
 @given(OUTPUTS)
 @example(DEEP)
 @example(b"@mainstay " + TOKEN.encode() + b" begin x 1")
@@ -208,6 +214,7 @@ ANSWERS: list[Callable[[bytes], Any]] = [
 ]
 
 
+@SOME
 @given(st.lists(OBJECTS, max_size=4).map(line_of) | OBJECTS.map(line_of) | OUTPUTS)
 @example(b"[" * 100_000)
 @example(b"total prune:  1 blobs / " + b"9" * 9 + b".999999 EiB")
@@ -222,6 +229,7 @@ def test_what_a_repository_answers(data: bytes) -> None:
             recorded(replies.restore_summary(value).to_json())
 
 
+@SOME
 @given(st.lists(OBJECTS, max_size=4))
 def test_locks_that_anybody_may_have_written(found: list[dict[str, Any]]) -> None:
     locks = [replies.lock("1" * 64, one) for one in json.loads(json.dumps(found))]
@@ -239,11 +247,11 @@ def snapshots(draw: st.DrawFn) -> list[dict[str, Any]]:
     ]
 
 
+@SOME
 @given(snapshots())
 @example(
     [{"id": "1" * 64, "tags": ["mainstay", "plan=nightly", "source=etc", "run=R1"], "time": "0001-01-01T00:00:00Z"}]
 )
-@settings(max_examples=60)
 def test_snapshots_that_a_host_may_have_put_into_its_repository(made: list[dict[str, Any]]) -> None:
     found = replies.snapshots(line_of(made)) or []
     left = strays(

@@ -110,7 +110,7 @@ def test_whatever_is_written_first_under_the_new_name_hands_them_over(how: str) 
         points.add_proof(proof(new, before()))
     else:
         points.note_tended(Tended("main", "web1", "retention", "nightly", "", "R", before(), "succeeded"))
-    assert [one.id for one in below.points(plan="nightly")][0] == old.id
+    assert below.points(plan="nightly")[0].id == old.id
     assert below.points(plan="older") == []
 
 
