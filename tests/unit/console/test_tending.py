@@ -273,3 +273,21 @@ def test_what_a_drill_would_do_elsewhere_is_shown_with_who_can_read_what(
     assert "On db1: it restores them, and is given the password of the repository of web1 for that time." in said
     told = mainstay("prove", "nightly", "-n", "--json").json
     assert told["on"] == "db1" and sorted(told["hosts"]) == ["db1", "web1"]
+
+
+def test_drills_of_several_hosts_elsewhere_are_followed_one_after_the_other(
+    app: Keeping, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = drilled_on(app, "db1")
+    monkeypatch.setattr(bootstrap, "load", lambda given: there)
+    for host in ("web1", "web2"):
+        there.points.add_point(point(host, 5))
+    verdicts = [Verdict.SUCCEEDED, Verdict.FAILED]
+    there.ending = lambda host: part(host.name, verdicts[len(there.runs.requests) - 1])
+    told = mainstay("prove", "nightly", "--json")
+    assert told.code == 1 and [one["verdict"] for one in told.json] == ["succeeded", "failed"]
+    assert [list(one.operation["points"]) for one in there.runs.requests] == [["web1"], ["web2"]]
+    # One that is cancelled is the last.
+    there.ending = lambda host: part(host.name, Verdict.CANCELLED)
+    told = mainstay("prove", "nightly", "--json")
+    assert told.code == 1 and len(told.json) == 1

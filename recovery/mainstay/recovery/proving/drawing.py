@@ -43,6 +43,8 @@ def draw_dump(restic: Restic, point: str, max_bytes: int) -> Drawn:
     if count != 1:
         raise NotProved(f"the point holds {count} files instead of one dump")
     (node,) = listing
+    if ".." in node.path.split("/"):
+        raise NotProved(f"the dump's path leads out of the place that it is restored to: {node.path}")
     if not node.size:
         raise NotProved("the dump is empty")
     if node.size > max_bytes:

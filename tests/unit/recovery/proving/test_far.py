@@ -14,6 +14,8 @@ from tests.unit.recovery.tending.desk import World, plan
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.secrets import Secret
 from mainstay.recovery.backup.change import Program
+from mainstay.recovery.proving.attempt import NotProved
+from mainstay.recovery.proving.drawing import draw_dump
 from mainstay.recovery.proving.far import output
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.judging import tried
@@ -123,7 +125,13 @@ def test_what_was_cut_off_anywhere_is_never_proved(take: Take) -> None:
         (["there is no python3\n", says("unheld", 0, 127), says("done")], "unknown", "there is no python3"),
         (["process 7\n", says("unheld", 0, 71), says("done")], "failed", "no clean scratch place on drill1: process 7"),
         ([*GOOD[:2], says("restored", 0, 124), *GOOD[3:]], "refused", "max_time was over"),
-        ([*GOOD[:3], says("compared", 0, 137, 0, 101), *GOOD[4:]], "refused", "max_time was over"),
+        ([*GOOD[:3], says("compared", 0, 124, 0, 101), *GOOD[4:]], "refused", "max_time was over"),
+        ([*GOOD[:2], says("restored", 0, 137), *GOOD[3:]], "unknown", "restic was killed on drill1"),
+        (
+            ["sh: restic: Argument list too long\n", *GOOD[:2], says("restored", 0, 126)],
+            "unknown",
+            "Argument list too long",
+        ),
         ([*GOOD[:3], says("compared", 0, 0, 1, 101), *GOOD[4:]], "failed", "restic compared 1 of 2 files"),
         (
             [*GOOD[:5], "still there\n", says("gone", 0, 71, 102), says("done")],
@@ -325,3 +333,13 @@ def test_a_point_that_is_gone_or_can_not_be_read_is_settled_before_the_job() -> 
     assert take.verdict == "unknown" and "could not be tried" in take.reason
     said, _ = tried(change(take), 0, output.JobSaid(done=True), ACCESS)
     assert said.verdict == "unknown" and replace(said, reason="").scope == ""
+
+
+@pytest.mark.parametrize("path", ["/../../etc/shadow", "/a/../b", "/.."])
+def test_a_dump_whose_path_leads_elsewhere_is_none(path: str) -> None:
+    class Listed:
+        def ls(self, id: str, each: Any) -> None:
+            each(Node(path=path, type="file", size=9))
+
+    with pytest.raises(NotProved, match="leads out of the place"):
+        draw_dump(cast(Any, Listed()), "a" * 64, 1000)

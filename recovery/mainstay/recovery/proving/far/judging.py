@@ -15,7 +15,7 @@ from mainstay.recovery.restore.comparing import named
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.verdict import Verdict
 
-TIMED_OUT = (124, 137)
+TIMED_OUT, KILLED, NOT_STARTED = 124, 137, (126, 127)
 """Exit statuses of timeout(1), which stands before restic."""
 UNCLEAN = 71
 """Of the tool: something of a scratch place stays."""
@@ -42,8 +42,13 @@ def tried(change: DrillChange, number: int, job: JobSaid, access: Access) -> tup
 
 def _tried(change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access: Access) -> tuple[Tried, Json]:
     """Raises Untried."""
-    if said.late or said.restored in TIMED_OUT or said.compared in TIMED_OUT:
+    ends = (said.restored, said.compared)
+    if said.late or TIMED_OUT in ends:
         raise Untried("max_time was over", limit=True)
+    if KILLED in ends:
+        raise Untried(f"restic was killed on {change.host}, for want of time or of memory")
+    if any(end in NOT_STARTED for end in ends):
+        raise Untried(f"restic can't be started on {change.host}: {job.last}")
     if said.room is not None:
         free = f"{change.host} has {sized(said.room)} free"
         raise Untried(f"{sized(take.bytes)} are to be restored, and {free}", limit=True)
