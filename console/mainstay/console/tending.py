@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 EVERY = 300.0
 """Seconds between two looks at what is due."""
+QUEUED = 5
+"""So many drills wait for one host at most: each of them asks it who it is, and sshd turns away more than ten who come at once."""
 LOOKED_BACK = 200
 """So many of the newest runs may have left a lock; older ones are foreign."""
 
@@ -103,20 +105,27 @@ def _tend(
 
 
 def _drill(app: Application, plan: BackupPlan, hosts: Sequence[Host], hour: datetime, asking: Asking) -> list[str]:
+    """hosts: those that no run in flight drills."""
     if plan.prove is None:
         return []
+    on, ids = plan.prove.on, dict[str, str]()
     whole = run_id(f"{plan.name}/{DRILL}", hour)
-    if plan.prove.on in (CONTROLLER, EACH) and app.state.run(whole) is not None:
+    if on not in (CONTROLLER, EACH):
+        ids = {host.name: run_id(f"{plan.name}/{DRILL}/{host.name}", hour) for host in hosts}
+        hosts = [host for host in hosts if app.state.run(ids[host.name]) is None]
+    elif app.state.run(whole) is not None:
         return []
-    unproved, new = _unproved(app, plan, hosts, datetime.fromisoformat(asking.asked_at)), list[str]()
-    for request in drill_requests(plan, unproved, asking, app.points, app.site.hosts) if unproved else ():
-        id = whole
-        if plan.prove.on not in (CONTROLLER, EACH):
-            (host,) = drilled(request.operation)
-            id = run_id(f"{plan.name}/{DRILL}/{host}", hour)
-        if app.state.run(id) is None:
-            new.append(_ask(app, id, request))
-    return new
+    unproved = _unproved(app, plan, hosts, datetime.fromisoformat(asking.asked_at))
+    if ids:
+        unproved = unproved[: max(0, QUEUED - _queued(app, on))]
+    requests = drill_requests(plan, unproved, asking, app.points, app.site.hosts) if unproved else []
+    return [_ask(app, ids.get(next(iter(drilled(one.operation))), whole), one) for one in requests]
+
+
+def _queued(app: Application, machine: str) -> int:
+    """Drills in flight that are that host's to do."""
+    rows = [row for row in app.state.runs(in_flight=True) if row.kind == DRILL]
+    return sum(machine in [one["name"] for one in row.request["hosts"]] for row in rows)
 
 
 def _in_hand(app: Application) -> tuple[set[Task], set[tuple[str, str]]]:

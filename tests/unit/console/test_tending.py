@@ -228,6 +228,19 @@ def test_what_another_machine_proves_is_a_run_for_each_host_and_that_hosts_own_t
     assert sorted(drills(app, tending.tend(app))) == ["web1"]
 
 
+def test_no_more_drills_wait_for_one_machine_than_it_can_hear(app: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tending, "QUEUED", 1)
+    app = drilled_on(app, "db1")
+    for host in ("web1", "web2"):
+        app.points.add_point(point(host, 5))
+    (first,) = drills(app, tending.tend(app)).items()
+    assert drills(app, tending.tend(app)) == {}
+    app.points.note_tended(Tended("main", first[0], "prove", "nightly", "", first[1], ago(), "succeeded"))
+    app.state.set_run(first[1], state="ended", ended_at=ago())
+    (second,) = drills(app, tending.tend(app)).items()
+    assert {first[0], second[0]} == {"web1", "web2"}, "in the same hour too"
+
+
 def test_a_drill_elsewhere_that_said_how_it_went_is_not_told_of_again(app: Keeping) -> None:
     app = drilled_on(app, "db1")
     app.points.add_point(point("web1", 5))
