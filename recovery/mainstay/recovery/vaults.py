@@ -23,7 +23,7 @@ def not_the_same(
         return Refused(message, hint=lost)
     if identity is None:
         hint = f"mainstay repo init {plan} makes it"
-        return Refused(f"there is no repository {repository.name} for {host} yet", hint=hint)
+        return Refused(f"there is no repository {repository.name} yet", hint=hint)
     if before and before != identity:
         message = f"repository {repository.name} is another one than before ({identity[:8]}, it was {before[:8]})"
         return Refused(message, hint=lost)

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.console import clean
-from mainstay.console.render import packages, times
+from mainstay.console.render import packages, sources, times
+from mainstay.console.render.preview import Look
 from mainstay.console.render.spans import ansi, line, plain, span, verdict
 from mainstay.console.render.table import Cell, table
+from mainstay.runner.operation import Forecast
 from mainstay.runner.verdict import Verdict
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -140,3 +142,20 @@ def test_what_changed_on_a_host() -> None:
     assert packages.few([]) == "nothing to do"
     assert packages.few(packages.changed({}, {})) == "nothing to do"
     assert packages.few(packages.changed(before, after)) == "3 updated"
+
+
+def test_what_is_to_be_known_of_many_hosts_of_a_backup_is_said_once() -> None:
+    def look(name: str, refused: str = "") -> Look:
+        notes = ("sends the controller's restic",)
+        items = (("etc", "", "restic to main"),)
+        return Look(
+            name, Forecast(change={}, count=1, reversible=0, reboot="no", items=items, refused=refused, notes=notes)
+        )
+
+    looks = [look(f"web{number}") for number in range(1, 8)]
+    out = plain(sources.hosts([*looks, look("db1", "there is no repository main yet"), Look("db2", error="away")], 100))
+    assert out.splitlines()[-3:] == [
+        "  ! db1: would be refused: there is no repository main yet",
+        "  ! db2: away",
+        "  · web1, web2, web3, web4, web5 and 3 more: sends the controller's restic",
+    ]

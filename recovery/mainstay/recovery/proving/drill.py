@@ -145,7 +145,8 @@ class DrillErrand(Errand):
         except scratch.Unclean as error:
             return Tried(Verdict.FAILED, error.message), measures
         except MainstayError as error:
-            return Tried(Verdict.FAILED, error.plain if isinstance(error, ResticError) else error.message), measures
+            said = f"repository {error.repository}: {error.plain}" if isinstance(error, ResticError) else error.message
+            return Tried(Verdict.FAILED, said), measures
 
     def _still_there(self, attempt: PointAttempt) -> None:
         attempt.phase("locate")

@@ -69,7 +69,8 @@ def failure(
     known = meaning(status, version, command)
     everything = " ".join([said.fatal, *said.words, *(one.message for one in said.unreadable)])
     if known == "no-repository":
-        return NoRepository(access, "there is none at its address", hint=words)
+        hint = f"Is a disk not mounted, or has it moved? restic says: {words}" if words else None
+        return NoRepository(access, f"there is none at its address, {access.url}", hint=hint)
     if known == "wrong-password":
         hint = "Nothing was changed. Put back the one that it was made with: what repo key export wrote holds it."
         return WrongPassword(access, "its password is wrong", hint=hint)

@@ -289,7 +289,7 @@ class MemoryRestic:
 
     def _open(self, method: str) -> MemoryRepository:
         if not self._there():
-            raise NoRepository(self._access, "there is none at its address")
+            raise NoRepository(self._access, f"there is none at its address, {self._access.url}")
         here = self._memory.repositories[self._access.url]
         here.asked.append(method)
         if self._access.password.reveal() not in here.passwords:

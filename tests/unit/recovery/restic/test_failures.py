@@ -44,7 +44,7 @@ STACK += b"runtime.doInit1\n\truntime/proc.go:8103\nruntime.goexit\n\truntime/as
             "backup",
             b"Fatal: repository does not exist: unable to open config file\n",
             NoRepository,
-            "none at its address",
+            "none at its address, /srv",
         ),
         (
             12,

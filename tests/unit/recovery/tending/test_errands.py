@@ -166,7 +166,7 @@ def test_a_copy_that_retention_took_away_is_not_made_again(world: World) -> None
 
 def test_nothing_is_copied_to_where_there_is_no_repository_and_none_is_made(world: World) -> None:
     world.backup(before(days=1))
-    with pytest.raises(Stopped, match="there is no repository away for web1 yet") as stopped:
+    with pytest.raises(Stopped, match="there is no repository away yet") as stopped:
         world.do(CopyErrand(plan(copies=["away"]), "away", world.depot))
     assert stopped.value.verdict is Verdict.REFUSED
     assert list(world.memory.repositories) == ["/srv/web1"]
