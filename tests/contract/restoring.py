@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.choosing import Wanted, choose
 from mainstay.recovery.restore.operation import RestoreOperation
 from mainstay.recovery.restore.order import RestoreOrder
-from mainstay.runner.operation import Forecast, Look
+from mainstay.runner.operation import Forecast, Look, Outcome
 
 
 class Restores:
@@ -24,6 +26,10 @@ class Restores:
         self.concerns: list[str] = []
         self.notes: list[str] = []
         self.measures: dict[str, Any] = {}
+        self.during: Callable[[Callable[[], None], str], None] = lambda stop, name: None
+        """Is called once when the job is under way: what asks it to stop, and its name."""
+        self.outcome = Outcome(ok=False)
+        self.done = ""
 
     def order(
         self, *paths: str, to: Path | None = None, into: str = "", confirmed: bool = False, **more: str
@@ -67,11 +73,13 @@ class Restores:
             name = f"{run}-{self.rig.host.name}-apply"
             with operation.attend(work, change, name):
                 shell.launch(operation.apply(work, change, name), work.fence)
+                self.during(partial(operation.stop, work, change, name), name)
                 state, output = self.rig.follow(shell, name, 120)
-            outcome = operation.outcome(change, state.exit, output)
+            outcome = self.outcome = operation.outcome(change, state.exit, output)
             work.found = outcome.measures
             wrong = operation.verify(work, change) if outcome.ok else (outcome.detail,)
             self.concerns, self.notes, self.measures = work.concerns, work.notes, {**work.found, **work.measures}
+            self.done = operation.done(change, self.measures)
             return "; ".join(wrong)
         finally:
             shell.close()

@@ -20,6 +20,13 @@ ENDLESS = 'n=0; while :; do head -c 262144 /dev/urandom; n=$((n+1)); echo "$n" >
 LISTS = 'echo "$$" >"$1"; exec sleep 3600'
 
 
+def works(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def asked_again(here: Rig, name: str) -> None:
     """As whoever follows the job does: until it has ended."""
 
@@ -65,7 +72,7 @@ def test_a_list_of_paths_and_a_copy_that_take_for_ever_are_ended_too(here: Rig, 
     here.during = when(lambda rig, name: pid.exists() and pid.read_text() != "", asked_again)
     ended = here.back_up(here.plan({"names": listing}))
     assert ended.of("names") == Verdict.CANCELLED and ended.failed == "" and ended.points == []
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    wait_until(lambda: not works(pid.read_text().strip()), "the program that lists is gone", deadline=60)
 
 
 def test_a_stop_that_comes_when_all_is_done_changes_nothing(here: Rig, tmp_path: Path) -> None:

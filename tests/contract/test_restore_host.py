@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.contract.backing import Rig
 from tests.contract.restoring import Restores
+from tests.fleet.system import wait_until
 from tests.servers import mariadb
 from tests.servers.postgres import Postgres, programs
 
@@ -67,6 +70,118 @@ def test_files_come_back_onto_the_host_and_are_asked_for_again(here: Rig, tmp_pa
     with pytest.raises(Refused, match="symlink that somebody else may change"):
         restores.preview(restores.order(to=trap / "x", source="files"))
     assert not list(here.folder.rglob("password"))
+
+
+def until_it_ends(here: Rig) -> Callable[[Callable[[], None], str], None]:
+    """Asks the job to stop, as whoever follows it does: again and again."""
+
+    def during(stop: Callable[[], None], name: str) -> None:
+        def over() -> bool:
+            stop()
+            return (here.state_dir / "jobs" / name / "rc").exists()
+
+        wait_until(over, "the job ends", deadline=60)
+
+    return during
+
+
+def test_one_that_is_cancelled_says_that_what_it_left_is_not_whole(here: Rig, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "big").write_bytes(os.urandom(10_000_000))
+    plan = here.plan({"files": {"paths": [str(data)]}})
+    assert here.back_up(plan).verdict == "succeeded"
+    restores, to = Restores(here, plan), tmp_path / "to"
+    restores.during = until_it_ends(here)
+    assert restores.do(restores.order(to=to, source="files"), "R1") == ""
+    assert restores.outcome.stopped
+    assert restores.done == f"what was written into {to} by then stays there, and is not whole"
+    assert not list((here.repository_folder / "locks").iterdir())
+    restores.during = lambda stop, name: None
+    assert (
+        restores.do(restores.order(to=to, source="files", confirmed=True), "R2") == "" and not restores.outcome.stopped
+    )
+    assert Path(f"{to}{data}/big").read_bytes() == (data / "big").read_bytes()
+
+
+WAITS = """
+CREATE FUNCTION f() RETURNS bool LANGUAGE plpgsql AS $$BEGIN
+  IF current_database() <> '{name}' THEN
+    LOOP
+      PERFORM pg_stat_clear_snapshot();
+      EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'holder');
+      PERFORM pg_sleep(0.05);
+    END LOOP;
+    RAISE EXCEPTION 'somebody has it open';
+  END IF;
+  RETURN true;
+END$$;
+CREATE TABLE t (n int CHECK (public.f()));
+INSERT INTO t VALUES (1)
+"""
+"""What is read from its dump waits for somebody who has the new database open, and then goes wrong."""
+
+
+def waiting(here: Rig, postgres: Postgres) -> tuple[Restores, str]:
+    """A backup of such a database, and its name."""
+    name = postgres.database()
+    postgres.execute(WAITS.format(name=name), database=name)
+    cluster = {"host": str(postgres.folder), "port": postgres.port, "bin": str(programs()), "databases": [name]}
+    plan = here.plan({"db": {"postgresql": cluster}})
+    assert here.back_up(plan).verdict == "succeeded"
+    return Restores(here, plan), name
+
+
+@pytest.mark.long
+def test_a_database_that_can_t_be_dropped_is_said_to_be_there_still(here: Rig, postgres: Postgres) -> None:
+    restores, name = waiting(here, postgres)
+    into = f"{name}_new"
+    postgres.execute(f"CREATE DATABASE {into}")
+    order = restores.order(into=into, source="db", database=name, confirmed=True)
+    aside = f"{into}_before_{order.pieces[0].point.id[:8]}"
+    held: list[psycopg.Connection[tuple[Any, ...]]] = []
+
+    def hold(stop: Callable[[], None], job: str) -> None:
+        wait_until(lambda: ask("SELECT 1 FROM pg_database WHERE datname = %s", aside), "it is put aside", deadline=60)
+        wait_until(lambda: ask("SELECT 1 FROM pg_stat_activity WHERE datname = %s", into), "it is read", deadline=60)
+        words = f"host={postgres.folder} port={postgres.port} user=postgres dbname={into} application_name=holder"
+        held.append(psycopg.connect(words))
+
+    def ask(query: str, *values: str) -> bool:
+        return bool(postgres.execute(query, *values))
+
+    restores.during = hold
+    try:
+        why = restores.do(order, "R1")
+    finally:
+        for one in held:
+            one.close()
+    assert f"{into} is not whole, and could not be dropped: it is still there" in why
+    assert f"the database {into} that was there is still called {aside}" in why and "1 other session" in why
+    assert ask("SELECT 1 FROM pg_database WHERE datname = %s", into)
+    for database in (into, aside):
+        postgres.execute(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+@pytest.mark.long
+def test_a_database_whose_restore_is_cancelled_is_dropped_and_the_old_one_has_its_name(
+    here: Rig, postgres: Postgres
+) -> None:
+    restores, name = waiting(here, postgres)
+    into = f"{name}_new"
+    postgres.execute(f"CREATE DATABASE {into}")
+    postgres.execute("CREATE TABLE mine (n int)", database=into)
+
+    def during(stop: Callable[[], None], job: str) -> None:
+        query = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND query LIKE 'COPY%%'"
+        wait_until(lambda: bool(postgres.execute(query, into)), "its rows are read", deadline=60)
+        until_it_ends(here)(stop, job)
+
+    restores.during = during
+    assert restores.do(restores.order(into=into, source="db", database=name, confirmed=True), "R1") == ""
+    assert restores.outcome.stopped and restores.done == "the new database was dropped"
+    assert postgres.execute("SELECT count(*) FROM mine", database=into) == [(0,)]
+    assert not postgres.execute("SELECT 1 FROM pg_database WHERE datname LIKE %s", f"{into}_before%")
 
 
 def test_damaged_data_is_named(here: Rig, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mainstay.inventory.errors import Refused
+from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.recovery.backup import foreseeing, handover, output, sending, sources, verifying
 from mainstay.recovery.backup.change import BackupChange, Item
@@ -54,6 +55,9 @@ class BackupOperation(Unchanging[BackupChange]):
         return self.plan.repositories[self.plan.repository]
 
     # Before
+
+    def look_ahead(self, host: Host) -> None:
+        self.depot.ask_ahead(self.repository, host.name)
 
     def preview(self, look: Look) -> Forecast:
         return foreseeing.forecast(self.plan, self.depot, look, self._find)
@@ -173,7 +177,7 @@ class BackupOperation(Unchanging[BackupChange]):
 
     def stop(self, work: HostWork, change: BackupChange, name: str) -> None:
         """What was taken whole counts; of what is under way there is no point, and restic takes its lock away."""
-        argv = ("sh", "-c", STOP, "mainstay", change.state_dir, name)
+        argv = ("sh", "-c", STOP, "mainstay", f"{change.state_dir}/taking/{name}")
         work.shell.run(Command(argv, sudo=True, fence=work.fence, deadline=60))
 
     def outcome(self, change: BackupChange, exit: int | None, output_: bytes) -> Outcome:

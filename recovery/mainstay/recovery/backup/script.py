@@ -37,7 +37,7 @@ at_work() { # file with the pid and the stat of a process: whether that very one
 STOP = (
     AT_WORK
     + r"""
-cd -- "$1/taking/$2" 2>/dev/null || exit 0
+cd -- "$1" 2>/dev/null || exit 0
 umask 077
 [ -e stop ] || : >stop || exit 70
 for signal in INT TERM; do
@@ -47,8 +47,9 @@ done
 exit 0
 """
 )
-"""mainstay's folder, the job: it begins nothing more, and what it has noted as to be stopped so is told to. Once each: again is
-success. Before the job is so far that it could hear of it nothing happens, so it is asked for again until the job has ended."""
+"""folder of the job's own, which goes with it: it begins nothing more, and what it has noted as to be stopped so is told to.
+Once each: again is success. Before the job is so far that it could hear of it nothing happens, so it is asked for again until
+the job has ended."""
 
 
 class Pace(NamedTuple):

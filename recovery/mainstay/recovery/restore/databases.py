@@ -258,19 +258,37 @@ class DatabaseOperation(RestoreOperation):
         said = output.read(output_, change.token)
         if said.unready:
             return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
+        left = self._left(said, change)
+        if said.stopped:
+            return Outcome(ok=True, detail="stopped", stopped=True, measures={"stopped": left})
         if not said.done or said.database is None:
-            return Outcome(ok=False, detail=f"the job ended with {exit}: {said.last or printable(output_)}")
+            left = f"; {left}" if said.stays or said.aside else ""
+            return Outcome(ok=False, detail=f"the job ended with {exit}: {said.last or printable(output_)}{left}")
         dumped, taken, count = said.database
         if dumped or taken or count != self.order.bytes:
             why = f"restic ended with {dumped} after {count:,} of {self.order.bytes:,} bytes, the server's program with {taken}"
-            return Outcome(ok=False, detail=f"{why}; the new database was dropped: {said.last}")
+            return Outcome(ok=False, detail=f"{why}; {left}: {said.last}")
         return Outcome(ok=True, detail=f"{sized(count)} read", measures={"bytes": count})
+
+    def _left(self, said: output.JobSaid, change: RestoreChange) -> str:
+        """What a restore that was not done has left, in words."""
+        into = self.order.into
+        words = [
+            f"{into} is not whole, and could not be dropped: it is still there"
+            if said.stays
+            else "the new database was dropped"
+        ]
+        if said.aside:
+            words.append(f"the database {into} that was there is still called {self.aside}")
+        return "; ".join(words)
 
     def progress(self, output_: bytes, change: RestoreChange) -> str:
         return ""
 
     def verify(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
         server = self.server
+        if "stopped" in work.found:
+            return ()
         if change.to == "there":
             work.notes.append(f"the database {self.order.into} that was there is kept as {self.aside}")
         if work.found.get("bytes") != self.order.bytes:
@@ -287,6 +305,8 @@ class DatabaseOperation(RestoreOperation):
         return ()
 
     def done(self, change: RestoreChange, measures: Mapping[str, Any]) -> str:
+        if stopped := measures.get("stopped"):
+            return str(stopped)
         return (
             f"database {self.order.into} made of {sized(measures.get('bytes', 0))}, {measures.get('tables', 0)} tables"
         )

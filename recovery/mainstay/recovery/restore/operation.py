@@ -10,9 +10,10 @@ from typing import Any
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
-from mainstay.recovery.backup import sending
+from mainstay.recovery.backup import handover, sending
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
+from mainstay.recovery.backup.script import STOP
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
@@ -25,7 +26,7 @@ from mainstay.recovery.restore.script import job_script
 from mainstay.recovery.restore.targets import Target
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
-from mainstay.runner.shell.contract import ContactLost, Job
+from mainstay.runner.shell.contract import Command, ContactLost, Job
 from mainstay.runner.shell.printable import printable
 
 
@@ -33,6 +34,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
     """Operation[RestoreChange, Nothing]. All pieces are in one repository. find: the controller's own restic."""
 
     kind = RESTORE
+    stoppable = True
 
     def __init__(self, order: RestoreOrder, depot: Depot, find: sending.Find = controllers_restic) -> None:
         self.order, self.depot, self._find = order, depot, find
@@ -136,10 +138,18 @@ class RestoreOperation(Unchanging[RestoreChange]):
     def attend(self, work: HostWork, change: RestoreChange, name: str) -> AbstractContextManager[None]:
         return reading.beside(self.depot, self.repository, self.order.host, work, change, name)
 
+    def stop(self, work: HostWork, change: RestoreChange, name: str) -> None:
+        """What was written by then stays, and is said not to be whole."""
+        argv = ("sh", "-c", STOP, "mainstay", handover.place(change.memory, name))
+        work.shell.run(Command(argv, sudo=True, fence=work.fence, deadline=60))
+
     def outcome(self, change: RestoreChange, exit: int | None, output_: bytes) -> Outcome:
         said = output.read(output_, change.token)
         if said.unready:
             return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
+        if said.stopped:
+            half = f"what was written into {change.to} by then stays there, and is not whole"
+            return Outcome(ok=True, detail="stopped", stopped=True, measures={"stopped": half})
         if not said.done:
             return Outcome(ok=False, detail=f"the job ended with {exit}: {said.last or printable(output_)}")
         # What came is looked at in any case: an exit status is no proof, in neither direction.
@@ -165,6 +175,8 @@ class RestoreOperation(Unchanging[RestoreChange]):
 
     def verify(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
         """What is not as the repository has it. Raises ContactLost where that can't be asked now; it may be asked again."""
+        if "stopped" in work.found:
+            return ()
         try:
             return self._compared(work, change)
         except (Unreachable, NoRepository) as error:
@@ -189,6 +201,8 @@ class RestoreOperation(Unchanging[RestoreChange]):
         return tuple(wrong)
 
     def done(self, change: RestoreChange, measures: Mapping[str, Any]) -> str:
+        if stopped := measures.get("stopped"):
+            return str(stopped)
         files, size = measures.get("files", 0), measures.get("bytes", 0)
         return f"{counted(files, 'file')}, {sized(size)} in {change.to}, compared with the repository"
 

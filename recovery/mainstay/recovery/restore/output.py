@@ -33,7 +33,13 @@ class PieceSaid:
 class JobSaid:
     pieces: dict[int, PieceSaid] = field(default_factory=dict)
     unready: bool = False
+    stopped: bool = False
+    """It was told to stop, because the run is cancelled, and had not done it all."""
     done: bool = False
+    stays: bool = False
+    """The new database is not whole, and could not be dropped."""
+    aside: bool = False
+    """The database that was there could not be given its name again."""
     database: tuple[int, int, int] | None = None
     """Exit status of restic and of the server's program, and how many bytes went from the one to the other."""
     last: str = ""
@@ -50,6 +56,12 @@ def read(output: bytes, token: str) -> JobSaid:
             match words:
                 case ["unready"]:
                     said.unready = True
+                case ["stopped"]:
+                    said.stopped = True
+                case ["stays"]:
+                    said.stays = True
+                case ["aside"]:
+                    said.aside = True
                 case ["done"]:
                     said.done = True
                 case ["begin", number, at]:

@@ -36,8 +36,14 @@ fi
 rm -f "$m/password" "$m/repository" "$m/credentials"
 export RESTIC_PASSWORD_FILE=/proc/self/fd/7 RESTIC_REPOSITORY_FILE=/proc/self/fd/8
 mkdir -p "$d/cache" && chmod 700 "$d/cache"
+noted='{ echo "$$"; cat "/proc/$$/stat"; } >"$0"; exec "$@"'
+heed() { sh -c "$noted" "$m/INT" "$@"; } # what ends in order where the job is told to stop
+halt() { say stopped; exit 143; }
 limit() { :; } # what stands before restic, where it has to end in time
-back() { $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@"; }
+back() {
+  [ ! -e "$m/stop" ] || return 130
+  heed $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@"
+}
 """
 PIECE = r"""
 say begin {number} "$(date +%s)"
@@ -54,6 +60,7 @@ read -r same <"$m/same" || same=0
 say compared {number} "$code" "$same" "$(date +%s)"
 """
 """One point: restored, and compared by a restic that writes nothing. words: of restic's restore, quoted."""
+_GOES_ON = '[ ! -e "$m/stop" ] || halt'
 
 
 def head(change: Reads) -> list[str]:
@@ -76,7 +83,7 @@ def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
     for number, piece in enumerate(pieces):
         words = [piece.point.id, "--target", change.to, "--overwrite", "always"]
         words += [word for path in piece.paths for word in ("--include", pattern(path))]
-        lines.append(PIECE.format(number=number, words=quote(words)))
+        lines += [_GOES_ON, PIECE.format(number=number, words=quote(words)), f'[ "$code" = 0 ] || {_GOES_ON}']
     return "\n".join([*lines, "say done"])
 
 
@@ -84,25 +91,31 @@ _DATABASE = r"""
 as() {{ # account, then the program and its arguments
   who=$1; shift
   home=$(getent passwd "$who" | cut -d: -f6)
-  runuser -u "$who" -- env -i PATH="$PATH" LC_ALL=C.UTF-8 "HOME=${{home:-/}}" "$@" 5<&- 7<&- 8<&-
+  set -- runuser -u "$who" -- env -i PATH="$PATH" LC_ALL=C.UTF-8 "HOME=${{home:-/}}" "$@"
+  sh -c "$noted" "$m/${{heeds:-none}}" "$@" 5<&- 7<&- 8<&-
+}}
+again() {{ # who has just read the dump may not have let go of the database yet
+  "$@" || {{ sleep 2; "$@"; }}
 }}
 # Only what this job itself has made is dropped.
 moved= made=
 undo() {{
-  [ -z "$made" ] || as {user} {drop}
-  [ -z "$moved" ] || as {user} {move_back}
+  stays=
+  [ -z "$made" ] || again as {user} {drop} || {{ stays=yes; say stays; }}
+  [ -z "$moved" ] || {{ [ -z "$stays" ] && as {user} {move_back}; }} || say aside
 }}
+[ ! -e "$m/stop" ] || halt
 {move}as {user} {make} || {{ undo; exit 70; }}
 made=yes
 mkfifo "$m/count" || exit 70
 wc -c <"$m/count" >"$m/bytes" &
-{{ nice -n 5 "$program" --cache-dir "$d/cache" --retry-lock 5m dump {words}; echo $? >"$m/dumped"; }} |
-  tee "$m/count" | {{ as {reader} {read}; echo $? >"$m/taken"; }}
+{{ heed nice -n 5 "$program" --cache-dir "$d/cache" --retry-lock 5m dump {words}; echo $? >"$m/dumped"; }} |
+  tee "$m/count" | {{ heeds=TERM; as {reader} {read}; echo $? >"$m/taken"; }}
 wait
 read -r dumped <"$m/dumped" || dumped=70
 read -r taken <"$m/taken" || taken=70
 read -r bytes <"$m/bytes" || bytes=0
-[ "$dumped$taken$bytes" = "00{size}" ] || undo
+[ "$dumped$taken$bytes" = "00{size}" ] || {{ undo; [ ! -e "$m/stop" ] || halt; }}
 say database "$dumped" "$taken" "$bytes"
 """
 

@@ -184,7 +184,7 @@ sys.exit(130)
 
 
 def tell(jobs: Jobs, name: str = "RUN1-web1-apply") -> None:
-    subprocess.run(["sh", "-c", STOP, "mainstay", str(jobs.state), name], check=True)
+    subprocess.run(["sh", "-c", STOP, "mainstay", str(jobs.state / "taking" / name)], check=True)
 
 
 def test_what_is_told_to_stop_ends_in_order_and_nothing_more_is_begun(jobs: Jobs) -> None:
@@ -213,7 +213,7 @@ def test_a_stop_that_finds_nothing_at_work_keeps_the_next_from_beginning(jobs: J
     stop = jobs.folder / "stop.sh"
     stop.write_text(STOP)
     folder = jobs.state / "taking" / "RUN1-web1-apply"
-    jobs.program("restic", f"#!/bin/sh\nrm -f {folder}/INT\nsh {stop} {jobs.state} RUN1-web1-apply\n")
+    jobs.program("restic", f"#!/bin/sh\nrm -f {folder}/INT\nsh {stop} {folder}\n")
     job, _ = jobs.run({"first": {"paths": "/etc/hostname"}, "second": {"paths": "/etc/hosts"}})
     assert [(one.unit, one.code, one.stopped) for one in job.items] == [("first", 0, False)] and job.stopped
 
