@@ -12,7 +12,7 @@ from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.vaults import Known
 from mainstay.inventory.value import Json
 from mainstay.recovery.tending.errand import CANCELLED, FAILED
-from mainstay.recovery.tending.retention import NO_POINT, REFUSED
+from mainstay.recovery.tending.retention import NO_POINT, REFUSED, may_do
 from mainstay.runner.forecasting import HostForecast
 from mainstay.runner.waves import natural
 
@@ -132,8 +132,8 @@ def _counts(what: str, items: Sequence[tuple[str, str, str]]) -> str:
 
 
 def goes(one: HostForecast) -> bool:
-    """Whether retention would remove anything there. What can't be asked may."""
-    return one.forecast is None or any(not why for _, _, why in one.forecast.items)
+    """Whether retention would do anything there. What can't be asked may."""
+    return one.forecast is None or may_do(one.forecast)
 
 
 def preview_json(what: str, repository: str, found: Mapping[str, HostForecast]) -> Json:

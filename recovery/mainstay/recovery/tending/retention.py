@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Self
 from urllib.parse import unquote
@@ -34,6 +34,9 @@ SHOWN = 12
 """Hexadecimal digits of an id that people are shown."""
 NO_POINT = "no point: "
 """What the name of a snapshot that is none begins with, in a preview."""
+UNFORESEEN = "can't be foreseen: "
+MISSING = "to be written down: "
+"""What notes of a preview begin with."""
 TOLD = 20
 """So many of them are named in a record."""
 
@@ -66,10 +69,11 @@ class RetentionErrand(RepositoryErrand):
     def preview(self, host: Host, now: float) -> Forecast:
         """items: (source and point, when it was made, empty: it goes, or why it stays)."""
         try:
-            there = self._there(host.name)
+            known, there = self._found(host.name)
         except (Refused, ResticError, SecretError) as error:
             # The errand itself is to fail of it: it notes that it was tried.
-            return something(1, notes=(f"can't be foreseen: {error.message}",))
+            return something(1, notes=(f"{UNFORESEEN}{error.message}",))
+        lost, gone = _missing(known, there)
         plan = self.decide(host.name, now, there)
         left = self.left(host.name, now, there, plan.refused)
         items = tuple(
@@ -86,8 +90,15 @@ class RetentionErrand(RepositoryErrand):
             (f"{NO_POINT}{clean(one.unit, 200)} {one.snapshot.id[:SHOWN]}", one.snapshot.at, one.stays)
             for one in left.found
         )
-        notes = (*plan.alarms, *(f"{one}: never touched" for one in untouched(left)))
+        notes = (*plan.alarms, *(f"{MISSING}{one}" for one in (*_lost(lost), *_removed(gone))))
+        notes += tuple(f"{one}: never touched" for one in untouched(left))
         return something(len(items), items=tuple(sorted((*items, *kept, *no_points))), notes=notes)
+
+    def _found(self, host: str) -> tuple[list[RecoveryPoint], dict[str, Snapshot]]:
+        """The points that are known to be there, and what is there. In this order: a point that a backup adds meanwhile is in the
+        repository first, and must not be taken for lost."""
+        known = self.depot.points.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
+        return known, self._there(host)
 
     def _there(self, host: str) -> dict[str, Snapshot]:
         self.same(host)
@@ -180,28 +191,16 @@ class RetentionErrand(RepositoryErrand):
 
     def _decide(self, desk: Desk, io: StepIO) -> Json:
         host = desk.host.name
-        # In this order: a point that a backup adds meanwhile is in the repository first, and must not be taken for lost.
-        known = self.depot.points.points(hosts=[host], plan=self.plan.name, repository=self.repository.name)
-        there = self._there(host)
-        missing = [point for point in known if point.id not in there]
-        lost, gone = [one for one in missing if not one.removed_by], dict[str, list[str]]()
-        for one in missing:
-            if one.removed_by:
-                gone.setdefault(one.removed_by, []).append(one.id)
-        io.notes += [
-            f"{counted(len(ids), 'point')} had been removed by run {run}, which was broken off before it could write that down"
-            for run, ids in sorted(gone.items())
-        ]
-        if lost:
-            # Nobody restores from what is not there: it must not count as a backup any more.
-            io.concerns.append(
-                f"{counted(len(lost), 'point')} gone from the repository without mainstay: {_named(lost)}"
-            )
+        known, there = self._found(host)
+        lost, gone = _missing(known, there)
+        io.notes += _removed(gone)
+        # Nobody restores from what is not there: it must not count as a backup any more.
+        io.concerns += _lost(lost)
         plan = self.decide(host, desk.now(), there)
         left = self.left(host, desk.now(), there, plan.refused)
         io.concerns += plan.alarms
         remove, stray = [point.id for point in plan.remove], [one.snapshot.id for one in left.remove]
-        keep = len(known) - len(remove) - len(missing)
+        keep = sum(point.id in there for point in known) - len(remove)
         # What is there was not removed by whoever was about to: should it be lost later, it is lost.
         unmark = [point.id for point in known if point.removed_by and point.id in there]
         self.depot.points.mark_going(self.repository.name, unmark, "")
@@ -249,6 +248,37 @@ class RetentionErrand(RepositoryErrand):
         now = rfc3339(moment(desk.now()))
         for run, ids in ((desk.run, removed), ("", decided["lost"]), *decided.get("gone", {}).items()):
             self.depot.points.mark_removed(self.repository.name, ids, run, now)
+
+
+def may_do(forecast: Forecast) -> bool:
+    """Whether carrying out what was foreseen would do anything, or can't be foreseen."""
+    noted = any(note.startswith((UNFORESEEN, MISSING)) for note in forecast.notes)
+    return noted or any(not why for _, _, why in forecast.items)
+
+
+def _missing(
+    known: Iterable[RecoveryPoint], there: Collection[str]
+) -> tuple[list[RecoveryPoint], dict[str, list[str]]]:
+    """(those that nobody of us has removed, run that was about to remove them → their ids)"""
+    lost, gone = list[RecoveryPoint](), dict[str, list[str]]()
+    for one in known:
+        if one.id not in there and one.removed_by:
+            gone.setdefault(one.removed_by, []).append(one.id)
+        elif one.id not in there:
+            lost.append(one)
+    return lost, gone
+
+
+def _lost(points: list[RecoveryPoint]) -> list[str]:
+    said = f"{counted(len(points), 'point')} gone from the repository without mainstay: {_named(points)}"
+    return [said] if points else []
+
+
+def _removed(gone: Mapping[str, list[str]]) -> list[str]:
+    return [
+        f"{counted(len(ids), 'point')} had been removed by run {run}, which was broken off before it could write that down"
+        for run, ids in sorted(gone.items())
+    ]
 
 
 def untouched(left: Strays) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.unit.recovery.points import before, proof
-from tests.unit.recovery.tending.desk import plan
+from tests.unit.recovery.points import NOW, before, proof
+from tests.unit.recovery.tending.desk import WEB1, plan
 from tests.unit.recovery.tending.dying import Died, Dying, Fate
 
 from mainstay.recovery.points.contract import Ack
 from mainstay.recovery.tending.copying import CopyErrand
-from mainstay.recovery.tending.retention import RetentionErrand
+from mainstay.recovery.tending.retention import RetentionErrand, may_do
 from mainstay.runner.verdict import Verdict
 
 TWO = {"retention": {"last": 2}}
@@ -79,6 +79,24 @@ def test_who_had_removed_them_is_said_and_stays_written_down() -> None:
         "2 points had been removed by run RUN, which was broken off before it could write that down"
     ]
     assert {one.removed_by for one in world.points.points(removed=True) if one.removed_at} == {"RUN"}
+
+
+def test_a_preview_says_what_is_missing_and_what_can_not_be_foreseen_and_neither_counts_as_nothing() -> None:
+    world = filled()
+    one = RetentionErrand(plan(**TWO), "main", world.depot)
+    world.fate = Fate("within forget 1")
+    with pytest.raises(Died):
+        retention(world)
+    newest = world.points.points()[-1]
+    del world.repository().snapshots[newest.id]
+    foreseen = one.preview(WEB1, NOW.timestamp())
+    assert f"1 point gone from the repository without mainstay: etc {newest.id[:12]}" in " ".join(foreseen.notes)
+    assert "1 point had been removed by run RUN, which was broken off" in " ".join(foreseen.notes)
+    assert may_do(foreseen)
+    retention(world, "RUN2")
+    assert not may_do(one.preview(WEB1, NOW.timestamp()))
+    world.repository().passwords.clear()
+    assert may_do(one.preview(WEB1, NOW.timestamp()))
 
 
 def test_what_somebody_else_removes_later_is_still_an_alarm() -> None:
