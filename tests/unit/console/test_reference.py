@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
 
-from mainstay.console.cli import VERBS, root
+from mainstay.console.cli import VERBS, root, run
 from mainstay.console.verb import COMMON
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/cli.md").read_text()
@@ -84,3 +85,15 @@ def test_every_verb_takes_the_common_options() -> None:
 def test_every_verb_has_a_line_of_help() -> None:
     assert all(VERBS.values())
     assert all(command.help for _, command in commands())
+
+
+def test_the_help_begins_with_what_one_wants(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    places = [
+        out.index(word) for word in ("Is all well?", "  points ", "Bring something back", "  restore ", "Options:")
+    ]
+    assert places == sorted(places)
+    assert run(["rollbak", "web1"]) == 2
+    assert capsys.readouterr().err == 'There is no verb "rollbak". Did you mean "rollback"? See mainstay --help.\n'
+    assert run(["--nope"]) == 2
