@@ -114,6 +114,16 @@ def test_whatever_is_written_first_under_the_new_name_hands_them_over(how: str) 
     assert below.points(plan="older") == []
 
 
+def test_a_process_hands_over_once_so_that_one_with_an_older_site_takes_nothing_from_a_new_plan() -> None:
+    below, points = store()
+    below.add_point(point(before(days=2), plan="older"))
+    points.hand_over("older", "nightly")
+    below.add_point(fresh := point(before(days=1), plan="older", source="opt"))
+    points.hand_over("older", "nightly")
+    points.add_point(point(before()))
+    assert [one.id for one in below.points(plan="older")] == [fresh.id]
+
+
 def test_what_is_written_for_another_plan_hands_nothing_over() -> None:
     below, points = store()
     below.add_point(point(before(days=2), plan="older"))

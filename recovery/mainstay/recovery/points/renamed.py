@@ -91,7 +91,10 @@ class RenamedPoints:
         self._store.mark_removed(repository, ids, run, at)
 
     def hand_over(self, old: str, new: str) -> None:
-        self._store.hand_over(old, new)
+        """Once: a daemon whose site is older than another's must not take from a new plan of the old name what that adds."""
+        if (old, new) not in self._handed:
+            self._store.hand_over(old, new)
+            self._handed.add((old, new))
 
     def add_proof(self, proof: Proof) -> None:
         self._settle(proof.plan)
@@ -120,11 +123,10 @@ class RenamedPoints:
         return self._store.tidy(before)
 
     def _settle(self, plan: str) -> None:
-        """What a run of the old name adds after that, which was in flight, is handed over by the next process, or the daemon."""
+        """What a run of the old name adds after that, which was in flight, is handed over by the next process."""
         for old, new in self._names().items():
-            if new == plan and (old, new) not in self._handed:
-                self._store.hand_over(old, new)
-                self._handed.add((old, new))
+            if new == plan:
+                self.hand_over(old, new)
 
     def _ours(self, plan: str | None, ask: Callable[[str | None], list[T]]) -> list[T]:
         """Oldest first, as each answer is."""
