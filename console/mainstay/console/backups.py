@@ -135,7 +135,16 @@ def backups(app: Application, hosts: Sequence[Host]) -> Backups:
     running = {row.plan: row.id for row in rows if row.state != "ended" and row.plan in of}
     told = {*(run for run, _ in last.values()), *running.values()}
     started = {row.id: row.started_at for row in rows if row.id in told}
-    return Backups(tuple(found), tuple(standing), last, tuple(dict.fromkeys(troubles)), started, running)
+    return Backups(tuple(found), tuple(standing), last, tuple(_once_said(troubles)), started, running)
+
+
+def _once_said(troubles: Iterable[Trouble]) -> Iterator[Trouble]:
+    """Without those that say the same of a host again: of a repository that several plans use."""
+    said: set[tuple[str, str]] = set()
+    for one in sorted(dict.fromkeys(troubles), key=lambda one: WORST_FIRST.index(one.health)):
+        if (one.host, one.text) not in said:
+            said.add((one.host, one.text))
+            yield one
 
 
 def _unmade(
@@ -301,7 +310,9 @@ def _repositories(
         owners = {owner for host in hosts for owner in (plan.repositories[name].vault(host.name), host.name)}
         for owner in sorted(owners):
             for one in wrong.get((name, owner), ()):
-                if one.subject in ("", plan.name):
+                there = vaults.get((name, owner))
+                settled = one.what == "init" and there is not None and there.id
+                if one.subject in ("", plan.name) and not settled:
                     yield _told(one, plan.name)
 
 

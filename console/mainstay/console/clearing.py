@@ -44,7 +44,8 @@ def clearing_requests(
     if owner := renames(app.plans.values()).get(name):
         raise UsageError(f"The points of {shown(name)} are those of {owner} now (renamed_from).")
     if before > app.clock.now():
-        raise UsageError("--before is in the future.")
+        now = rfc3339(app.clock.now())
+        raise UsageError("--before is in the future.", hint=f"All that there is by now: --before {now} --all")
     declared, places = repositories(app), dict[str, set[str]]()
     for point in app.points.newest():
         if point.plan == name:

@@ -242,3 +242,21 @@ def test_data_that_nobody_has_read_in_time_is_told(patched: FakeApplication, mai
         other = Tended("main", "web1", "check", "", f"{turn}/3", "r8", ago(days=2), "succeeded")
         patched.points.note_tended(other)
     assert mainstay("status", "web1", "--nagios").code == 0, "another plan has it read in other parts"
+
+
+def test_what_is_wrong_with_a_repository_is_said_once(
+    mainstay: Mainstay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many plans use it; and that it could not be made is of no matter where it is there."""
+    first = SITE["schedules/backup.yml"]
+    second = (
+        first.partition("plans:\n")[2].replace("nightly:", "other:").replace("    window: early\n", "    fresh: 2d\n")
+    )
+    app = FakeApplication(write_site(tmp_path / "two", **{**SITE, "schedules/backup.yml": first + second}))
+    monkeypatch.setattr(bootstrap, "load", lambda given: app)
+    well(app, "web1", "web2")
+    app.points.note_tended(Tended("main", "web1", "check", "", "failed", "r7", ago(2), "failed", "3 packs are damaged"))
+    app.points.note_tended(Tended("main", "web2", "init", "", "failed", "r7", ago(2), "failed", "it was away"))
+    told = mainstay("status", "web1 or web2", "--json").json
+    texts = [[one["text"] for one in host["backup"]["troubles"] if not one["source"]] for host in told]
+    assert texts == [["check at main did not succeed: 3 packs are damaged"], []]

@@ -247,6 +247,8 @@ def test_points_of_a_plan_and_a_host_that_are_no_more_can_be_removed(app: Keepin
         for days in (60, 40, 1):
             id = there.back_up({"/x": b"x"}, host=host, tags=["mainstay"], at=ago(days=days))
             app.points.add_point(point(host, days * 24, id=id, plan="night"))
+    none = mainstay("repo", "retention", "night", "-n")
+    assert none.code == 2 and "mainstay repo retention night --before 2026-11-20 -n" in none.err
     asked = ("repo", "retention", "night", "--before", ago(days=30)[:10])
     seen = mainstay(*asked, "-n", "--json").json
     assert [one["host"] for one in seen["hosts"]] == ["gone", "web1"]

@@ -116,6 +116,7 @@ def retention(
     if before is None:
         if everything or confirm:
             raise UsageError("--all and --confirm are there with --before alone.")
+        _still_there(screen, plan)
         return _tend(screen, plan, "retention", selector, repository, dry_run=dry_run, here=here)
     if selector is not None:
         raise UsageError("--before is about all hosts of a plan that is no more; leave --hosts out.")
@@ -131,6 +132,19 @@ _tended("prune", "Free the space of what retention has removed. Nobody else can 
 _tended("check", "Read the part of the data whose turn it is, and compare it with its hashes.")
 _tended("copy", "Bring the points that have no copy yet to where the plan wants them too.")
 _tended("lock", "Remove the locks that dead runs of ours left behind; any other lock is named and left.")
+
+
+def _still_there(screen: Screen, name: str) -> None:
+    """Raises UsageError for a plan that is no more, and of which there are points: no policy is theirs."""
+    from mainstay.console import bootstrap
+    from mainstay.inventory.errors import UsageError
+
+    with bootstrap.load(screen.site_dir) as app:
+        if name not in app.plans and any(one.plan == name for one in app.points.newest()):
+            hint = f"--before DATE says what of them is to go: mainstay repo retention {name} --before 2026-11-20 -n"
+            raise UsageError(
+                f"{name} is no plan of the site any more, so that nothing of its points goes by itself.", hint=hint
+            )
 
 
 def _tend(
