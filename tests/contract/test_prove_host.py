@@ -63,7 +63,7 @@ class Drills:
             with operation.attend(work, change, name):
                 job = operation.apply(work, change, name)
                 if at := kill or stop:
-                    stays = job.script.replace(f"say {at}", f"say {at}; timeout 600 sleep 600 #")
+                    stays = job.script.replace(f"say {at}", f"say {at}; heed timeout 600 sleep 600 #")
                     assert stays != job.script
                     job = replace(job, script=stays)
                 self.script = job.script

@@ -55,7 +55,7 @@ RESTORE = {
     "awk": "mawk",
     "xargs -0": "findutils",
 }
-DRILL = {**dict.fromkeys(("nice", "mkfifo", "df", "stat -f", "timeout"), "coreutils"), "awk": "mawk"}
+DRILL = {**dict.fromkeys(("nice", "mkfifo", "cut", "df", "stat -f", "timeout"), "coreutils"), "awk": "mawk"}
 
 _OLDER = 'for one in "${1%-*}"-*; do [ "$one" = "$1" ] || rm -f -- "$one"; done'
 """the program that was sent, NAME-HASH: those of its name that were sent before it are removed."""

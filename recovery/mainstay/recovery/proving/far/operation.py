@@ -14,6 +14,7 @@ from mainstay.inventory.value import Json
 from mainstay.recovery.backup import handover, sending
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
+from mainstay.recovery.backup.script import STOP
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import RecoveryPoint
@@ -22,7 +23,7 @@ from mainstay.recovery.proving.drawing import draw_dump, draw_files
 from mainstay.recovery.proving.far import output
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.judging import tried
-from mainstay.recovery.proving.far.script import STOP, job_script
+from mainstay.recovery.proving.far.script import job_script
 from mainstay.recovery.proving.noting import Noting, in_words
 from mainstay.recovery.proving.order import DRILL, DrillOrder
 from mainstay.recovery.proving.tool.archive import build
@@ -198,7 +199,7 @@ class DrillOperation(Unchanging[DrillChange]):
 
     def stop(self, work: HostWork, change: DrillChange, name: str) -> None:
         """What was tried by then counts."""
-        argv = ("sh", "-c", STOP, "mainstay", handover.place(change.memory, name), f"{change.root}/{change.places}")
+        argv = ("sh", "-c", STOP, "mainstay", handover.place(change.memory, name))
         work.shell.run(Command(argv, sudo=True, fence=work.fence, deadline=60))
 
     def outcome(self, change: DrillChange, exit: int | None, output_: bytes) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from mainstay.recovery.backup.script import UNLOCKING
 from mainstay.recovery.proving.attempt import RESERVE
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.trying import GLOBALS
@@ -21,7 +22,7 @@ end=$(($(date +%s) + {seconds}))
 left() {{ echo $((end - $(date +%s))); }}
 limit() {{
   n=$(left); [ "$n" -gt 0 ] || n=1
-  echo "timeout -s INT -k 60 $n"
+  echo "timeout -s INT -k {unlocking} $n"
 }}
 tool={tool} root={root}
 held= off= places={places}
@@ -67,7 +68,7 @@ _PROVE = r"""
 if [ "$code" = 0 ] && [ "$same" -eq 1 ]; then
   printf '%s, "seconds": %s, "roles": %s}}' {order} "$(left)" "$roles" >"$m/order"
   # It ends in time by itself.
-  timeout -s INT -k 60 "$(($(left) + 300))" python3 -I "$tool" prove "$m/order" >"$m/answer" 5<&- 7<&- 8<&- 9>&-
+  heed timeout -s INT -k 60 "$(($(left) + 300))" python3 -I "$tool" prove "$m/order" >"$m/answer" 5<&- 7<&- 8<&- 9>&-
   say proved {number} $? "$(head -c {answer} "$m/answer" | base64 -w 0)"
   {keep}
 fi
@@ -78,22 +79,6 @@ _KEEP = (
 )
 
 
-STOP = r"""
-cd -- "$1" 2>/dev/null || exit 0
-umask 077
-[ -e stop ] || : >stop || exit 70
-for one in /proc/[0-9]*; do
-  case $(readlink "$one/cwd" 2>/dev/null) in "$2"-*) ;; *) continue;; esac
-  read -r what <"$one/comm" || continue
-  pid=${one#/proc/}
-  [ "$what" = timeout ] || continue
-  grep -qx "$pid" stop || { echo "$pid" >>stop && kill -s INT "$pid"; }
-done 2>/dev/null
-exit 0
-"""
-"""folder of the job's secrets, beginning of its places: it begins nothing more, and what it is at is told to end, once."""
-
-
 def job_script(change: DrillChange) -> str:
     begin = _BEGIN.format(
         seconds=max(0, int(change.seconds)),
@@ -102,6 +87,7 @@ def job_script(change: DrillChange) -> str:
         places=quote([change.places]),
         reserve=RESERVE // 1024,
         answer=ANSWER,
+        unlocking=UNLOCKING,
     )
     lines, source = [*head(change), begin], ""
     for number, take in enumerate(change.takes):
@@ -123,4 +109,5 @@ def _take(change: DrillChange, take: Take, number: int) -> str:
         order = json.dumps({**take.order, "file": f"{to}{node.path}", "size": node.size, "place": folder})
         keep = _KEEP if take.order.get("item") == GLOBALS else ":"
         text += _PROVE.format(order=quote([order[:-1]]), number=number, answer=ANSWER, keep=keep)
+    text += '\n[ "$code" = 0 ] || [ ! -e "$m/stop" ] || off=yes'
     return f"if take {number} $((({take.bytes} + 1023) / 1024)); then\n{text}\nfi\nover"
