@@ -51,6 +51,9 @@ class PackageMoves:
     def software(self) -> bool:
         return True
 
+    def look_ahead(self, host: Host) -> None:
+        pass
+
     def preview(self, look: Look) -> Forecast:
         here = _sim(look.shell).command("preview", lambda: dict(_there(look).packages))
         items = tuple((name, here[name], "2") for name in self._names if here.get(name) == "1")

@@ -112,6 +112,7 @@ def _look(
     facts: Facts | None = None
     if isinstance(operation, Errand):
         return _errand(host, operation, clock)
+    operation.look_ahead(host)
     shell = shells.open(host, write=False)
     try:
         facts = upkeep.probe(shell)

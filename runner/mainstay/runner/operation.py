@@ -144,6 +144,10 @@ class Operation(Protocol[C, U]):
         """Whether it changes the host's software. Only then are other updaters fenced, is the way back captured, are services
         restarted that run old code, and reboots made; an operation without is `Unchanging`."""
 
+    def look_ahead(self, host: Host) -> None:
+        """Begin with what of `preview` needs nothing of the host and takes its time, beside connecting to it. Never raises:
+        how that ends is heard in `preview`, where it comes to that."""
+
     def preview(self, look: Look) -> Forecast:
         """What would change here. Reads only."""
 
@@ -237,6 +241,9 @@ class Unchanging(Generic[C]):
 
     software = False
     stoppable = False
+
+    def look_ahead(self, host: Host) -> None:
+        pass
 
     def left_out(self, change: C) -> tuple[LeftOut, ...]:
         return ()

@@ -84,6 +84,9 @@ class ScriptedOperation:
     def software(self) -> bool:
         return True
 
+    def look_ahead(self, host: Host) -> None:
+        pass
+
     def preview(self, look: Look) -> Forecast:
         machine = self._machine(look.host.name)
         if self.undo_of:

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from mainstay.inventory.errors import Refused, UsageError
+from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json, digest
 from mainstay.runner.operation import Forecast, HostWork, LeftOut, Look, Outcome
 from mainstay.runner.patching import capturing, forecasting, resolving
@@ -65,6 +66,9 @@ class PatchOperation:
     @property
     def software(self) -> bool:
         return True
+
+    def look_ahead(self, host: Host) -> None:
+        pass
 
     def preview(self, look: Look) -> Forecast:
         return forecasting.forecast(look, self.plan.updates, self.manager, self.captured, self.fingerprint)
