@@ -98,3 +98,35 @@ def test_a_restore_says_what_came_from_where_and_what_differs() -> None:
     assert f"from point {POINT[:12]} of 2026-11-22T01:30:00Z in main" in text
     assert "etc: /etc/x differs: size" in text
     assert "seconds" not in text and POINT not in text
+
+
+def test_of_a_check_of_several_parts_every_part_is_told() -> None:
+    sound = {"of": 12, "errors": 0, "broken_packs": [], "said": []}
+    text = told({"check 2": {"part": 2, **sound}, "check 3": {"part": 3, **sound, "broken_packs": ["ab"]}})
+    assert "check: part 2 of 12 of the data read: sound" in text
+    assert "check: part 3 of 12 of the data read: DAMAGED" in text
+    assert "broken packs" not in text
+
+
+def test_sizes_counts_and_flags_are_written_for_people_and_each_note_in_its_line() -> None:
+    measures = {
+        "bytes": 123_456_789,
+        "added": 2048,
+        "files": 12_345,
+        "drained": True,
+        "tables": 7,
+        "copied": 2,
+        "points": [POINT],
+    }
+    measures |= {
+        "restored_bytes": 5_000_000,
+        "stopped": "half",
+        "notes": ["sent restic to /x", "removed 1 lock"],
+        "lost": "ab12",
+    }
+    lines = [" ".join(line.split()) for line in told(measures).splitlines()]
+    assert {"size 123 MB", "new data 2.0 kB", "files 12,345", "out of service yes", "tables 7", "restored 5.0 MB"} <= {
+        *lines
+    }
+    assert {"copied: 2 points", "note: sent restic to /x", "note: removed 1 lock"} <= {*lines}
+    assert not [line for line in lines if "123456789" in line or "half" in line or "ab12" in line or POINT in line]

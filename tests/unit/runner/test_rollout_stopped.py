@@ -45,7 +45,7 @@ class Backup(ScriptedOperation):
         job.output, job.exit, job.seconds, job.effect = b"stopped\n", 143, 0.0, None
 
     def outcome(self, change: Moves, exit: int | None, output: bytes) -> Outcome:
-        return Outcome(ok=True, detail="as far as it came", stopped=exit == 143)
+        return Outcome(ok=True, detail="as far as it came", stopped=exit == 143, measures={"proves": ["R0"]})
 
     def verify(self, work: HostWork, change: Moves) -> tuple[str, ...]:
         return (self.wrong,) if self.wrong else ()
@@ -95,6 +95,7 @@ def test_a_cancel_ends_the_job_in_hand_and_its_host_is_cancelled_and_put_back() 
     assert [word for word in night.world["w1"].log if word.endswith("drain")] == ["drain", "undrain"]
     assert night.world["w1"].there.lock.run == ""
     assert night.naps < 10 + 3 * LOOK
+    assert sealed.summary.links.proves == ("R0",), "what was proved by then is proved"
 
 
 def test_a_pause_is_no_stop_and_nobody_asks_the_state_for_what_is_never_stopped() -> None:

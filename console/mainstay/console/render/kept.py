@@ -1,4 +1,5 @@
-"""What backups leave in a host's part of a record: tables of sources and proofs, and sentences of restores and upkeep."""
+"""What is measured of a host, as a record shows it: tables of a backup's sources and of proofs, sentences of restores and of
+repositories' upkeep, sizes and counts as people read them, and notes."""
 
 from __future__ import annotations
 
@@ -13,14 +14,32 @@ SHOWN = 12
 """Characters of a point's id."""
 RESTORED = "restored "
 """Begins the measure of one point's restore; its unit follows."""
-# A copy's steps tell how many points each of them copied, and its measure knows the last of them alone.
-INNER = frozenset({"sources", "proofs", "job", "points", "proves", "retention", "prune", "check", "copied"})
-"""Measures that are not told as they are: the tables tell them, or they are for programs (`--json`)."""
+CHECKED = "check "
+"""Begins the measure of one part of a repository that was read; its number follows."""
+INNER = frozenset(
+    {
+        *("sources", "proofs", "job", "points", "proves", "retention", "prune", "check", "copied", "notes"),
+        *("lost", "stopped"),  # where it is gone on with; and what the reason says
+    }
+)
+"""Measures that are not told as they are: tables and sentences tell them, or they are for programs (`--json`)."""
+CALLED = {"bytes": "size", "added": "new data", "restored_bytes": "restored", "drained": "out of service"}
+"""Measures that have another name here."""
 
 
 def inner(key: str) -> bool:
     """Whether this measure is not to be told as it is."""
-    return key in INNER or key.startswith(RESTORED)
+    return key in INNER or key.startswith((RESTORED, CHECKED))
+
+
+def row(key: str, value: object) -> tuple[str, str] | None:
+    """What a single number or flag is called, and how it is written; None where it is told as it is."""
+    name = CALLED.get(key, key.replace("_", " "))
+    if isinstance(value, bool):
+        return name, "yes" if value else "no"
+    if isinstance(value, int):
+        return name, times.size(value) if key.endswith("bytes") or key == "added" else f"{value:,}"
+    return None
 
 
 def lines(measures: Mapping[str, Any], columns: int) -> list[Line]:
@@ -30,13 +49,17 @@ def lines(measures: Mapping[str, Any], columns: int) -> list[Line]:
         told += _sources(found, columns)
     if isinstance(proved, Sequence) and proved and not isinstance(proved, str):
         told += _proofs(proved, columns)
-    for text in _sentences(measures):
+    notes = measures.get("notes")
+    noted = [f"note: {note}" for note in notes] if isinstance(notes, Sequence) and not isinstance(notes, str) else []
+    for text in (*_sentences(measures), *noted):
         told += wrap(text, columns=columns)
     return told
 
 
 def _sentences(measures: Mapping[str, Any]) -> Iterator[str]:
     for key, found in measures.items():
+        if key == "copied":
+            yield f"copied: {times.counted(found, 'point')}"
         if not isinstance(found, Mapping):
             continue
         if key == "retention":
@@ -51,7 +74,7 @@ def _sentences(measures: Mapping[str, Any]) -> Iterator[str]:
         elif key == "prune":
             freed = found.get("freed")
             yield "pruned" if freed is None else f"pruned: {times.size(freed)} freed" if freed else "nothing to free"
-        elif key == "check":
+        elif key == "check" or key.startswith(CHECKED):
             sound = "DAMAGED" if found.get("errors") or found.get("broken_packs") else "sound"
             yield f"check: part {found.get('part', '–')} of {found.get('of', '–')} of the data read: {sound}"
             yield from (f"check: {text}" for text in found.get("said", ()))

@@ -186,7 +186,7 @@ def host(part: HostPart, columns: int, outputs: Mapping[str, bytes] | None = Non
 
 def _measures(part: HostPart, columns: int) -> list[Line]:
     rows: list[list[Cell]] = [
-        [str(key).replace("_", " "), _plainly(value)]
+        [*(kept.row(key, value) or (key.replace("_", " "), _plainly(value)))]
         for key, value in part.measures.items()
         if not kept.inner(key) and _plainly(value)
     ]

@@ -98,7 +98,7 @@ class CheckErrand(RepositoryErrand):
         self.same(desk.host.name)
         restic = self.open(desk.host.name)
         found = restic.check((number, of), tell=lambda one: io.progress(str(one)))
-        io.measures["check"] = {"part": number, "of": of, **found.to_json()}
+        io.measures[f"check {number}"] = {"part": number, "of": of, **found.to_json()}
         if not found.sound:
             said = "; ".join(found.said) or f"{found.errors} errors"
             hint = "A copy in another repository can be copied back; mainstay points shows where there is one."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -121,6 +122,19 @@ def test_each_turn_of_a_check_reads_another_part(world: World) -> None:
     assert world.do(errand) == f"{len(first)} part of {of} read, no damage"
     _, second = errand.parts("web1", NOW.timestamp())
     assert not set(first) & set(second)
+
+
+def test_what_each_part_of_a_check_found_is_kept_for_itself(world: World) -> None:
+    world.backup(before(days=1))
+    one = plan(verify={"every": "1d", "all_within": "4d"})
+    known = world.points.vault("main", "web1") or Vault("main", "web1")
+    world.points.note_vault(replace(known, made_at=before(days=60)))
+    errand = CheckErrand(one, "main", world.depot)
+    _, parts = errand.parts("web1", NOW.timestamp())
+    assert len(parts) > 1
+    world.do(errand)
+    measures = {key: value["part"] for io in world.ios.values() for key, value in io.measures.items()}
+    assert measures == {f"check {number}": number for number in parts}
 
 
 def test_damaged_data_fails_the_check_and_the_part_does_not_count_as_read(world: World) -> None:
