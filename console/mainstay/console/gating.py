@@ -25,6 +25,7 @@ from mainstay.schedules.staging import StagingGate
 
 if TYPE_CHECKING:
     from mainstay.console.bootstrap import Application
+    from mainstay.schedules.calendars.contract import CalendarSource, Fetched
     from mainstay.schedules.check import LoadedSite
 
 KEPT = 200
@@ -81,13 +82,22 @@ class Gates:
         return standing
 
 
+class _Fetching:
+    """Implements Fetcher; imported with the first calendar that is fetched."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    def fetch(self, source: CalendarSource, *, etag: str = "", last_modified: str = "") -> Fetched:
+        from mainstay.schedules.calendars.adapters.fetch import WebFetcher
+
+        return WebFetcher(self._app.secrets.resolve).fetch(source, etag=etag, last_modified=last_modified)
+
+
 def freezes(app: Application, loaded: LoadedSite) -> Freezes:
     """As this site says. Opens the state only where a calendar is fetched."""
-    from mainstay.schedules.calendars.adapters.fetch import WebFetcher
-
     site, specs = loaded.site, loaded.freezes
     fetched = any(source.remote for source in specs.sources)
     shelf = FileShelf(app.stores.directory / "calendars") if fetched else MemoryShelf()
-    fetcher = WebFetcher(app.secrets.resolve)
-    calendars = Calendars(site.root, ZoneInfo(site.timezone), shelf, fetcher, app.clock.now)
+    calendars = Calendars(site.root, ZoneInfo(site.timezone), shelf, _Fetching(app), app.clock.now)
     return Freezes(specs, site, loaded.plans, calendars)

@@ -32,6 +32,19 @@ with bootstrap.load(Path(sys.argv[1])) as app:
 """
 
 
+FREEZES = """
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from mainstay.console import bootstrap
+now = datetime(2026, 3, 1, tzinfo=UTC)
+with bootstrap.load(Path(sys.argv[1])) as app:
+    print("frozen", *app.freezes.over("nightly", None, now, now + timedelta(days=1)))
+    heavy = {"urllib3", "dateutil", "sqlalchemy", "mainstay.schedules.calendars.scan"}
+    print("imported", *sorted(heavy & set(sys.modules)))
+"""
+
+
 def look_ahead(tmp_path: Path, selector: str) -> list[str]:
     program = tmp_path / "bin" / "restic"
     program.parent.mkdir()
@@ -58,3 +71,9 @@ def test_nothing_is_asked_or_made_where_there_is_no_state_yet(tmp_path: Path) ->
     root = write(tmp_path / "site")
     assert look_ahead(tmp_path, "web1") == ["imported", "opened False"]
     assert not (root / "state").exists()
+
+
+def test_nothing_reads_or_fetches_calendars_where_a_site_has_none(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", FREEZES, str(write(tmp_path / "site"))]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["frozen", "imported"]

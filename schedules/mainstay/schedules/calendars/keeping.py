@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from mainstay.runner.steps import rfc3339
 from mainstay.schedules.calendars.contract import LARGEST, CalendarFault, CalendarSource, Fetcher, Kept, Shelf, Span
-from mainstay.schedules.calendars.events import Timetable, timetable
+
+if TYPE_CHECKING:
+    from mainstay.schedules.calendars.events import Timetable
 
 EVERY = 900.0
 """Seconds between two looks at a calendar's URL, where somebody serves."""
@@ -117,6 +120,9 @@ class Calendars:
         return since >= pause or since < 0  # less than nothing: the clock was set back
 
     def _look(self, source: CalendarSource, kept: Kept) -> None:
+        # Not at the top: every run asks for freezes, and few sites have a calendar.
+        from mainstay.schedules.calendars.events import timetable
+
         now = self._now()
         try:
             answer = self._fetcher.fetch(source, etag=kept.etag, last_modified=kept.last_modified)
@@ -198,6 +204,8 @@ class Calendars:
         return book
 
     def _parse(self, book: _Book, content: bytes) -> None:
+        from mainstay.schedules.calendars.events import timetable
+
         digest = _digest(content)
         if digest == book.digest:
             return
