@@ -17,7 +17,6 @@ from mainstay.runner.ledger.adapters import guards
 from mainstay.runner.ledger.contract import LedgerBehind
 from mainstay.runner.state.adapters.database import Database, StateUnusable
 from mainstay.runner.state.adapters.migrations import REVISIONS
-from mainstay.runner.state.adapters.postgres import SCHEMA, check_server
 from mainstay.runner.state.adapters.sqlite import SqliteDatabase
 
 HERE = Path(__file__).parent / "migrations"
@@ -57,7 +56,7 @@ def migrate(
         if isinstance(database, SqliteDatabase) and before is not None and before != known[-1]:
             _keep_copy(database, known[-1])
         if database.dialect == "postgresql" and before is None:
-            check_server(connection)
+            _check_server(connection)
             _make_schema(connection)
         _upgrade(database, connection, to, versions)
         if current(database, connection) is not None:
@@ -88,7 +87,7 @@ def _look(database: Database) -> str | None:
     with database.read() as of:
         found = current(database, of)
         if database.dialect == "postgresql":
-            check_server(of)
+            _check_server(of)
     _check_known(database, found, REVISIONS)
     return found
 
@@ -109,7 +108,15 @@ def _guarded(connection: sa.Connection) -> None:
         )
 
 
+def _check_server(connection: sa.Connection) -> None:
+    from mainstay.runner.state.adapters.postgres import check_server  # and its driver: not for a state in SQLite
+
+    check_server(connection)
+
+
 def _make_schema(connection: sa.Connection) -> None:
+    from mainstay.runner.state.adapters.postgres import SCHEMA
+
     # IF NOT EXISTS asks for the right to make one also where there is one.
     there = sa.text("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :name")
     if connection.execute(there, {"name": SCHEMA}).first() is None:

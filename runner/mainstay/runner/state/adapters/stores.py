@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mainstay.inventory.errors import UsageError, WrongValue
 from mainstay.inventory.postgres import is_postgres, postgres_address
 from mainstay.inventory.secrets import Secret
 from mainstay.runner.artifacts.adapters.files import FileArtifacts
-from mainstay.runner.artifacts.adapters.shared import SharedArtifacts
 from mainstay.runner.artifacts.contract import Artifacts
 from mainstay.runner.engine.adapters.place import SCHEMA as ENGINE_SCHEMA
 from mainstay.runner.engine.adapters.place import TABLE as ENGINE_TABLE
@@ -25,9 +25,11 @@ from mainstay.runner.state.adapters import machine
 from mainstay.runner.state.adapters.database import PATIENCE, Database
 from mainstay.runner.state.adapters.machine import lost
 from mainstay.runner.state.adapters.migrating import ready
-from mainstay.runner.state.adapters.postgres import PostgresDatabase, engine_url, has_relation
 from mainstay.runner.state.adapters.sql import SqlState
 from mainstay.runner.state.adapters.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    from mainstay.runner.state.adapters.postgres import PostgresDatabase
 
 ENGINE_FILE = "engine.db"
 KEY_FILE = "ledger.key"
@@ -70,6 +72,8 @@ class Stores:
         self.ledger.guard()
 
     def _has_engine(self) -> bool:
+        from mainstay.runner.state.adapters.postgres import has_relation
+
         def look() -> bool:
             with self.database.read() as of:
                 return has_relation(of, ENGINE_SCHEMA, ENGINE_TABLE)
@@ -120,6 +124,8 @@ def open_state(
 
 def open_database(url: str, password: Secret | None, *, user: str | None = None) -> PostgresDatabase:
     """The database of a state in PostgreSQL, and nothing of the state. user: instead of the URL's. Raises UsageError."""
+    from mainstay.runner.state.adapters.postgres import PostgresDatabase  # and its driver: not for a state in SQLite
+
     try:
         address = postgres_address(url)
     except WrongValue as error:
@@ -128,6 +134,9 @@ def open_database(url: str, password: Secret | None, *, user: str | None = None)
 
 
 def _open_shared(url: str, directory: Path, key: Path, anchor: Path, password: Secret | None) -> Stores:
+    from mainstay.runner.artifacts.adapters.shared import SharedArtifacts
+    from mainstay.runner.state.adapters.postgres import engine_url
+
     database = open_database(url, password)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ A test holds the two against each other."""
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 metadata = sa.MetaData()
 shared = sa.MetaData()
@@ -14,7 +13,7 @@ shared = sa.MetaData()
 SCHEMA_VERSION = 4
 """In `meta` for versions before there were migrations: they refuse a higher one than theirs, which was 1."""
 
-TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 """Sorted and compared by code point, as Python and SQLite do, whatever the database's own order is."""
 NUMBER = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
 
