@@ -14,7 +14,9 @@ from mainstay.runner.engine.contract import Unkept
 from mainstay.runner.engine.memory import Crash
 from mainstay.runner.operation import HostWork, Outcome
 from mainstay.runner.phases.following import LOOK
+from mainstay.runner.reconciling import reconcile_request
 from mainstay.runner.record import MaintenanceRecord
+from mainstay.runner.request import Asking
 from mainstay.runner.runs import Runs, record
 from mainstay.runner.shell.contract import ContactLost
 from mainstay.runner.state.contract import Standing
@@ -194,3 +196,33 @@ def test_who_died_between_the_wish_and_the_stop_has_left_it_to_the_next() -> Non
     after.resume()
     after.start(night.request.id).result()
     assert night.operation.asked and verdicts(record(after.tools, night.request.id))["w1"] == "cancelled"
+
+
+@pytest.mark.parametrize("lost", ["apply", "verify"])
+def test_who_was_lost_after_it_was_stopped_is_cancelled_once_it_is_reconciled(lost: str) -> None:
+    """By another run, which nobody has cancelled."""
+    night = Night()
+    there = night.world["w1"].there
+    night.then = {10: night.cancel}
+    verify, stop = night.operation.verify, night.operation.stop
+
+    def away(*given: Any) -> Any:
+        if lost == "apply":
+            stop(*given)
+        there.unreachable = "timed out"
+        raise ContactLost("w1", "timed out")
+
+    if lost == "apply":
+        night.operation.stop = away  # type: ignore[method-assign,assignment]  # stopped, and gone
+    else:
+        night.operation.verify = away  # type: ignore[method-assign,assignment]
+    sealed = night.run()
+    assert verdicts(sealed) == {"w1": "unknown", "w2": "cancelled"}
+    there.unreachable, night.operation.verify, night.operation.stop = "", verify, stop  # type: ignore[method-assign]
+    runs = night.runs()
+    asking = Asking(requested_by="ben", asked_at="2026-01-02T00:00:00.000Z", site_name="acme")
+    request = reconcile_request(runs.tools, sealed.summary.id, (night.world.hosts["w1"],), asking)
+    runs.submit(request)
+    w1 = part(runs.execute(request.id), "w1")
+    assert (w1.verdict, w1.reason) == ("cancelled", "cancelled by anna: wrong night; 1 of 2 taken")
+    assert there.lock.run == ""

@@ -154,7 +154,8 @@ def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
     io.concerns += outcome.concerns
     io.measures |= outcome.measures
     io.notes += [f"kept its own {path}" for path in track.operation.kept(output)]
-    stopped = (cancelled(track) or "stopped") if outcome.stopped else ""
+    # The wish may be that of the run which is reconciled.
+    stopped = (cancelled(track, track.of) or cancelled(track) or "stopped") if outcome.stopped else ""
     return {"cut": False, "boot_id": "", "stopped": stopped}
 
 

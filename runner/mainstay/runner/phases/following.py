@@ -45,10 +45,11 @@ class Stopping:
             self._track.operation.stop(self._track.work(self._io), self._change, self._name)
 
 
-def cancelled(track: Track) -> str:
-    """By whom and why, in words; empty where the run is not cancelled, or that can't be known now."""
+def cancelled(track: Track, run: str = "") -> str:
+    """By whom and why, in words; empty where the run is not cancelled, or that can't be known now. run: another than the one
+    that is worked on."""
     with suppress(Unkept):
-        row = track.tools.state.standing(track.request.id)
+        row = track.tools.state.standing(run or track.request.id)
         if row is not None and row.wish == "cancel":
             return f"cancelled by {row.wish_by}" + (f": {row.wish_reason}" if row.wish_reason else "")
     return ""
