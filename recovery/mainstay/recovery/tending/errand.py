@@ -84,6 +84,8 @@ class RepositoryErrand(Errand):
 
     def note(self, desk: Desk, io: StepIO, part: str, detail: str, verdict: Verdict, fault: str = "") -> None:
         io.detail = detail
+        # A plan may have several, and its errands at all of them look alike in a record.
+        io.measures["repository"] = self.repository.name
         at = rfc3339(moment(desk.now()))
         made = tended(self.plan, self.what, self.repository.name, desk.host.name, part, desk.run, at, verdict, detail)
         note(self.depot.points, replace(made, fault=fault))

@@ -133,8 +133,9 @@ def test_what_each_part_of_a_check_found_is_kept_for_itself(world: World) -> Non
     _, parts = errand.parts("web1", NOW.timestamp())
     assert len(parts) > 1
     world.do(errand)
-    measures = {key: value["part"] for io in world.ios.values() for key, value in io.measures.items()}
-    assert measures == {f"check {number}": number for number in parts}
+    measures = {key: value for io in world.ios.values() for key, value in io.measures.items()}
+    assert measures.pop("repository") == "main"
+    assert {key: value["part"] for key, value in measures.items()} == {f"check {number}": number for number in parts}
 
 
 def test_damaged_data_fails_the_check_and_the_part_does_not_count_as_read(world: World) -> None:
