@@ -79,7 +79,8 @@ def title(moment: Moment, now: datetime) -> str:
 def stopping(kind: str) -> str:
     """What a cancel does to a run of that kind, in words."""
     if kind in ENDED:
-        return f"nothing new starts, and the {kind} that is under way on a host is ended"
+        here = "" if kind == "backup" else "; on the controller it is brought to its end"
+        return f"nothing new starts, and the {kind} that is under way on a host is ended{here}"
     return "nothing new starts, hosts in hand are brought to their end"
 
 
