@@ -335,7 +335,8 @@ def _told(one: Tended, plan: str) -> Trouble:
     locked = one.fault == Locked.kind
     health: Health = "wrong" if one.what == "check" or locked or one.tries >= MANY else "look"
     kind = f"{one.what} at {one.repository} did not succeed"
-    hint = f"mainstay repo unlock {plan}" if locked else f"mainstay records show {one.run}"
+    again = f"once it is mended: mainstay repo {'unlock' if one.what == 'lock' else one.what} {plan}"
+    hint = f"mainstay repo unlock {plan}" if locked else f"mainstay records show {one.run}; {again}"
     hint = f"mainstay records ack {one.run} --reason …" if one.part == REFUSED else hint
     text = f"{kind}, {one.tries} times in a row" if one.tries > 1 else kind
     return Trouble(

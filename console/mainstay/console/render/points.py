@@ -259,7 +259,7 @@ def why_json(found: Backups, host: str, chances: Mapping[str, When]) -> Json:
 def _aged(one: Standing) -> str:
     age = one.exposure.since_newest
     where = [place.repository for place in one.places if place.point is not None and not place.missing]
-    return "none yet" if age is None else f"{spell(age)} old in {' and '.join(where) or 'no place in time'}"
+    return "none yet" if age is None else f"{times.about(age)} old in {' and '.join(where) or 'no place in time'}"
 
 
 def _proved_by(one: Standing) -> str:
