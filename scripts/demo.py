@@ -53,7 +53,7 @@ plans:
       packages: {command: dpkg --get-selections, filename: packages.txt, trailer: install}
     retention: {daily: 7, weekly: 5}
     fresh: 26h
-    prove: {every: 7d, sample: 25}
+    prove: {every: 7d, sample: 25, on: h5}
   patch-all:
     kind: patch
     targets: all
@@ -248,7 +248,9 @@ def backups(demo: Demo) -> None:
     demo.mainstay("repo", "key", "export", "nightly", "--to", str(keys))
     demo.mainstay("repo", "key", "confirm", "nightly", "--from", str(keys))
     demo.mainstay("run", "nightly", "--yes")
-    demo.say("A backup counts when a restore has proved it: one source of one host, restored, compared, cleaned up.")
+    demo.say(
+        "A backup counts when a restore has proved it: h5 restores what h1 has, compares it, and keeps nothing of it."
+    )
     demo.mainstay("prove", "nightly", "--hosts", "h1")
     demo.mainstay("points", "h1")
     first, lost = demo.fleet.hosts["h1"], "/etc/login.defs"

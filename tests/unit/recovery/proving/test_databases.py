@@ -302,7 +302,11 @@ def maria() -> Iterator[MariaDB]:
 def mydump(server: MariaDB, database: str = "shop") -> bytes:
     options = ["--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob"]
     argv = [mariadb.program("mariadb-dump"), "--no-defaults", f"--socket={server.socket}", "--user=root"]
-    return subprocess.run([*argv, *options, "--", database], check=True, capture_output=True).stdout
+    done = subprocess.run([*argv, *options, "--", database], check=False, capture_output=True)
+    assert done.returncode == 0, (
+        f"mariadb-dump: {done.stderr!r}; {(server.folder / 'log').read_text(errors='replace')[-2000:]}"
+    )
+    return done.stdout
 
 
 @BOTH
