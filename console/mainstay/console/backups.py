@@ -253,7 +253,9 @@ def _ended_badly(
         if run not in reasons:
             reasons[run] = {part.host: part.reason for part in app.state.parts(run)}
         kind = f"the last backup ended {verdict}"
-        why = reasons[run].get(host)
+        why = reasons[run].get(host) or ""
+        # Not policy, and not the host: what was backed up before may be as much out of reach.
+        health = "wrong" if verdict is Verdict.REFUSED and why.startswith("repository ") else health
         hint = f"mainstay records show {run} --host {host}"
         text = f"{kind}: {why}" if why else kind
         yield Trouble(health=health, kind=kind, text=text, host=host, plan=plan, hint=hint)

@@ -100,6 +100,23 @@ def test_a_backup_that_failed_last_night_until_somebody_has_looked(
     assert mainstay("status", "web1", "--nagios").code == 0
 
 
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("unreachable: 10.0.0.1 port 22 did not answer within 10 s", 1),
+        ("repository main is gone: /srv/restic/web1 was 19daba36, and there is none now", 2),
+        ("repository main of web1: its password is wrong", 2),
+    ],
+)
+def test_a_backup_that_its_repository_refused_is_worse_than_a_host_that_was_away(
+    patched: FakeApplication, mainstay: Mainstay, reason: str, code: int
+) -> None:
+    later = RUN[:-1] + "2"
+    backed_up(patched, later, {"web1": Verdict.REFUSED}, lambda host, verdict: part(host, verdict, reason))
+    assert mainstay("points", "web1", "--nagios").code == code
+    assert f"the last backup ended refused: {reason}" in " ".join(mainstay("points", "web1").out.split())
+
+
 def test_the_repository_that_hosts_share_warns_for_the_site(
     mainstay: Mainstay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
