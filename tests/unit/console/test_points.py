@@ -221,6 +221,7 @@ def test_fifty_hosts_are_answered_on_one_screen(
     assert "of 50 hosts 48 succeeded, 2 failed" in " ".join(lines[:2])
     rows = lines[lines.index("") + 2 :]
     assert [row.split()[:2] for row in rows[:3]] == [["web13", "db"], ["web13", "etc"], ["web7", "etc"]], "worst first"
+    assert "3 d ago, failed since" in rows[2], "the point was proved, and a later restore did not do it"
     assert rows[3] == "  97 more sources of 49 hosts, all well: newest 5 h ago, proved 3 d ago"
     assert lines[-1] == "100 sources: 3 wrong, 97 well   (mainstay points all lists each)"
     assert sum(row.split()[:1] == ["web1"] for row in mainstay("points", "all").out.splitlines()) == 2

@@ -92,7 +92,8 @@ def _proved(one: Standing) -> Span:
     old = any(trouble.kind == "proved too long ago" for trouble in one.troubles)
     older = age is not None and age > since * OLDER
     data = f", data {times.about(age)} old" if older and times.about(age) != times.about(since) else ""
-    return Span(f"{times.about(since)} ago{data}", "warn" if old or one.failed else "")
+    since_then = ", failed since" if one.failed else ""
+    return Span(f"{times.about(since)} ago{data}{since_then}", "warn" if old or one.failed else "")
 
 
 def _places(one: Standing) -> str:
