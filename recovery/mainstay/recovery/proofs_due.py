@@ -113,6 +113,11 @@ class Sample(Value):
         return f"{len(self.files):,} of {counted(self.of, 'file')}, {sized(self.bytes)}"
 
 
+def askable(path: str) -> bool:
+    """Whether restic can be asked for that file of a listing."""
+    return "\ufffd" not in path and "\0" not in path
+
+
 def sample(listing: Iterable[Node], n: int, seed: str, max_bytes: int) -> Sample:
     """At most n files with at most max_bytes altogether. The same listing, in any order, and seed give the same.
 
@@ -120,9 +125,10 @@ def sample(listing: Iterable[Node], n: int, seed: str, max_bytes: int) -> Sample
     takes others each time. Empty files prove nothing and are taken only where there is nothing else.
     """
     files = [node for node in listing if node.type == "file"]
-    # restic prints U+FFFD for what is no UTF-8, and can't be asked for such a name
-    nameless = [node for node in files if "\ufffd" in node.path]
-    named = [node for node in files if "\ufffd" not in node.path]
+    # restic prints U+FFFD for what is no UTF-8, and can't be asked for such a name; nor for one with a NUL, which no file system
+    # has, but who writes a repository's trees himself may
+    nameless = [node for node in files if not askable(node.path)]
+    named = [node for node in files if askable(node.path)]
     chosen: list[Node] = []
     refused: list[Node] = []
     total = 0
@@ -141,7 +147,7 @@ def sample(listing: Iterable[Node], n: int, seed: str, max_bytes: int) -> Sample
     if refused:
         left_out.append(f"for max_bytes of {sized(max_bytes)}: {_listed(refused)}")
     if nameless:
-        left_out.append(f"since restic can't be asked for a name that is no UTF-8: {_listed(nameless)}")
+        left_out.append(f"since restic can't be asked for a name that has a NUL or is no UTF-8: {_listed(nameless)}")
     return Sample(files=tuple(chosen), of=len(files), bytes=total, left_out=tuple(left_out))
 
 

@@ -132,6 +132,9 @@ def test_a_name_that_is_no_utf8_can_not_be_asked_for_and_is_named() -> None:
     assert [one.path for one in found.files] == ["/b"]
     assert "UTF-8: /a" in found.left_out[0]
     assert "\x1b" not in found.left_out[0]
+    # Only who writes a repository's trees himself makes such a name; it must not end a drill in the midst.
+    found = sample([node("/a\0", 5), node("/b", 5)], 5, "a", 100)
+    assert [one.path for one in found.files] == ["/b"] and "\0" not in found.left_out[0]
 
 
 @given(

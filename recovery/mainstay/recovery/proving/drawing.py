@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from hashlib import sha256
 
-from mainstay.recovery.proofs_due import Sample, sample
+from mainstay.recovery.proofs_due import Sample, askable, sample
 from mainstay.recovery.proving.attempt import NotProved, Untried
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.words import sized
+from mainstay.runner.shell.printable import printable
 
 MOST_LISTED = 50_000
 """So many entries of a point are looked at when a sample is drawn; of more, those that a hash picks."""
@@ -45,6 +46,8 @@ def draw_dump(restic: Restic, point: str, max_bytes: int) -> Drawn:
     (node,) = listing
     if ".." in node.path.split("/"):
         raise NotProved(f"the dump's path leads out of the place that it is restored to: {node.path}")
+    if not askable(node.path):
+        raise NotProved(f"restic can't be asked for the dump by its name: {printable(node.path)}")
     if not node.size:
         raise NotProved("the dump is empty")
     if node.size > max_bytes:

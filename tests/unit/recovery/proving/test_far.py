@@ -335,11 +335,17 @@ def test_a_point_that_is_gone_or_can_not_be_read_is_settled_before_the_job() -> 
     assert said.verdict == "unknown" and replace(said, reason="").scope == ""
 
 
-@pytest.mark.parametrize("path", ["/../../etc/shadow", "/a/../b", "/.."])
-def test_a_dump_whose_path_leads_elsewhere_is_none(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        *((path, "leads out of the place") for path in ("/../../etc/shadow", "/a/../b", "/..")),
+        *((path, "can't be asked for the dump") for path in ("/db\0.sql", "/db\ufffd.sql")),
+    ],
+)
+def test_a_dump_whose_path_leads_elsewhere_or_can_not_be_named_is_none(path: str, why: str) -> None:
     class Listed:
         def ls(self, id: str, each: Any) -> None:
             each(Node(path=path, type="file", size=9))
 
-    with pytest.raises(NotProved, match="leads out of the place"):
+    with pytest.raises(NotProved, match=why):
         draw_dump(cast(Any, Listed()), "a" * 64, 1000)
