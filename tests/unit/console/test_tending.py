@@ -304,3 +304,8 @@ def test_drills_of_several_hosts_elsewhere_are_followed_one_after_the_other(
     there.ending = lambda host: part(host.name, Verdict.CANCELLED)
     told = mainstay("prove", "nightly", "--json")
     assert told.code == 1 and len(told.json) == 1
+    # And so is one that was at its end when it was asked to stop.
+    there.ending = lambda host: part(host.name)
+    there.during = lambda run: there.state.wish(run, "cancel", by="anna", reason="Ctrl-C")
+    told = mainstay("prove", "nightly", "--json")
+    assert told.code == 0 and len(told.json) == 1

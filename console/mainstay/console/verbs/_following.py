@@ -58,7 +58,9 @@ def run_and_follow_all(screen: Screen, app: Application, requests: Sequence[RunR
         work = Elsewhere(screen, app, run) if there else Here(partial(app.runs.complete, run))
         _follow(screen, app, run, work)
         sealed.append(app.record(run))
-        if sealed[-1].summary.verdict is Verdict.CANCELLED:
+        row = app.state.run(run)
+        # What was asked to end may have come to another verdict: it was at its end, or had found something wrong by then.
+        if sealed[-1].summary.verdict is Verdict.CANCELLED or (row is not None and row.wish == "cancel"):
             break
     screen.show(
         lambda: [_to_json(app, one) for one in sealed],
