@@ -24,6 +24,8 @@ RESERVE = 256 * 2**20
 _FULL = re.compile(
     r"No space left on device|Disk quota exceeded|[Ee]rr(?:code|no): (?:28|122)\b|The table '.*' is full"
 )
+_ENDS_FULL = re.compile(r": (?:no space left on device|disk quota exceeded)$")
+"""As Go says it."""
 
 
 class NotProved(MainstayError):
@@ -51,6 +53,13 @@ def against(message: str, words: str, machine: str) -> MainstayError:
     if _FULL.search(words):
         return Untried(f"the disk of {machine} was full: {message}", limit=True)
     return NotProved(message)
+
+
+def out_of_room(words: str, items: Sequence[str]) -> str:
+    """What restic said of a full disk, where nothing else went wrong; else empty. words: why it ended. items: of single files. What
+    counts is the end: before it come names, which others have chosen."""
+    said = items or [words]
+    return said[0] if all(_ENDS_FULL.search(one) for one in said) else ""
 
 
 @dataclass(slots=True, kw_only=True)

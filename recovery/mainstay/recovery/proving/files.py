@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mainstay.recovery.point import RecoveryPoint
-from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried
+from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried, out_of_room
 from mainstay.recovery.proving.drawing import draw_dump, draw_files
 from mainstay.recovery.proving.trying import DUMPS, try_dump
 from mainstay.recovery.restic.contract import Damaged, NothingRestored, Partial, Restic
@@ -68,6 +68,9 @@ def bring(attempt: PointAttempt, files: Sequence[Node]) -> list[Brought]:
         raise NotProved("nothing could be restored") from None
     except (Partial, Damaged) as error:
         wrong = error.plain
+        items = error.items if isinstance(error, Partial) else ()
+        if out := out_of_room(wrong, [one.message for one in items]):
+            raise Untried(f"the disk of {attempt.machine} was full: {out}", limit=True) from None
     attempt.phase("verify")
     found = compare_files(attempt.restic, attempt.point.id, into, files)
     if not found.ok:

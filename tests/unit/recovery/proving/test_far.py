@@ -167,6 +167,20 @@ def test_what_is_not_as_in_the_repository_is_named_with_restics_words() -> None:
     assert judged("".join(lines))[0] == "succeeded"
 
 
+def test_a_disk_that_was_full_does_not_speak_against_the_point() -> None:
+    def judge(*errors: str) -> tuple[str, str]:
+        said = [message(message_type="error", error={"message": one}, item="/etc/a") for one in errors]
+        said.append(message(message_type="exit_error", code=1, message="Fatal: There were 2 errors"))
+        lines = [*GOOD[:2], *said, says("restored", 0, 1), other("/etc/a"), says("compared", 0, 0, 1, 101), *GOOD[4:]]
+        return judged("".join(lines))
+
+    full = "write /s/scratch/a: no space left on device"
+    assert judge(full) == ("refused", f"not tried: the disk of drill1 was full: {full}")
+    # Not where something else is wrong too, or a name says so.
+    assert judge(full, "ciphertext verification failed")[0] == "failed"
+    assert judge("open /no space left on device: input/output error")[0] == "failed"
+
+
 def test_a_further_name_of_a_file_that_is_well_is_well() -> None:
     same = [*GOOD[:3], other("/etc/b"), says("compared", 0, 0, 1, 101)]
     links = b"1:7 etc/a\0001:7 etc/b\0"

@@ -142,3 +142,20 @@ def test_what_may_be_empty_by_the_plan_is_proved_empty(drill: Drill, monkeypatch
     monkeypatch.setattr(drill, "plan", lambda sources: plan)
     said, _ = drill.do(FILES, book=Book("run-2"))
     assert said.startswith("1 of 1 point proved")
+
+
+def test_a_disk_that_becomes_full_does_not_speak_against_the_point(
+    drill: Drill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etc = tree(drill.folder / "etc", {"a": os.urandom(3_000_000)})
+    drill.world.backup(etc, source="etc")
+    # As where something else fills it after it was looked at.
+    monkeypatch.setattr(scratch.Place, "free", lambda place: 1 << 40)
+    drill.scratch.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", drill.scratch], check=True)
+    try:
+        with pytest.raises(Stopped, match=r"the disk of the controller was full: .*no space left on device"):
+            drill.do(FILES)
+    finally:
+        subprocess.run(["umount", drill.scratch], check=True)
+    assert drill.proofs()[0].verdict is Verdict.REFUSED

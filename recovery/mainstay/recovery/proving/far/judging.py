@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mainstay.inventory.value import Json
-from mainstay.recovery.proving.attempt import Tried, Untried
+from mainstay.recovery.proving.attempt import Tried, Untried, out_of_room
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.output import JobSaid, TakeSaid
 from mainstay.recovery.proving.trying import untried
@@ -76,7 +76,7 @@ def _tried(change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access
 
 
 def _differs(change: DrillChange, take: Take, said: TakeSaid, access: Access) -> Tried | None:
-    """Why what was restored is not as in the repository."""
+    """Why what was restored is not as in the repository. Raises Untried where there was no room for it."""
     status = said.restored or said.compared or 0
     words = reason(said.said)
     if status:
@@ -84,6 +84,8 @@ def _differs(change: DrillChange, take: Take, said: TakeSaid, access: Access) ->
         if isinstance(error, _ASIDE):
             return Tried(Verdict.UNKNOWN, f"could not be tried: {error.plain}")
         words = error.plain
+        if out := out_of_room(words, [one.message for one in said.said.unreadable]):
+            raise Untried(f"the disk of {change.host} was full: {out}", limit=True)
     wrong = {path: "its content is another" for path in said.other if path not in said.linked}
     lost = {one.item for one in said.said.unreadable}
     wrong = {path: "" if path in lost else why for path, why in wrong.items()}
