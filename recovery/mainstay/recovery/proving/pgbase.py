@@ -75,8 +75,11 @@ def _unpack(cluster: Cluster, attempt: Attempt, path: Path) -> None:
 
 
 def _version(cluster: Cluster) -> int:
+    """Its host may have put anything there: a link to a device without an end, a pipe that nobody writes to."""
     try:
-        return int((cluster.data / "PG_VERSION").read_text("ascii").strip())
+        handle = os.open(cluster.data / "PG_VERSION", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            return int(file.read(16).decode("ascii"))
     except (OSError, ValueError):
         raise NotProved("it is no cluster of PostgreSQL: PG_VERSION is missing") from None
 
@@ -100,8 +103,9 @@ def _config(cluster: Cluster) -> list[str]:
     """Our own configuration instead of the cluster's, and everybody on the socket is let in: it is the user's alone."""
     for name in _GONE:
         path = cluster.data / name
-        if path.is_symlink() or path.exists():
-            path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            raise NotProved(f"it is no cluster of PostgreSQL: {name} is a folder")
+        path.unlink(missing_ok=True)
     texts = {"drill.conf": "", "drill_hba.conf": "local all all trust\n", "drill_ident.conf": ""}
     for name, text in texts.items():
         path = cluster.place / name
