@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import sqlite3
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -27,7 +25,6 @@ from tests.waiting import until
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.proving import postgres as proving_postgres
 from mainstay.recovery.proving import scratch
-from mainstay.recovery.proving.postgres import installed
 from mainstay.runner.steps import Stopped
 from mainstay.runner.verdict import Verdict
 
@@ -220,35 +217,6 @@ def test_a_base_backup_is_not_started_with_the_rights_of_mainstay(
     with pytest.raises(Stopped, match="only a mainstay that is root"):
         drill.do({"db": {"postgresql": {"method": "basebackup"}}})
     assert drill.proofs()[0].verdict is Verdict.UNKNOWN
-
-
-@pytest.mark.parametrize("kind", ["device", "pipe", "link", "folder", "configured"])
-def test_a_base_backup_that_holds_something_else_where_a_file_belongs_is_no_cluster(drill: Drill, kind: str) -> None:
-    """Its archive is made by its host: what is read of it as root has an end."""
-    into = io.BytesIO()
-    with tarfile.open(fileobj=into, mode="w") as archive:
-        info = tarfile.TarInfo("PG_VERSION")
-        if kind == "pipe":
-            info.type = tarfile.FIFOTYPE
-        elif kind == "folder":
-            info.type = tarfile.DIRTYPE
-        elif kind != "configured":
-            (drill.folder / "elsewhere").write_text(f"{max(installed())}\n")
-            info.type, info.linkname = (
-                tarfile.SYMTYPE,
-                "/dev/zero" if kind == "device" else str(drill.folder / "elsewhere"),
-            )
-        content = f"{max(installed())}\n".encode() if kind == "configured" else b""
-        info.size = len(content)
-        archive.addfile(info, io.BytesIO(content))
-        if kind == "configured":
-            folder = tarfile.TarInfo("postgresql.auto.conf")
-            folder.type = tarfile.DIRTYPE
-            archive.addfile(folder)
-    keep(drill, "(cluster)", into.getvalue(), "base.tar")
-    with pytest.raises(Stopped, match="it is no cluster of PostgreSQL: "):
-        drill.do({"db": {"postgresql": {"method": "basebackup"}}})
-    assert drill.proofs()[0].verdict is Verdict.FAILED
 
 
 @pytest.mark.long
