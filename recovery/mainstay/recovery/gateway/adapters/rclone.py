@@ -76,7 +76,7 @@ class Rclone:
                 raise _failed(access, process.said())
             self._probe(access, process, port, f"{user}:{password.reveal()}")
             with relay(port) as server:
-                server.remove = partial(self._remove, access)
+                server.remove, server.short = partial(self._remove, access), partial(_short, access)
                 process.follow(server)
                 yield Served(LOOPBACK, server.port)
         finally:
@@ -247,6 +247,16 @@ def _found(program: str, package: str = "") -> str:
             hint=f"Install it: apt-get install {package or 'rclone'}",
         )
     return path
+
+
+def _short(access: Access, size: int) -> str:
+    """rclone does not say why it could not write; of a folder it can be seen."""
+    if access.kind == "path":
+        with suppress(OSError):
+            space = os.statvfs(access.url)
+            if space.f_bavail * space.f_frsize < size:
+                return f"no room is left where the repository {access.repository} is kept"
+    return ""
 
 
 _HINTS: tuple[tuple[str, str], ...] = (

@@ -77,6 +77,8 @@ class Relay(ThreadingHTTPServer):
         """Paths whose upload was in rclone's hands when it died: half a file may be there, which it would not write over."""
         self.remove: Callable[[str], None] = lambda path: None
         """Given such a path, once what is kept there is known not to be what its name says."""
+        self.short: Callable[[int], str] = lambda size: ""
+        """Why the storage has no room for so many bytes, in ASCII; empty where it has, or where that can't be known."""
         self._lock = threading.Lock()
         self._open: set[Any] = set()
         super().__init__(address, _Handler)
@@ -148,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(self._judged(digest) if digest == self._name() else 403 if answer else 503)
             elif answer is None:
                 self._answer(502)
+            elif self.command == "POST" and answer.status >= 500 and (why := self.server.short(length)):
+                self._answer(403, why)  # restic would ask again for a quarter of an hour
             else:
                 self._return(answer)
 

@@ -1,0 +1,48 @@
+"""A gateway whose storage has no room: a host's restic would ask again for a quarter of an hour, and not say why it failed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.hosts_restic import KEY, PASSWORD, HostsRestic
+from tests.servers.repository import make_repository
+from tests.servers.restic import rclone
+
+from mainstay.inventory.secrets import Secret
+from mainstay.recovery.gateway.adapters.rclone import Rclone
+from mainstay.recovery.repository import Access
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A repository on a disk of 12 MB."""
+    disk = tmp_path / "small"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs", disk], check=True)
+    try:
+        make_repository(disk / "repository", KEY)
+        yield disk / "repository"
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_ends_a_backup_at_once_and_says_so(small: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "fits").write_bytes(os.urandom(1 << 20))
+    access = Access("vault", "web1", str(small), Secret(KEY), "write", "path")
+    with Rclone(str(rclone())).serve(access, "run-1", PASSWORD) as served:
+        host = HostsRestic(served.port, tmp_path)
+        host.good("backup", "--json", str(data))
+        (data / "large").write_bytes(os.urandom(40 << 20))
+        done = host("backup", "--json", str(data))
+        assert done.returncode == 1, done.stderr
+        assert "no room is left where the repository vault is kept" in done.stderr
+        assert len(host.ids()) == 1 and list((small / "locks").iterdir()) == []
+        host.good("check", "--read-data")
