@@ -49,6 +49,7 @@ PIECE = r"""
 say begin {number} "$(date +%s)"
 back {words}
 say restored {number} $?
+rm -f "$m/code" "$m/same"
 # Read again, by a restic that writes nothing: told of is what is not as it should be, and counted what is.
 {{ back --dry-run --verbose=2 {words}; echo $? >"$m/code"; }} | awk -v same=0 -v f="$m/same" '
   index($0, "\"action\":\"unchanged\"") {{ same++; next }}

@@ -11,7 +11,7 @@ from mainstay.recovery.backup import handover
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.order import Piece
-from mainstay.recovery.restore.script import job_script
+from mainstay.recovery.restore.script import PIECE, job_script
 
 
 def test_a_target_that_leads_elsewhere_by_now_is_not_written_to(tmp_path: Path) -> None:
@@ -44,3 +44,15 @@ def test_a_target_that_leads_elsewhere_by_now_is_not_written_to(tmp_path: Path) 
     to.unlink()
     run()
     assert f"--target {to}" in (tmp_path / "called").read_text()
+
+
+def test_a_comparison_that_died_has_none_of_the_one_before_it(tmp_path: Path) -> None:
+    """Its two files would say of the second point what the first one came to."""
+    (tmp_path / "awk").write_text("#!/bin/sh\nkill -9 $$\n")
+    (tmp_path / "awk").chmod(0o755)
+    pieces = [PIECE.format(number=number, words="") for number in (0, 1)]
+    head = f'm={tmp_path}; say() {{ echo "$@"; }}\nback() {{ echo \'{{"action":"unchanged"}}\'; }}\n'
+    text = f"{head}{pieces[0]}\nPATH={tmp_path}:$PATH\n{pieces[1]}"
+    said = subprocess.run(["sh", "-c", text], capture_output=True, check=False, text=True).stdout
+    compared = [line.split()[1:4] for line in said.splitlines() if line.startswith("compared")]
+    assert compared[0] == ["0", "0", "1"] and compared[1][0] == "1" and compared[1][2] == "0", said
