@@ -26,7 +26,7 @@ top=${1%/*}
 { [ ! -L "$top" ] && [ "$(stat -c %u -- "$top")" = "$(id -u)" ]; } || exit 71
 # What nobody has taken in an hour is not taken any more: its run is dead. A younger one may be another controller's.
 find "$top" -mindepth 2 -maxdepth 2 -type f \( -name password -o -name repository -o -name credentials \) -mmin +60 \
-  -exec rm -f -- {} + || exit 70
+  -exec rm -f -- {} + || : # another job's folder that goes meanwhile is no fault of this one
 rm -rf -- "$1" && chmod 700 -- "$top" && mkdir -m 700 -- "$1" && cd -- "$1" || exit 70
 folder=$1; shift
 while [ "$#" -gt 0 ]; do
