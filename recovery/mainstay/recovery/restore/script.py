@@ -42,7 +42,8 @@ halt() { say stopped; exit 143; }
 limit() { :; } # what stands before restic, where it has to end in time
 back() {
   [ ! -e "$m/stop" ] || return 130
-  heed $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@"
+  # 9: of a drill's place, which is to go when this shell does, whatever it has begun.
+  heed $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@" 9>&-
 }
 """
 PIECE = r"""
