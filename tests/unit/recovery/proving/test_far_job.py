@@ -7,21 +7,25 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.unit.recovery.proving.test_far import FILES, change
+from tests.unit.recovery.proving.test_far import ACCESS, FILES, change
 from tests.waiting import until
 
 from mainstay.recovery.backup.change import Program
+from mainstay.recovery.proving.far import output
+from mainstay.recovery.proving.far.change import DrillChange, Take
+from mainstay.recovery.proving.far.judging import tried
 from mainstay.recovery.proving.far.script import job_script
 from mainstay.recovery.proving.tool.archive import build
+from mainstay.recovery.restic.replies import Node
 
 
-def test_what_a_job_restores_is_gone_with_it_however_it_ends(tmp_path: Path) -> None:
-    """restic too, which would else work on as long as it may, with the place held for it."""
+def begun(tmp_path: Path, played: str, take: Take) -> tuple[Path, DrillChange]:
+    """(the job's script, its change), with all that it needs. played: what restic does."""
     restic, tool, job = tmp_path / "restic", tmp_path / "drill-0123", tmp_path / "jobs/RUN1-drill1-apply"
-    restic.write_text('#!/bin/sh\necho $$ >"${0%/*}/pid"\nexec sleep 600\n')
+    restic.write_text(f"#!/bin/sh\n{played}")
     restic.chmod(0o755)
     tool.write_bytes(build())
-    asked = change(FILES).model_copy(
+    asked = change(take).model_copy(
         update={
             "program": Program(path=str(restic), version="0.18.0"),
             "tool": Program(path=str(tool), version=""),
@@ -35,7 +39,13 @@ def test_what_a_job_restores_is_gone_with_it_however_it_ends(tmp_path: Path) -> 
     folder.mkdir(parents=True)
     for name in ("password", "repository"):
         (folder / name).write_text("x")
-    running = subprocess.Popen(["sh", job / "script"], stdout=subprocess.DEVNULL)
+    return job / "script", asked
+
+
+def test_what_a_job_restores_is_gone_with_it_however_it_ends(tmp_path: Path) -> None:
+    """restic too, which would else work on as long as it may, with the place held for it."""
+    job, _ = begun(tmp_path, 'echo $$ >"${0%/*}/pid"\nexec sleep 600\n', FILES)
+    running = subprocess.Popen(["sh", job], stdout=subprocess.DEVNULL)
     try:
         until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip() != "", 60)
         pid = int((tmp_path / "pid").read_text())
@@ -49,3 +59,21 @@ def test_what_a_job_restores_is_gone_with_it_however_it_ends(tmp_path: Path) -> 
     finally:
         if Path(f"/proc/{pid}").exists():
             os.kill(pid, signal.SIGKILL)
+
+
+def test_a_cluster_of_many_roles_is_proved(tmp_path: Path) -> None:
+    """What the tool says of it is long: it was cut off, and was no answer then."""
+    roles = "".join(f"CREATE ROLE customer_number_{number:05};\n" for number in range(4000))
+    (tmp_path / "dump").write_text(f"{roles}--\n-- PostgreSQL database cluster dump complete\n--\n")
+    size = (tmp_path / "dump").stat().st_size
+    more = {"kind": "postgresql", "unit": "db/(globals)", "item": "(globals)", "at": "2026-01-01T00:00:00Z"}
+    node = Node(path="/globals.sql", type="file", size=size)
+    take = Take(point="b" * 64, unit="db/(globals)", files=(node,), bytes=size, order=more)
+    played = """case "$*" in *--dry-run*) echo '{"action":"unchanged"}'; exit 0;; esac
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2" && cp "${0%/*}/dump" "$2/globals.sql"
+"""
+    job, asked = begun(tmp_path, played, take)
+    said = subprocess.run(["sh", job], capture_output=True, check=True).stdout
+    found, _ = tried(asked, 0, output.read(said, asked), ACCESS)
+    assert (found.verdict, found.scope) == ("succeeded", "4,000 roles, whole"), found

@@ -14,7 +14,7 @@ from mainstay.runner.shell.quote import quote
 
 FILES = "files"
 """Of a scratch place: where the point is restored to."""
-ANSWER = 65536
+ANSWER = 1 << 20
 """Bytes of what the tool says that are taken."""
 
 _BEGIN = r"""
