@@ -205,7 +205,8 @@ class Operation(Protocol[C, U]):
         too; its end is awaited as ever. Raises ShellError, which is no more than tried again."""
 
     def outcome(self, change: C, exit: int | None, output: bytes) -> Outcome:
-        """exit: None where the job was lost; then only the measures count, and only of what leaves the software as it is."""
+        """exit: None where the job was lost; then only the measures count and whether it was stopped, and only of what leaves the
+        software as it is."""
 
     def progress(self, output: bytes, change: C) -> str:
         """One line about how far the job is: `12 of 20  libssl3`. Pure."""

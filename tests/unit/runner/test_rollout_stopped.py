@@ -30,6 +30,8 @@ class Backup(ScriptedOperation):
     refuses = 0
     asked = 0
     wrong = ""
+    killed = False
+    """Before it had ended, once it was told to stop."""
 
     @property
     def software(self) -> bool:
@@ -44,10 +46,13 @@ class Backup(ScriptedOperation):
         if self.asked <= self.refuses:
             raise ContactLost(work.host.name, "timed out")
         job = self.machines[work.host.name].there.jobs[name]
-        job.output, job.exit, job.seconds, job.effect = b"stopped\n", 143, 0.0, None
+        job.output += b"stopped\n"
+        job.exit, job.seconds, job.effect, job.lost = 143, 0.0, None, self.killed
 
     def outcome(self, change: Moves, exit: int | None, output: bytes) -> Outcome:
-        return Outcome(ok=True, detail="as far as it came", stopped=exit == 143, measures={"proves": ["R0"]})
+        return Outcome(
+            ok=True, detail="as far as it came", stopped=output.endswith(b"stopped\n"), measures={"proves": ["R0"]}
+        )
 
     def verify(self, work: HostWork, change: Moves) -> tuple[str, ...]:
         return (self.wrong,) if self.wrong else ()
@@ -151,6 +156,15 @@ def test_what_went_wrong_for_itself_is_failed_and_says_that_it_was_cancelled_too
     night.then = {10: night.cancel}
     w1 = part(night.run(), "w1")
     assert w1.verdict == "failed" and w1.reason.endswith("whole one does; cancelled by anna: wrong night")
+
+
+def test_what_was_killed_as_it_was_ending_for_its_cancel_is_cancelled_and_has_not_succeeded() -> None:
+    """The host goes down after the job has said that it stops, and before it has tidied up."""
+    night = Night()
+    night.operation.killed = True
+    night.then = {10: night.cancel}
+    w1 = part(night.run(), "w1")
+    assert (w1.verdict, w1.reason) == ("cancelled", "cancelled by anna: wrong night; 1 of 2 taken")
 
 
 @pytest.mark.no_cover

@@ -142,11 +142,14 @@ def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
     state, output = follow(track, io, name, change)
     if state.status is JobStatus.LOST:
         io.notes.append(CUT_SHORT)
-        io.detail = "cut short"
+        io.detail, stopped = "cut short", ""
         if not track.operation.software:
             # What it had told until then is kept: of several parts some may have come to their end.
-            io.measures |= track.operation.outcome(change, None, output).measures
-        return {"cut": True, "boot_id": track.patiently(io, lambda: track.tools.upkeep.probe(track.shell)).boot_id}
+            told = track.operation.outcome(change, None, output)
+            io.measures |= told.measures
+            stopped = _why_stopped(track, told)
+        boot_id = track.patiently(io, lambda: track.tools.upkeep.probe(track.shell)).boot_id
+        return {"cut": True, "boot_id": boot_id, "stopped": stopped}
     outcome: Outcome = track.operation.outcome(change, state.exit, output)
     if not outcome.ok:
         raise HostFailed(outcome.detail)
@@ -154,9 +157,12 @@ def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
     io.concerns += outcome.concerns
     io.measures |= outcome.measures
     io.notes += [f"kept its own {path}" for path in track.operation.kept(output)]
-    # The wish may be that of the run which is reconciled.
-    stopped = (cancelled(track, track.of) or cancelled(track) or "stopped") if outcome.stopped else ""
-    return {"cut": False, "boot_id": "", "stopped": stopped}
+    return {"cut": False, "boot_id": "", "stopped": _why_stopped(track, outcome)}
+
+
+def _why_stopped(track: Track, outcome: Outcome) -> str:
+    """Empty where it was not. The wish may be that of the run which is reconciled."""
+    return (cancelled(track, track.of) or cancelled(track) or "stopped") if outcome.stopped else ""
 
 
 def _repair(track: Track, io: StepIO, change: Value) -> Json:
