@@ -99,6 +99,9 @@ def test_a_cancel_ends_the_job_in_hand_and_its_host_is_cancelled_and_put_back() 
     assert verdicts(sealed) == {"w1": "cancelled", "w2": "cancelled"} and sealed.summary.verdict == "cancelled"
     assert part(sealed, "w1").reason == "cancelled by anna: wrong night; 1 of 2 taken"
     assert {"before", "apply", "verify", "after", "release"} <= set(steps(sealed, "w1"))
+    assert [one.detail for one in part(sealed, "w1").steps if one.name == "verify"] == [
+        "what was done before it was stopped"
+    ]
     assert [word for word in night.world["w1"].log if word.endswith("drain")] == ["drain", "undrain"]
     assert night.world["w1"].there.lock.run == ""
     assert night.naps < 10 + 3 * LOOK

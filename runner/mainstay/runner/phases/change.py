@@ -181,7 +181,8 @@ def _verify(track: Track, io: StepIO, change: Value) -> None:
     wrong = track.patiently(io, lambda: track.operation.verify(work, change))
     if wrong:
         raise HostFailed("not as meant: " + "; ".join(wrong))
-    io.detail = io.detail or f"{track.operation.changes(change)} as meant"
+    meant = "what was done before it was stopped" if track.stopped else f"{track.operation.changes(change)} as meant"
+    io.detail = io.detail or meant
 
 
 def _restart(track: Track, io: StepIO) -> Json:
