@@ -160,7 +160,7 @@ def _unproved(app: Application, plan: BackupPlan, hosts: Sequence[Host], now: da
     for one in app.points.tended(repository=place.name):
         if (one.what, one.subject) == ("prove", plan.name):
             noted.setdefault(one.host, []).append(one)
-    hosts = [host for host in hosts if not put_off(noted.get(place.vault(host.name), ()), plan.prove.every, now)]
+    hosts = [host for host in hosts if not put_off(noted.get(host.name, ()), plan.prove.every, now)]
     names = [host.name for host in hosts]
     # Of a fleet that is proved in time neither all points nor all proofs are read: the newest say for most that nothing is due.
     until = rfc3339(now + timedelta(seconds=CLOCK_SKEW_MAX))

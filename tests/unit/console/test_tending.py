@@ -208,8 +208,17 @@ def drills(app: Keeping, asked: list[str]) -> dict[str, str]:
     return {host: one.id for one in found for host in one.operation["points"]}
 
 
-def test_what_another_machine_proves_is_a_run_for_each_host_and_that_hosts_own_to_try_again(app: Keeping) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_another_machine_proves_is_a_run_for_each_host_and_that_hosts_own_to_try_again(
+    app: Keeping, shared: bool
+) -> None:
     app = drilled_on(app, "db1")
+    if shared:
+        all_in_one = SITE["recovery/repositories.yml"].replace(
+            "'/srv/restic/{host}', password: 'file:keys/{host}'",
+            "/srv/restic, password: 'file:keys/web1', shared: accepted",
+        )
+        app = again(app, **{"recovery/repositories.yml": all_in_one})
     for host in ("web1", "web2"):
         app.points.add_point(point(host, 5))
     first = drills(app, tending.tend(app))

@@ -118,11 +118,10 @@ class Noting:
 
     def _note(self, proofs: Sequence[Proof], verdict: Verdict) -> None:
         plan = self.order.plan
-        repository = plan.repositories[plan.repository]
         self.depot.points.note_tended(
             Tended(
                 repository=plan.repository,
-                host=repository.vault(self.host),
+                host=self.host,
                 what="prove",
                 subject=plan.name,
                 part="",

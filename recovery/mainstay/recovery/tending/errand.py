@@ -133,7 +133,7 @@ def _tries(made: Tended, mine: Iterable[Tended]) -> int:
 
 def subject_of(what: Tending, repository: Repository, host: str) -> str:
     """Whose it is to be noted as: what is done with points is each host's, also where they share a repository."""
-    return host if what in OF_POINTS else repository.vault(host)
+    return host if what in OF_PLAN else repository.vault(host)
 
 
 def something(count: int, *, items: tuple[tuple[str, str, str], ...] = (), notes: tuple[str, ...] = ()) -> Forecast:
