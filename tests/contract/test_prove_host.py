@@ -114,7 +114,7 @@ def test_files_are_proved_on_a_host(here: Rig, tmp_path: Path) -> None:
     assert proof.scope.startswith("5 of 5 files") and proof.measures["files"] == 5
     assert drills.measures["proofs"][0]["on"] == here.host.name
     (noted,) = here.points.tended()
-    assert (noted.what, noted.subject, noted.host, noted.verdict) == ("prove", "nightly", "", "succeeded")
+    assert (noted.what, noted.subject, noted.host, noted.verdict) == ("prove", "nightly", drills.of, "succeeded")
     # Nothing that was secret is in what was sent or kept there.
     assert CANARY not in drills.script
     for kept in here.state_dir.rglob("*"):
