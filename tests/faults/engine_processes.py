@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,20 @@ class Processes:
         process.send_signal(signal.SIGKILL)
         process.wait()
         self.mark()
+
+    def freeze(self, process: subprocess.Popen[str]) -> None:
+        """Not in the midst of a transaction: SQLite would be locked for everybody until the process is gone."""
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            until(lambda: all(state(task) == "T" for task in Path(f"/proc/{process.pid}/task").iterdir()))
+            if self.store.startswith("postgresql"):
+                return  # there the server ends it
+            with closing(sqlite3.connect(Path(self.store) / "engine.db", timeout=0.1)) as database:
+                try:
+                    database.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError:
+                    process.send_signal(signal.SIGCONT)
 
     def mark(self) -> None:
         """What the store holds from here on is not to be begun again."""
@@ -133,6 +147,13 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     all_of_them = Processes(tmp_path)
     yield all_of_them
     all_of_them.stop()
+
+
+def state(task: Path) -> str:
+    """proc_pid_stat(5): what follows the name, which may hold anything; empty: this thread has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    return ""
 
 
 def said(process: subprocess.Popen[str], word: str) -> str:

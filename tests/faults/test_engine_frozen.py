@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import signal
 import socket
-import sqlite3
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,25 +35,11 @@ def in_hand(processes: Processes) -> bool:
     return len(lines) > 8 and lines[-1].kind == "begin"
 
 
-def stop_in_a_step(processes: Processes, process: subprocess.Popen[str]) -> None:
-    """Not in the midst of a transaction: SQLite would be locked for everybody until the process is gone."""
-    while True:
-        until(lambda: in_hand(processes))
-        process.send_signal(signal.SIGSTOP)
-        if processes.store.startswith("postgresql"):
-            return  # there the server ends it
-        try:
-            with closing(sqlite3.connect(Path(processes.store) / "engine.db", timeout=0.1)) as database:
-                database.execute("BEGIN IMMEDIATE")
-                return
-        except sqlite3.OperationalError:
-            process.send_signal(signal.SIGCONT)
-
-
 def test_one_that_was_frozen_past_its_lease_begins_nothing_when_it_wakes(processes: Processes) -> None:
     first = processes.start("start", *WORK)
     frozen = said(first, "LAUNCHED")
-    stop_in_a_step(processes, first)
+    until(lambda: in_hand(processes))
+    processes.freeze(first)
     try:
         processes.mark()
         other = processes.start("serve", *WORK)

@@ -85,7 +85,7 @@ def test_a_stopped_process_is_not_taken_for_a_dead_one(processes: Processes) -> 
     owner = said(first, "LAUNCHED")
     processes.until_steps(1)
     until(lambda: len(processes.lines()) == 4)  # at work, not in the middle of writing to the store
-    first.send_signal(signal.SIGSTOP)
+    processes.freeze(first)
     try:
         second = processes.start("idle")
         assert said(second, "RECOVERED") == "0"
