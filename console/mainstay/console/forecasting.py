@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mainstay.console.interruptible import interruptible
+from mainstay.console.render.look import Look
 from mainstay.console.render.opening import When
-from mainstay.console.render.preview import Look, Preview
+from mainstay.console.render.preview import Preview
 from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
 from mainstay.recovery.required import Backing, backings, required_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mainstay.console import clean
 from mainstay.console.render import packages, sources, times
-from mainstay.console.render.preview import Look
+from mainstay.console.render.look import Look
 from mainstay.console.render.spans import ansi, line, plain, span, verdict
 from mainstay.console.render.table import Cell, table
 from mainstay.runner.operation import Forecast

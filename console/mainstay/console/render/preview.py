@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mainstay.console.render import opening, packages, sources
+from mainstay.console.render.look import Look
 from mainstay.console.render.opening import When
 from mainstay.console.render.spans import Line, Span, line, span
 from mainstay.console.render.table import Cell, table, wrap
@@ -19,23 +20,6 @@ LACKING = 5
 """Hosts of which the end says what backup is lacking."""
 
 REASONS = {"too-young": "too young", "kept-back": "kept back", "not-security": "not security"}
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One host of a preview. error: why nothing can be said of it; empty where there is a forecast.
-    wave: its number from 1, None where it would not be touched."""
-
-    host: str
-    forecast: Forecast | None = None
-    error: str = ""
-    unreachable: bool = False
-    wave: int | None = None
-    cohort: str = ""
-    asked: bool = False
-    """It answered, whatever it was."""
-    backing: Backing | None = None
-    """How it stands to the backup that is required now; None where none is."""
 
 
 @dataclass(frozen=True, slots=True)

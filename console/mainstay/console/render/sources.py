@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from mainstay.console.render.look import Look
 from mainstay.console.render.spans import Line, line, span
 from mainstay.console.render.table import Cell, table, wrap
-
-if TYPE_CHECKING:
-    from mainstay.console.render.preview import Look
-
 
 NAMED = 5
 """Hosts that are named where many have the same said of them."""
