@@ -16,6 +16,7 @@ from mainstay.recovery.retention.strays import IN_VAIN, Ended
 from mainstay.recovery.tending.errand import CANCELLED, FAILED, note, tended
 from mainstay.runner.engine.contract import Unkept
 from mainstay.runner.log.events import tell
+from mainstay.runner.record import Step
 from mainstay.runner.state.contract import RunRow
 from mainstay.runner.verdict import Verdict
 
@@ -42,11 +43,15 @@ def ended(app: Application) -> Ended:
         row = app.state.run(run)
         found = app.state.outcomes(run) if row is not None and row.state == "ended" else {}
         if not set(found.values()).isdisjoint(IN_VAIN):
-            begun = {part.host for part in app.state.each_part(run) if any(one.name == LAUNCH for one in part.steps)}
+            begun = {part.host for part in app.state.each_part(run) if any(_begun(one) for one in part.steps)}
             found = {host: verdict for host, verdict in found.items() if verdict not in IN_VAIN or host in begun}
         return found
 
     return lambda run, host: of(run).get(host)
+
+
+def _begun(step: Step) -> bool:
+    return step.name == LAUNCH and step.verdict is not Verdict.CANCELLED
 
 
 def note_ends(app: Application, now: datetime) -> None:

@@ -101,6 +101,8 @@ def change_host(track: Track, start: str = "") -> tuple[HostPart, str]:
         if stop.verdict is Verdict.UNKNOWN:
             into_service(track, well=False)
             return track.part(Verdict.UNKNOWN, f"{stop.step}: {stop.reason}"), kind
+        if stop.verdict is Verdict.CANCELLED:
+            return conclude(track, stop.verdict, stop.reason), kind
         why, against = f"{stop.step}: {stop.reason}", may_go_back(track)
         why += f"; {track.stopped}" if track.stopped else ""
         if not track.operation.software:

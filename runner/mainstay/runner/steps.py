@@ -34,7 +34,7 @@ class Stopped(Exception):
         self.verdict = verdict
         self.reason = reason
         self.kind = kind
-        """unreachable, refused, contact-lost, failed."""
+        """unreachable, refused, contact-lost, cancelled, failed."""
         self.silent = silent
         """With contact-lost: seconds since the host was last heard of."""
         self.fault = fault
@@ -67,6 +67,11 @@ class HostFailed(MainstayError):
     """The work on a host did not end as it was meant."""
 
     kind = "failed"
+
+
+class Cancelled(Exception):
+    """The run was cancelled, and what a step was about to do or was at work with was not done, or ended in order. Says by whom and
+    why. No MainstayError: whoever takes those for an answer about what is looked at must not take this one for it."""
 
 
 def classify(error: BaseException, *, touched: bool, sent: bool = False) -> tuple[Verdict, str]:
@@ -127,6 +132,8 @@ class Recorder:
             verdict, detail = io.verdict, io.detail
         except Unkept:
             raise  # no outcome of the step: it is done again once the state can be written
+        except Cancelled as error:
+            verdict, kind, detail = Verdict.CANCELLED, "cancelled", str(error)
         except MainstayError as error:
             verdict, kind = classify(error, touched=self.touched, sent=self.sent)
             fault = error.kind

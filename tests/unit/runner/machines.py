@@ -52,6 +52,8 @@ class Machine:
     """Seconds of the fake host's own time that a change takes."""
     meanwhile: Callable[[], object] = lambda: None
     """Happens as a change is made."""
+    hooked: Callable[[str], object] = lambda word: None
+    """Hears of each hook's words as it is run."""
     away: float = 0.0
     """Seconds for which it can't be reached, from when a change was first launched on it."""
     power_cut: bool = False
@@ -255,6 +257,7 @@ class CalmUpkeep:
         machine = self._reach(work.shell)
         word = (hook.command or ("?",))[0]
         machine.log.append(word)
+        machine.hooked(word)
         return Outcome(ok=word not in machine.wrong, detail=f"{word} exited 1" if word in machine.wrong else "")
 
     def fence_updaters(self, work: HostWork, seconds: float, wait: float) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from mainstay.runner.reconciling import reconcile_request
 from mainstay.runner.record import MaintenanceRecord
 from mainstay.runner.request import Asking
 from mainstay.runner.runs import Runs, record
-from mainstay.runner.shell.contract import ContactLost
+from mainstay.runner.shell.contract import ContactLost, Job
 from mainstay.runner.state.contract import Standing
 
 HOURS = 7 * 3600.0
@@ -106,6 +106,48 @@ def test_a_cancel_ends_the_job_in_hand_and_its_host_is_cancelled_and_put_back() 
     assert night.world["w1"].there.lock.run == ""
     assert night.naps < 10 + 3 * LOOK
     assert sealed.summary.links.proves == ("R0",), "what was proved by then is proved"
+
+
+def test_a_cancel_before_the_job_is_launched_launches_none() -> None:
+    """It comes while `before` is at work: what that has stopped is started again."""
+    night = Night(before={"command": "drain"}, after={"command": "undrain"})
+    night.world["w1"].hooked = lambda command: night.cancel() if command == "drain" else None
+    sealed = night.run()
+    assert verdicts(sealed) == {"w1": "cancelled", "w2": "cancelled"} and sealed.summary.verdict == "cancelled"
+    assert part(sealed, "w1").reason == "cancelled by anna: wrong night; it had not begun"
+    assert [word for word in night.world["w1"].log if word.endswith("drain")] == ["drain", "undrain"]
+    assert night.world["w1"].there.jobs == {} and night.operation.asked == 0
+    assert not {"apply", "verify"} & set(steps(sealed, "w1")) and night.world["w1"].there.lock.run == ""
+
+
+def test_a_job_that_was_launched_by_another_process_is_stopped_and_not_left_to_itself() -> None:
+    """That one ends after the launch and before it was written down; the next one finds the run cancelled."""
+    night = Night()
+    runs = night.runs()
+
+    def die(job: Job) -> None:
+        night.cancel()
+        runs.engine.lose()  # type: ignore[attr-defined]  # the one in memory: it can keep nothing any more
+        raise Crash
+
+    night.world["w1"].there.launched = die
+    runs.submit(night.request)
+    with pytest.raises(Crash):
+        runs.execute(night.request.id)
+    night.world["w1"].there.launched = lambda job: None
+    after = night.runs()
+    after.resume()
+    after.start(night.request.id).result()
+    w1 = part(record(after.tools, night.request.id), "w1")
+    assert night.operation.asked and w1.reason == "cancelled by anna: wrong night; 1 of 2 taken"
+
+
+def test_what_changes_software_is_brought_to_its_end_whenever_the_cancel_comes() -> None:
+    night = Night(before={"command": "drain"})
+    night.operation = ScriptedOperation(night.world.machines)  # type: ignore[assignment]  # a patch
+    night.world["w1"].takes = 5.0
+    night.world["w1"].hooked = lambda command: night.cancel()
+    assert verdicts(night.run()) == {"w1": "succeeded", "w2": "cancelled"}
 
 
 def test_a_pause_is_no_stop_and_nobody_asks_the_state_for_what_is_never_stopped() -> None:

@@ -13,7 +13,7 @@ from mainstay.runner.operation import Outcome
 from mainstay.runner.phases.following import cancelled, follow
 from mainstay.runner.plan import Hook
 from mainstay.runner.shell.contract import JobStatus
-from mainstay.runner.steps import HostFailed, StepIO
+from mainstay.runner.steps import Cancelled, HostFailed, StepIO
 from mainstay.runner.track import Track
 
 ORDER = (
@@ -125,10 +125,21 @@ def _complete(track: Track, change: Value, prefix: str, start: str) -> None:
 def _launch(track: Track, io: StepIO, change: Value, step: str) -> None:
     work = track.work(io)
     name = track.job(step)
+    _unless_cancelled(track, io, name)
     track.patiently(io, lambda: track.attend(work, change, name))
+    _unless_cancelled(track, io, name)
     job = track.operation.apply(work, change, name)
     track.patiently(io, lambda: track.shell.launch(job, work.fence))
     io.detail = name
+
+
+def _unless_cancelled(track: Track, io: StepIO, name: str) -> None:
+    """What would be stopped at the first look is not begun. One that a process before this one has launched is followed to its
+    end in order. Raises Cancelled."""
+    if not track.operation.stoppable or not (by := cancelled(track)):
+        return
+    if track.patiently(io, lambda: track.shell.poll(name)).status is JobStatus.ABSENT:
+        raise Cancelled(f"{by}; it had not begun")
 
 
 def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
