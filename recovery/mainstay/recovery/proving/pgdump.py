@@ -18,6 +18,8 @@ LARGEST_GLOBALS = 64 * 2**20
 """Bytes; it is read as a whole, and a host may send what it likes."""
 GROWS = 4
 """So many times its own size does a dump take, at the most, once it is restored (indexes); dumps are not compressed."""
+THERE_ALREADY = {"", "postgres", "template1"}
+"""Databases that can't be made anew by their names: none, and those that a new cluster has (every dump of all has `postgres`)."""
 _ROLE = re.compile(r'^CREATE ROLE ("(?:[^"]|"")+"|[a-z_][a-z0-9_$]*);$', re.MULTILINE)
 _EXTENSION = re.compile(
     r'^CREATE EXTENSION IF NOT EXISTS ("(?:[^"]|"")+"|\w+) WITH SCHEMA ("(?:[^"]|"")+"|\w+);$', re.MULTILINE
@@ -70,7 +72,7 @@ def prove_dump(attempt: Attempt) -> Tried:
     contents = _contents(cluster, brought.path)
     cluster.make()
     with cluster.running():
-        database = attempt.item or "restored"
+        database = attempt.item if attempt.item not in THERE_ALREADY else "restored"
         _prepare(cluster, database, contents, brought.path)
         _restore(cluster, database, contents, brought)
         attempt.phase("verify")

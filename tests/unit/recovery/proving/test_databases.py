@@ -100,6 +100,15 @@ def test_a_dump_is_restored_into_a_cluster_of_its_own_and_asked(drill: Drill, po
     assert drill.left_elsewhere() == []
 
 
+def test_the_database_that_every_cluster_has_is_proved_like_any_other(
+    drill: Drill, postgres: Postgres, app: str
+) -> None:
+    keep(drill, "postgres", dumped(postgres, app, "-Fc", "-Z0"))
+    check = {"source": "db", "database": "postgres", "query": "SELECT count(*) FROM orders", "equals": "1000"}
+    said, _ = drill.do(PG, check=[check])
+    assert said.startswith("1 of 1 point proved")
+
+
 @LATER
 def test_a_dump_that_was_cut_off_is_not_proved(drill: Drill, postgres: Postgres, app: str) -> None:
     whole = dumped(postgres, app, "-Fc", "-Z0")
