@@ -101,7 +101,7 @@ class Drills:
 def test_files_are_proved_on_a_host(here: Rig, tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "sub").mkdir(parents=True)
-    for name, content in {"a": "one", "sub/b": "two" * 1000, "odd 'name'*\\": "x", "empty": ""}.items():
+    for name, content in {"a": "one", "sub/b": "two" * 1000, "odd 'name'*\\ $HOME\nnew ": "x", "empty": ""}.items():
         (data / name).write_text(content)
     (data / "hard").hardlink_to(data / "a")
     plan = here.plan({"files": {"paths": [str(data)]}}, prove={"on": here.host.name})

@@ -113,9 +113,17 @@ class Sample(Value):
         return f"{len(self.files):,} of {counted(self.of, 'file')}, {sized(self.bytes)}"
 
 
+LONGEST = 3500
+"""Bytes of a path that is restored: below the folder of a restore it has to stay under PATH_MAX, 4,096."""
+
+
 def askable(path: str) -> bool:
     """Whether restic can be asked for that file of a listing."""
     return "\ufffd" not in path and "\0" not in path
+
+
+def _long(path: str) -> bool:
+    return len(path.encode("utf-8", "replace")) > LONGEST
 
 
 def sample(listing: Iterable[Node], n: int, seed: str, max_bytes: int) -> Sample:
@@ -128,7 +136,8 @@ def sample(listing: Iterable[Node], n: int, seed: str, max_bytes: int) -> Sample
     # restic prints U+FFFD for what is no UTF-8, and can't be asked for such a name; nor for one with a NUL, which no file system
     # has, but who writes a repository's trees himself may
     nameless = [node for node in files if not askable(node.path)]
-    named = [node for node in files if askable(node.path)]
+    long = [node for node in files if askable(node.path) and _long(node.path)]
+    named = [node for node in files if askable(node.path) and not _long(node.path)]
     chosen: list[Node] = []
     refused: list[Node] = []
     total = 0
@@ -148,6 +157,8 @@ def sample(listing: Iterable[Node], n: int, seed: str, max_bytes: int) -> Sample
         left_out.append(f"for max_bytes of {sized(max_bytes)}: {_listed(refused)}")
     if nameless:
         left_out.append(f"since restic can't be asked for a name that has a NUL or is no UTF-8: {_listed(nameless)}")
+    if long:
+        left_out.append(f"since its path is too long below another folder: {_listed(long)}")
     return Sample(files=tuple(chosen), of=len(files), bytes=total, left_out=tuple(left_out))
 
 

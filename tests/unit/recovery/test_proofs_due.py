@@ -137,6 +137,13 @@ def test_a_name_that_is_no_utf8_can_not_be_asked_for_and_is_named() -> None:
     assert [one.path for one in found.files] == ["/b"] and "\0" not in found.left_out[0]
 
 
+def test_a_path_that_has_no_room_below_another_folder_is_not_taken_and_named() -> None:
+    long = "/" + "/".join(["d" * 255] * 15)
+    found = sample([node(long, 5), node("/b", 5)], 5, "a", 100)
+    assert [one.path for one in found.files] == ["/b"]
+    assert "too long below another folder: /ddd" in found.left_out[0]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=30),
     st.integers(1, 12),

@@ -6,7 +6,7 @@ Source: https://restic.readthedocs.io/en/stable/040_backup.html#environment-vari
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mainstay.recovery.repository import Access
 
@@ -98,6 +98,22 @@ def _quoted(word: str) -> str:
 def pattern(path: str) -> str:
     """A path as a pattern that matches it and nothing else (Go's filepath.Match, as restic uses it)."""
     return re.sub(r"([*?\[\]\\])", r"\\\1", path)
+
+
+def patterns(paths: Iterable[str]) -> list[str]:
+    """The same for many of them, as the lines of a file for --include-file: an argument list holds 2 MB, and none of a name that is
+    longer than 128 kB. Source: https://restic.readthedocs.io/en/stable/040_backup.html#excluding-files: blanks around a line are
+    cut off, $NAME is replaced. All paths are absolute: none is a comment."""
+    return [_line(path) for path in paths]
+
+
+def _line(path: str) -> str:
+    text = pattern(path).replace("$", "$$").replace("\n", _LINE_BREAK)
+    return f"{text[:-1]}[{text[-1]}]" if text[-1:].isspace() else text
+
+
+_LINE_BREAK = "[^\x01-\t\v-\U0010ffff]"
+"""A pattern of it that is on one line."""
 
 
 def check_ids(ids: Sequence[str]) -> None:

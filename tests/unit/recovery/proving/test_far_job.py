@@ -77,3 +77,17 @@ mkdir -p "$2" && cp "${0%/*}/dump" "$2/globals.sql"
     said = subprocess.run(["sh", job], capture_output=True, check=True).stdout
     found, _ = tried(asked, 0, output.read(said, asked), ACCESS)
     assert (found.verdict, found.scope) == ("succeeded", "4,000 roles, whole"), found
+
+
+def test_a_sample_that_is_longer_than_an_argument_list_is_asked_for(tmp_path: Path) -> None:
+    """Of 3 MB of names, on a host whose shell is any; 2 MB are what a program can be given."""
+    files = tuple(Node(path=f"/{'d' * 3000}/{number}", type="file", size=1) for number in range(1000))
+    take = Take(point="a" * 64, unit="etc", files=files, bytes=1000, scope="1,000 of 1,000 files")
+    played = """for one; do last=$one; [ "$before" != --include-file ] || names=$one; before=$one; done
+[ "$(wc -l <"$names")" = 1000 ] && [ "$(tail -n 1 "$names" | tail -c 4)" = 999 ] || exit 1
+case "$*" in *--dry-run*) n=0; while [ "$n" -lt 1000 ]; do echo '{"action":"unchanged"}'; n=$((n + 1)); done;; esac
+"""
+    job, asked = begun(tmp_path, played, take)
+    said = subprocess.run(["sh", job], capture_output=True, check=True).stdout
+    found, _ = tried(asked, 0, output.read(said, asked), ACCESS)
+    assert (found.verdict, found.scope) == ("succeeded", "1,000 of 1,000 files"), found

@@ -10,6 +10,7 @@ import pytest
 from mainstay.inventory.secrets import Secret
 from mainstay.recovery.repository import Access, Kind
 from mainstay.recovery.restic.environment import (
+    _LINE_BREAK,
     Impossible,
     check_ids,
     copying,
@@ -18,6 +19,7 @@ from mainstay.recovery.restic.environment import (
     location,
     options,
     pattern,
+    patterns,
 )
 
 
@@ -105,6 +107,24 @@ def test_a_copy_between_different_kinds_has_both_credentials_and_one_between_two
 @pytest.mark.parametrize(("path", "matching"), [("/a b", "/a b"), ("/[x]*?\\", r"/\[x\]\*\?\\"), ("/$(id)", "/$(id)")])
 def test_a_path_is_a_pattern_of_itself_alone(path: str, matching: str) -> None:
     assert pattern(path) == matching
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("/a b*", r"/a b\*"),
+        ("/$HOME/$", "/$$HOME/$$"),
+        ("/end ", "/end[ ]"),
+        ("/end\t", "/end[\t]"),
+        ("/end\\", r"/end\\"),
+        ("/end\u2028", "/end[\u2028]"),
+        ("/a\nb\n", f"/a{_LINE_BREAK}b{_LINE_BREAK}"),
+        ("/a\rb\v\u0085c", "/a\rb\v\u0085c"),
+    ],
+)
+def test_a_path_is_one_line_of_a_file_of_patterns(path: str, line: str) -> None:
+    """That restic reads these lines so is held to in tests/unit/recovery/proving/test_samples.py."""
+    assert patterns([path, "/b"]) == [line, "/b"]
 
 
 @pytest.mark.parametrize(

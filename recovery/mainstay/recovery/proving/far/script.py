@@ -8,12 +8,14 @@ from mainstay.recovery.backup.script import UNLOCKING
 from mainstay.recovery.proving.attempt import RESERVE
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.trying import GLOBALS
-from mainstay.recovery.restic.environment import pattern
+from mainstay.recovery.restic.environment import patterns
 from mainstay.recovery.restore.script import PIECE, head
 from mainstay.runner.shell.quote import quote
 
 FILES = "files"
 """Of a scratch place: where the point is restored to."""
+NAMES = "names"
+"""Beside it: what is restored."""
 ANSWER = 1 << 20
 """Bytes of what the tool says that are taken."""
 
@@ -102,8 +104,11 @@ def _take(change: DrillChange, take: Take, number: int) -> str:
     folder = f"{change.root}/{change.places}-{number}"
     to = f"{folder}/{FILES}"
     words = [take.point, "--target", to, "--overwrite", "always"]
-    words += [word for node in take.files for word in ("--include", pattern(node.path))]
-    text = PIECE.format(number=number, words=quote(words)) + _LINKS.format(number=number, to=quote([to]))
+    names = patterns(node.path for node in take.files)
+    words += ["--include-file", f"{folder}/{NAMES}"]
+    # Written by the shell itself, which has no limit there.
+    text = f"printf '%s\\n' {quote(names)} >{NAMES}\n"
+    text += PIECE.format(number=number, words=quote(words)) + _LINKS.format(number=number, to=quote([to]))
     if take.order:
         (node,) = take.files
         order = json.dumps({**take.order, "file": f"{to}{node.path}", "size": node.size, "place": folder})

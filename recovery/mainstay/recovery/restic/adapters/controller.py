@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
 from mainstay.inventory.secrets import Secret
@@ -23,7 +24,7 @@ from mainstay.recovery.restic.contract import (
     ResticError,
     Tell,
 )
-from mainstay.recovery.restic.environment import check_ids, pattern
+from mainstay.recovery.restic.environment import check_ids, patterns
 from mainstay.recovery.restic.messages import Reader
 from mainstay.recovery.restic.replies import CheckSummary, Key, Lock, Node, RestoreSummary, Snapshot, Stats
 from mainstay.recovery.restic.version import Version
@@ -36,6 +37,15 @@ AT_ONCE = 500
 def opener(program: Program) -> Open:
     """restic as it is to run here, for any repository."""
     return lambda access: Controller(program, access)
+
+
+@contextmanager
+def _held(text: str) -> Iterator[int]:
+    """A file in memory alone, for a program that is started meanwhile: what is in it is no argument. Gives its descriptor."""
+    with os.fdopen(os.memfd_create("mainstay", 0), "wb") as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.flush()
+        yield file.fileno()
 
 
 class Controller:
@@ -82,12 +92,8 @@ class Controller:
 
     def add_key(self, password: Secret, *, user: str = "", host: str = "") -> None:
         own = [*(["--user", user] if user else []), *(["--host", host] if host else [])]
-        held = os.memfd_create("password", 0)  # memory alone: neither a file nor an argument
-        try:
-            os.write(held, password.reveal().encode())
+        with _held(password.reveal()) as held:
             self._commands.ask("key", "add", *own, "--new-password-file", f"/dev/fd/{held}", pass_fds=[held])
-        finally:
-            os.close(held)
 
     # Snapshots
 
@@ -172,14 +178,22 @@ class Controller:
     ) -> RestoreSummary:
         check_ids([snapshot])
         words = [f"{snapshot}:{subfolder}" if subfolder else snapshot, "--target", target, "--overwrite", overwrite]
-        words += [word for path in include for word in ("--include", pattern(path))]
         words += ["--verify"] if verify and not dry else []
         words += ["--dry-run"] if dry else []
         words += ["--verbose=2"] if touched else []
         reader = Reader(touched=touched)
-        done = self._commands.run(
-            "restore", "--json", *words, reader=reader, tell=tell, deadline=self._program.deadline
-        )
+        with ExitStack() as closing:
+            held = closing.enter_context(_held("\n".join(patterns(include)))) if include else None
+            words += [] if held is None else ["--include-file", f"/dev/fd/{held}"]
+            done = self._commands.run(
+                "restore",
+                "--json",
+                *words,
+                reader=reader,
+                tell=tell,
+                deadline=self._program.deadline,
+                pass_fds=[] if held is None else [held],
+            )
         summary = replies.restore_summary(done.reader.summary or {})
         if done.status:
             error = self._commands.failed("restore", done)
