@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainstay.inventory.host import Host
+from mainstay.runner import calling_off
 from mainstay.runner.artifacts.contract import Artifacts
 from mainstay.runner.operation import Forecast
+from mainstay.runner.phases.following import cancelled
 from mainstay.runner.phases.prepare import NotAdmitted, admit
 from mainstay.runner.record import HostPart
 from mainstay.runner.steps import StepIO, Stopped
@@ -25,6 +27,7 @@ from mainstay.runner.verdict import Verdict
 class Desk:
     """What an errand works with for one host. step: one checkpoint (name, work) → what the work returned, plain JSON; done
     once, whatever happens to this process in between, and named in the record. Raises Stopped, which ends the host's errand.
+    A work that asks `calling_off.look` now and then ends by it where the run is cancelled, and the host's errand with it.
 
     A work that is begun again after a crash finds what it did before: it has to be safe to do twice.
     """
@@ -63,8 +66,18 @@ def attend_to(track: Track, errand: Errand, total: int) -> tuple[HostPart, str]:
     except NotAdmitted as refusal:
         return track.part(refusal.verdict, refusal.reason), "not-admitted"
     tools = track.tools
-    desk = Desk(track.request.id, track.host, tools.artifacts, track.step, lambda: tools.clock.now().timestamp())
+
+    def step(name: str, work: Callable[[StepIO], Any]) -> Any:
+        def live(io: StepIO) -> Any:
+            with calling_off.heard(lambda: cancelled(track), tools.monotonic):
+                return work(io)
+
+        return track.step(name, live)
+
+    desk = Desk(track.request.id, track.host, tools.artifacts, step, lambda: tools.clock.now().timestamp())
     try:
         return track.part(Verdict.SUCCEEDED, errand.work(desk, track.forecast)), ""
     except Stopped as stop:
-        return track.part(stop.verdict, f"{stop.step}: {stop.reason}"), stop.kind
+        off = stop.verdict is Verdict.CANCELLED
+        said = f"{stop.reason} (in {stop.step})" if off else f"{stop.step}: {stop.reason}"
+        return track.part(stop.verdict, said), stop.kind

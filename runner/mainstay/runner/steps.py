@@ -11,6 +11,7 @@ from mainstay.inventory.errors import MainstayError, Refused
 from mainstay.inventory.redaction import redact
 from mainstay.inventory.value import Json
 from mainstay.runner.artifacts.contract import Artifacts
+from mainstay.runner.calling_off import Cancelled
 from mainstay.runner.engine.contract import Context, Unkept
 from mainstay.runner.ports import Clock, Listener
 from mainstay.runner.record import Step
@@ -67,11 +68,6 @@ class HostFailed(MainstayError):
     """The work on a host did not end as it was meant."""
 
     kind = "failed"
-
-
-class Cancelled(Exception):
-    """The run was cancelled, and what a step was about to do or was at work with was not done, or ended in order. Says by whom and
-    why. No MainstayError: whoever takes those for an answer about what is looked at must not take this one for it."""
 
 
 def classify(error: BaseException, *, touched: bool, sent: bool = False) -> tuple[Verdict, str]:

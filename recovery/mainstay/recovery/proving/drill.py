@@ -16,6 +16,7 @@ from mainstay.recovery.depot import Depot
 from mainstay.recovery.point import Proof, RecoveryPoint
 from mainstay.recovery.proving import scratch
 from mainstay.recovery.proving.attempt import Tried, Untried
+from mainstay.recovery.proving.drawing import SHOWN, gone, is_gone
 from mainstay.recovery.proving.files import PointAttempt, try_out
 from mainstay.recovery.proving.noting import PROVES, Noting
 from mainstay.recovery.proving.order import DRILL, DrillOrder
@@ -24,13 +25,11 @@ from mainstay.recovery.restic.contract import Locked, ResticError, TooOld, Unrea
 from mainstay.recovery.words import span
 from mainstay.runner.errand import Desk, Errand
 from mainstay.runner.operation import Forecast
-from mainstay.runner.steps import StepIO
+from mainstay.runner.steps import StepIO, Stopped
 from mainstay.runner.verdict import Verdict
 
 SCRATCH = "scratch"
 """Of the state's folder: where scratch places are."""
-SHOWN = 12
-"""Hexadecimal digits of an id that people are shown."""
 
 
 class DrillErrand(Errand):
@@ -68,14 +67,20 @@ class DrillErrand(Errand):
         used, spent = 0, 0.0
         for point in noting.points:
             job = partial(self._prove, desk, noting, point, used, spent, roles.get(point.source, ()))
-            done = desk.step(f"prove {point.unit}", job)
+            try:
+                done = desk.step(f"prove {point.unit}", job)
+            except Stopped as stop:
+                if stop.verdict is not Verdict.CANCELLED:
+                    raise
+                words = desk.step("verdict", partial(self._verdict, noting, proofs, stopped=True))
+                raise Stopped(stop.step, stop.verdict, f"{stop.reason}; {words}", stop.kind) from None
             proof = Proof.from_json(done["proof"])
             proofs.append(proof)
             used, spent = used + done["bytes"], spent + proof.seconds
             if done["roles"]:
                 roles[point.source] = tuple(done["roles"])
-        words: str = desk.step("verdict", partial(self._verdict, noting, proofs))
-        return words
+        words = desk.step("verdict", partial(self._verdict, noting, proofs))
+        return str(words)
 
     def _sweep(self, io: StepIO) -> list[str]:
         left = scratch.sweep(self.scratch)
@@ -134,7 +139,9 @@ class DrillErrand(Errand):
                 )
                 try:
                     attempt.left()
-                    self._still_there(attempt)
+                    attempt.phase("locate")
+                    if is_gone(attempt.restic, point.id):
+                        raise gone(point.id)
                     return try_out(attempt), attempt.end()
                 finally:
                     attempt.end()
@@ -148,12 +155,6 @@ class DrillErrand(Errand):
             said = f"repository {error.repository}: {error.plain}" if isinstance(error, ResticError) else error.message
             return Tried(Verdict.FAILED, said), measures
 
-    def _still_there(self, attempt: PointAttempt) -> None:
-        attempt.phase("locate")
-        there = {snapshot.id for snapshot in attempt.restic.snapshots()}
-        if attempt.point.id not in there:
-            raise MainstayError(f"point {attempt.point.id[:SHOWN]} is gone from the repository")
-
-    def _verdict(self, noting: Noting, proofs: Sequence[Proof], io: StepIO) -> str:
-        io.detail = noting.conclude(proofs, io)
+    def _verdict(self, noting: Noting, proofs: Sequence[Proof], io: StepIO, *, stopped: bool = False) -> str:
+        io.detail = noting.conclude(proofs, io, stopped=stopped)
         return io.detail

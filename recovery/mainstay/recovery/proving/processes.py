@@ -7,6 +7,7 @@ import pwd
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from mainstay.recovery.proving.attempt import CONTROLLER, Late, Untried
+from mainstay.runner import calling_off
 
 KEPT = 65536
 """Bytes of what a program prints that are read."""
@@ -72,7 +74,7 @@ def run(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = start(argv, folder, user, stdin=stdin, out=out, errors=errors, env=env)
         try:
-            status = process.wait(seconds)
+            status = _ended(process, seconds)
         except subprocess.TimeoutExpired:
             raise Late(f"max_time was over while {Path(argv[0]).name} worked", limit=True) from None
         finally:
@@ -81,6 +83,18 @@ def run(
         size = errors.seek(0, os.SEEK_END)
         errors.seek(max(0, size - KEPT))
         return Ended(status, out.read(KEPT), errors.read(KEPT))
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Its exit status. Raises TimeoutExpired, Cancelled."""
+    until = time.monotonic() + seconds
+    while True:
+        calling_off.look()
+        try:
+            return process.wait(max(0.0, min(calling_off.EVERY, until - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until:
+                raise
 
 
 def start(

@@ -18,6 +18,7 @@ from mainstay.recovery.restore.comparing import Compared, compare, measured
 from mainstay.recovery.restore.order import RESTORE, Piece, RestoreOrder
 from mainstay.recovery.restore.targets import look_at
 from mainstay.recovery.words import counted, sized
+from mainstay.runner.calling_off import Cancelled
 from mainstay.runner.errand import Desk, Errand
 from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import HostFailed, StepIO
@@ -73,6 +74,8 @@ class RestoreErrand(Errand):
             io.detail = error.plain
             items = error.items if isinstance(error, Partial) else ()
             return {"left": {one.item: one.message for one in items}}
+        except Cancelled as off:
+            raise Cancelled(f"{off}; what was written into {target} by then stays there, and is not whole") from None
         io.detail = f"point {piece.point.id[:12]} of {piece.point.at}"
         return {"left": {}}
 

@@ -58,7 +58,8 @@ class RepositoryErrand(Errand):
             return self.tend(desk)
         except Stopped as stop:
             # So that it is tried again after a while, and not at once for ever.
-            self.noted(desk, FAILED, stop.reason, stop.verdict, stop.fault)
+            part = CANCELLED if stop.verdict is Verdict.CANCELLED else FAILED
+            self.noted(desk, part, stop.reason, stop.verdict, stop.fault)
             raise
 
     def open(self, host: str) -> Restic:

@@ -23,6 +23,7 @@ from mainstay.recovery.retention.planning import RetentionPlan, plan_retention
 from mainstay.recovery.retention.strays import Ended, Stray, Strays, strays
 from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
 from mainstay.recovery.words import counted
+from mainstay.runner.calling_off import unheard
 from mainstay.runner.errand import Desk
 from mainstay.runner.operation import Forecast
 from mainstay.runner.steps import StepIO, rfc3339
@@ -236,7 +237,8 @@ class RetentionErrand(RepositoryErrand):
         if ids or others:
             # Before anything goes: what is missing when this was broken off was not lost.
             self.depot.points.mark_going(self.repository.name, ids, desk.run)
-            self.open(host).forget([*ids, *others])
+            with unheard():  # what goes is to be written down, too
+                self.open(host).forget([*ids, *others])
         io.concerns += [one for one in plan.alarms if one not in decided["alarms"]]
         io.detail = f"{counted(len(ids), 'point')} gone, asked for afterwards"
         io.detail += f", and {no_points(len(others))}" if others else ""

@@ -9,11 +9,12 @@ from functools import partial
 from mainstay.inventory.facts import Facts
 from mainstay.inventory.value import Json, Value
 from mainstay.runner.asking import may
+from mainstay.runner.calling_off import Cancelled
 from mainstay.runner.operation import Outcome
 from mainstay.runner.phases.following import cancelled, follow
 from mainstay.runner.plan import Hook
 from mainstay.runner.shell.contract import JobStatus
-from mainstay.runner.steps import Cancelled, HostFailed, StepIO
+from mainstay.runner.steps import HostFailed, StepIO
 from mainstay.runner.track import Track
 
 ORDER = (

@@ -29,6 +29,7 @@ MODULES = (
     "mainstay.recovery.proving.waiting",
     "mainstay.recovery.words",
     "mainstay.runner",
+    "mainstay.runner.calling_off",
     "mainstay.runner.shell",
     "mainstay.runner.shell.printable",
     "mainstay.runner.shell.quote",

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +20,13 @@ from mainstay.recovery.restic.environment import PASSED, Impossible, copying, en
 from mainstay.recovery.restic.failures import failure, retry
 from mainstay.recovery.restic.messages import Reader, Said
 from mainstay.recovery.restic.version import MIN, Version, parse_version, refuse_old
+from mainstay.runner.calling_off import look, unheard
 
 T = TypeVar("T")
+
+WHOLE = frozenset({"init", "forget", "prune", "key"})
+"""Commands of restic that are brought to their end where the run is cancelled meanwhile: they change what is in the repository for
+all, and what is left in the middle of one takes another to be put right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +182,17 @@ class Commands:
         flags += [] if self.program.cache else ["--no-cache"]
         argv = [*self.program.gently(), self.program.path, *own, *flags, command, *words]
         try:
-            ended = process.run(
-                argv,
-                {**self.program.environment(), **told},
-                out or both,
-                errors.feed,
-                deadline=wait + (self.program.patience if deadline is None else deadline),
-                grace=self.program.grace,
-                pass_fds=pass_fds,
-            )
+            look()
+            with unheard() if command in WHOLE else nullcontext():
+                ended = process.run(
+                    argv,
+                    {**self.program.environment(), **told},
+                    out or both,
+                    errors.feed,
+                    deadline=wait + (self.program.patience if deadline is None else deadline),
+                    grace=self.program.grace,
+                    pass_fds=pass_fds,
+                )
         except process.NotStarted as error:
             raise ResticError(access, str(error)) from None
         whole.end()

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mainstay.runner.calling_off import look
+
 Handler = Callable[[bytes], None]
 
 GRACE = 60.0
@@ -52,7 +54,9 @@ def run(
     now: Callable[[], float] = time.monotonic,
 ) -> Ended:
     """Run and wait. deadline, grace: seconds by `now`. out, err: hear of the output in any pieces. What they raise is raised,
-    once the program has ended (it is asked to stop then). Raises NotStarted."""
+    once the program has ended (it is asked to stop then); so is Cancelled, where the run that this thread works for is. Raises
+    NotStarted."""
+    look()
     with ExitStack() as closing:
         (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
         for end in (out_read, err_read):
@@ -66,7 +70,7 @@ def run(
         watch.register(out_read, selectors.EVENT_READ, out)
         watch.register(err_read, selectors.EVENT_READ, err)
         try:
-            return _follow(running, watch, now() + deadline, grace, now)
+            return _follow(running, watch, now() + deadline, grace, now, look)
         except BaseException:
             _stop(running, watch, grace, now)
             raise
@@ -99,8 +103,15 @@ def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass
             raise NotStarted(f"{Path(argv[0]).name} can't be started") from None
 
 
-def _follow(running: Any, watch: selectors.BaseSelector, end: float, grace: float, now: Callable[[], float]) -> Ended:
-    """Read until the program has ended and its output too, within its time."""
+def _follow(
+    running: Any,
+    watch: selectors.BaseSelector,
+    end: float,
+    grace: float,
+    now: Callable[[], float],
+    look: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Read until the program has ended and its output too, within its time. look: asked now and then, may raise."""
     expired = False
     ended_at: float | None = None
     while True:
@@ -117,6 +128,8 @@ def _follow(running: Any, watch: selectors.BaseSelector, end: float, grace: floa
                 _signal(running.pid, signal.SIGINT)
             else:
                 _kill(running.pid)
+        if ended_at is None:
+            look()
         if not watch.get_map():
             _read(watch, 0.005)  # it is about to end, and nothing but this tells
         else:
