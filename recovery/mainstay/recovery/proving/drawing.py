@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 
 from mainstay.recovery.proofs_due import Sample, askable, sample
 from mainstay.recovery.proving.attempt import NotProved, Untried
-from mainstay.recovery.restic.contract import Restic
+from mainstay.recovery.restic.contract import Restic, ResticError
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.words import sized
 from mainstay.runner.shell.printable import printable
@@ -15,6 +17,33 @@ from mainstay.runner.shell.printable import printable
 MOST_LISTED = 50_000
 """So many entries of a point are looked at when a sample is drawn; of more, those that a hash picks."""
 NO_FILE = "no file: it may be empty"
+
+
+SHOWN = 12
+"""Hexadecimal digits of an id that people are shown."""
+
+
+def gone(point: str) -> Untried:
+    """point: its id."""
+    since = "retention, or somebody else, has removed it since it was chosen"
+    return Untried(f"point {point[:SHOWN]} is gone from the repository: {since}")
+
+
+def is_gone(restic: Restic, point: str) -> bool:
+    """Raises ResticError."""
+    return point not in {snapshot.id for snapshot in restic.snapshots()}
+
+
+@contextmanager
+def there(restic: Restic, point: str) -> Iterator[None]:
+    """What goes wrong meanwhile says nothing of a point that somebody has removed meanwhile: raises Untried instead."""
+    try:
+        yield
+    except (NotProved, ResticError):
+        with suppress(ResticError):
+            if is_gone(restic, point):
+                raise gone(point) from None
+        raise
 
 
 class Drawn(Sample):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried, out_of_room
-from mainstay.recovery.proving.drawing import draw_dump, draw_files
+from mainstay.recovery.proving.drawing import draw_dump, draw_files, there
 from mainstay.recovery.proving.trying import DUMPS, try_dump
 from mainstay.recovery.restic.contract import Damaged, NothingRestored, Partial, Restic
 from mainstay.recovery.restic.messages import Progress
@@ -39,10 +39,11 @@ def try_out(attempt: PointAttempt) -> Tried:
 
 def prove_files(attempt: PointAttempt) -> Tried:
     attempt.phase("locate")
-    drawn = draw_files(attempt.restic, attempt.point.id, attempt.sample, attempt.bytes_left, attempt.may_be_empty)
-    if not drawn.files:
-        return Tried(Verdict.SUCCEEDED, scope=drawn.scope)
-    bring(attempt, drawn.files)
+    with there(attempt.restic, attempt.point.id):
+        drawn = draw_files(attempt.restic, attempt.point.id, attempt.sample, attempt.bytes_left, attempt.may_be_empty)
+        if not drawn.files:
+            return Tried(Verdict.SUCCEEDED, scope=drawn.scope)
+        bring(attempt, drawn.files)
     attempt.measures |= {"files": len(drawn.files), "bytes": drawn.bytes}
     return Tried(Verdict.SUCCEEDED, scope=drawn.scope, left_out=drawn.left_out, bytes=drawn.bytes)
 
@@ -84,7 +85,8 @@ def bring(attempt: PointAttempt, files: Sequence[Node]) -> list[Brought]:
 def _only_file(attempt: PointAttempt) -> Brought:
     """Of a stream: its one file, restored and compared."""
     attempt.phase("locate")
-    (node,) = draw_dump(attempt.restic, attempt.point.id, attempt.bytes_left).files
-    (brought,) = bring(attempt, [node])
+    with there(attempt.restic, attempt.point.id):
+        (node,) = draw_dump(attempt.restic, attempt.point.id, attempt.bytes_left).files
+        (brought,) = bring(attempt, [node])
     attempt.measures |= {"files": 1, "bytes": node.size}
     return brought

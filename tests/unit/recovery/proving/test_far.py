@@ -181,6 +181,23 @@ def test_a_disk_that_was_full_does_not_speak_against_the_point() -> None:
     assert judge("open /no space left on device: input/output error")[0] == "failed"
 
 
+def test_a_point_that_was_removed_meanwhile_is_not_spoken_against() -> None:
+    said = message(message_type="exit_error", code=1, message="Fatal: no matching ID found")
+    text = "".join([*GOOD[:2], said, says("restored", 0, 1), says("compared", 0, 1, 0, 101), *GOOD[4:]])
+
+    def judge(text: str, there: bool, take: Take = FILES) -> tuple[str, str]:
+        found, _ = tried(change(take), 0, output.read(text.encode(), change(take)), ACCESS, lambda point: not there)
+        return found.verdict.value, found.reason
+
+    assert judge(text, there=True)[0] == "failed"
+    verdict, reason = judge(text, there=False)
+    assert verdict == "unknown" and "point aaaaaaaaaaaa is gone from the repository: retention" in reason
+    # What was restored whole, and was no good, stays so.
+    bad = {**ANSWER, "verdict": "failed", "reason": "pg_restore failed"}
+    lines = [*PROVED[:4], says("proved", 0, 0, coded(bad)), *PROVED[5:]]
+    assert judge("".join(lines), there=False, take=DUMP) == ("failed", "pg_restore failed")
+
+
 def test_a_further_name_of_a_file_that_is_well_is_well() -> None:
     same = [*GOOD[:3], other("/etc/b"), says("compared", 0, 0, 1, 101)]
     links = b"1:7 etc/a\0001:7 etc/b\0"
@@ -341,7 +358,7 @@ def test_a_point_that_is_gone_or_can_not_be_read_is_settled_before_the_job() -> 
     operation = DrillOperation(order(), world.depot)
     noting = operation.noting("RUN1", "drill1")
     (take,) = operation._takes(noting)
-    assert take.verdict == "failed" and "is gone from the repository" in take.reason and take.files == ()
+    assert take.verdict == "unknown" and "is gone from the repository" in take.reason and take.files == ()
     world.memory.away.add("/srv/web1")
     (take,) = operation._takes(noting)
     assert take.verdict == "unknown" and "could not be tried" in take.reason

@@ -15,6 +15,7 @@ from tests.unit.recovery.restore.repositories import Book, packs, tree
 
 from mainstay.recovery.expectations import Expectations
 from mainstay.recovery.proving import scratch
+from mainstay.recovery.restic.adapters.controller import Controller
 from mainstay.runner.steps import Stopped
 from mainstay.runner.verdict import Verdict
 
@@ -85,16 +86,41 @@ def test_time_that_is_over_is_no_proof(drill: Drill) -> None:
     assert proof.verdict is Verdict.REFUSED and proof.left_out == ("etc: max_time was over",)
 
 
-def test_a_point_that_is_gone_and_a_repository_that_is_away(drill: Drill) -> None:
-    etc = tree(drill.folder / "etc", {"a": "a"})
-    point = drill.world.backup(etc, source="etc")
-    drill.world.run("main", "forget", point.id)
-    with pytest.raises(Stopped, match="is gone from the repository"):
-        drill.do(FILES)
+def test_a_repository_that_does_not_open_proves_nothing(drill: Drill) -> None:
+    drill.world.backup(tree(drill.folder / "etc", {"a": "a"}), source="etc")
     drill.world.passwords["file:main"] = "wrong"
     with pytest.raises(Stopped, match="password"):
-        drill.do(FILES, book=Book("run-2"))
-    assert [proof.verdict for proof in drill.proofs()] == [Verdict.FAILED, Verdict.FAILED]
+        drill.do(FILES)
+    assert [proof.verdict for proof in drill.proofs()] == [Verdict.FAILED]
+
+
+@pytest.mark.parametrize("when", ["before", "listed", "restored"])
+def test_a_point_that_is_removed_meanwhile_says_nothing_of_the_backup(
+    drill: Drill, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Retention may take the point of this noon away while its drill waits, or works: there is one of this evening then."""
+    point = drill.world.backup(tree(drill.folder / "etc", {"a": "a"}), source="etc")
+
+    removed: list[bytes] = []
+
+    def forget() -> None:
+        if not removed:
+            removed.append(drill.world.run("main", "forget", point.id))
+
+    def does(*given: Any, **more: Any) -> Any:
+        found = real(*given, **more)
+        forget()
+        return found
+
+    if when == "before":
+        forget()
+    else:
+        name = {"listed": "ls", "restored": "restore"}[when]
+        real = getattr(Controller, name)
+        monkeypatch.setattr(Controller, name, does)
+    with pytest.raises(Stopped, match=f"point {point.id[:12]} is gone from the repository: retention"):
+        drill.do(FILES)
+    assert removed and [proof.verdict for proof in drill.proofs()] == [Verdict.UNKNOWN]
 
 
 def test_what_a_killed_drill_left_over_is_found_and_removed(drill: Drill) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mainstay.inventory.value import Json
 from mainstay.recovery.proving.attempt import Tried, Untried, out_of_room
+from mainstay.recovery.proving.drawing import gone
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.output import JobSaid, TakeSaid
 from mainstay.recovery.proving.trying import untried
@@ -24,15 +27,18 @@ _ASIDE = (Unreachable, Locked, TooOld, Stopped)
 """What does not speak against the point."""
 
 
-def tried(change: DrillChange, number: int, job: JobSaid, access: Access) -> tuple[Tried, Json]:
-    """(what came of it, its measures)."""
+def tried(
+    change: DrillChange, number: int, job: JobSaid, access: Access, removed: Callable[[str], bool] = lambda point: False
+) -> tuple[Tried, Json]:
+    """(what came of it, its measures). removed: whether the point of that id is not in the repository any more; it is asked only of
+    one that restic could not restore as it should be."""
     take, said = change.takes[number], job.takes.get(str(number))
     if take.verdict is not None:
         return Tried(take.verdict, take.reason, take.scope, take.left_out), {}
     if said is None:
         return Tried(Verdict.UNKNOWN, f"not tried: {_broken_off(job)}"), {}
     try:
-        found, measures = _tried(change, take, said, job, access)
+        found, measures = _tried(change, take, said, job, access, removed)
     except Untried as error:
         found, measures = untried(take.unit, error), {}
     if said.gone not in (0, None) and found.verdict is Verdict.SUCCEEDED:
@@ -40,7 +46,9 @@ def tried(change: DrillChange, number: int, job: JobSaid, access: Access) -> tup
     return found, measures
 
 
-def _tried(change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access: Access) -> tuple[Tried, Json]:
+def _tried(
+    change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access: Access, removed: Callable[[str], bool]
+) -> tuple[Tried, Json]:
     """Raises Untried."""
     ends = (said.restored, said.compared)
     if said.late or TIMED_OUT in ends:
@@ -59,6 +67,8 @@ def _tried(change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access
     if said.compared is None or said.restored is None:
         raise Untried(_broken_off(job))
     if why := _differs(change, take, said, access):
+        if why.verdict is Verdict.FAILED and removed(take.point):
+            raise gone(take.point)
         return why, {}
     measures = {"transfer": said.seconds, "files": len(take.files), "bytes": take.bytes}
     if not take.order:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -19,7 +20,7 @@ from mainstay.recovery.depot import Depot
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.proving.attempt import Tried, Untried
-from mainstay.recovery.proving.drawing import draw_dump, draw_files
+from mainstay.recovery.proving.drawing import SHOWN, draw_dump, draw_files, gone, is_gone, there
 from mainstay.recovery.proving.far import output
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.judging import tried
@@ -37,8 +38,6 @@ from mainstay.runner.shell.contract import Command, Job, Shell, ShellError
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.verdict import Verdict
 
-SHOWN = 12
-"""Hexadecimal digits of an id that people are shown."""
 _PYTHON = ("python3", "-I", "-c", "import sys; sys.exit(sys.version_info < (3, 11))")
 _LEFT = 'cd -- "$1" 2>/dev/null || exit 0; for one in "$2"-*; do [ ! -e "$one" ] || printf \'%s\\n\' "$one"; done'
 """folder, beginning of names → those that are there"""
@@ -130,13 +129,14 @@ class DrillOperation(Unchanging[DrillChange]):
         """What is restored of each point. Never raises for what is wrong with one: that is the answer."""
         restic = self.depot.open(self.repository, noting.host)
         takes, used = list[Take](), 0
-        there: set[str] | None = None
+        known: set[str] | None = None
         for point in noting.points:
             try:
-                there = {one.id for one in restic.snapshots()} if there is None else there
-                if point.id not in there:
-                    raise MainstayError(f"point {point.id[:SHOWN]} is gone from the repository")
-                take = self._take(noting, restic, point, max(0, self.order.proving.max_bytes - used))
+                known = {one.id for one in restic.snapshots()} if known is None else known
+                if point.id not in known:
+                    raise gone(point.id)
+                with there(restic, point.id):
+                    take = self._take(noting, restic, point, max(0, self.order.proving.max_bytes - used))
             except Untried as error:
                 take = _decided(point, untried(point.unit, error))
             except (Unreachable, Locked, TooOld) as error:
@@ -226,7 +226,7 @@ class DrillOperation(Unchanging[DrillChange]):
         access = self.depot.access(self.repository, change.of, "maintain")
         proofs = []
         for number, point in enumerate(noting.points):
-            found, measures = tried(change, number, job, access)
+            found, measures = tried(change, number, job, access, partial(self._removed, noting.host))
             if left and found.verdict is Verdict.SUCCEEDED:
                 found = Tried(Verdict.FAILED, f"still there after the drill: {left}")
             if job.stopped and found.verdict is Verdict.UNKNOWN:
@@ -238,6 +238,11 @@ class DrillOperation(Unchanging[DrillChange]):
             work.notes.append(f"left over by drills that were killed, and removed: {', '.join(job.swept)}")
         noting.conclude(proofs, work, stopped=job.stopped)
         return ()
+
+    def _removed(self, host: str, point: str) -> bool:
+        with suppress(ResticError):
+            return is_gone(self.depot.open(self.repository, host), point)
+        return False
 
     def _left(self, work: HostWork, change: DrillChange) -> str:
         """Ends and removes what a job that was killed has left; returns what is there all the same, in words."""
