@@ -50,7 +50,9 @@ LOOKED_BACK = 200
 def errands(app: Application) -> Mapping[str, OperationFactory]:
     """Kind of a run → what it does at a repository."""
     return {
-        "init": lambda request: InitErrand.of(request.operation, app.depot),
+        "init": lambda request: InitErrand.of(
+            request.operation, app.depot, lambda run: app.state.run(run) is not None, app.state.id
+        ),
         "retention": lambda request: RetentionErrand.tied(request.operation, app.depot, ended(app), app.state.id),
         "prune": lambda request: PruneErrand.of(request.operation, app.depot),
         "check": lambda request: CheckErrand.of(request.operation, app.depot),

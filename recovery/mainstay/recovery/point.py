@@ -7,6 +7,9 @@ from typing import Any
 from mainstay.inventory.value import Value
 from mainstay.runner.verdict import Verdict
 
+ADOPTED = "adopted"
+"""Name of the measure of a point that another controller's state has made: the run that has taken it over."""
+
 
 class RecoveryPoint(Value):
     """A restorable state: one snapshot of one source of one host in one repository. Times are RFC 3339 UTC."""

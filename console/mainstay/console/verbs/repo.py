@@ -73,6 +73,11 @@ def _tended(name: Tending, text: str) -> None:
 @click.option(
     "--replace", is_flag=True, help="Also where another one was known: all that it held is known to be gone then."
 )
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Make nothing: take over the points in them that a controller made which is lost. Shown first.",
+)
 @with_screen
 def init(
     screen: Screen,
@@ -82,8 +87,16 @@ def init(
     dry_run: bool,
     here: bool,
     replace: bool,
+    adopt: bool,
 ) -> int:
-    return _tend(screen, plan, "init", selector, repository, dry_run=dry_run, here=here, replace=replace)
+    from mainstay.inventory.errors import UsageError
+
+    if replace and adopt:
+        raise UsageError(
+            "--replace makes a repository anew, --adopt takes over what is in one; it is the one or the other."
+        )
+    how = "replace" if replace else "adopt" if adopt else ""
+    return _tend(screen, plan, "init", selector, repository, dry_run=dry_run, here=here, how=how)
 
 
 @command.command("retention", help="Remove the points that the plan's retention lets go; shown first, point by point.")
@@ -156,8 +169,9 @@ def _tend(
     *,
     dry_run: bool,
     here: bool,
-    replace: bool = False,
+    how: str = "",
 ) -> int:
+    """how: of init, `replace` or `adopt`."""
     from mainstay.console import bootstrap
     from mainstay.console.forecasting import ask
     from mainstay.console.render import repositories as render
@@ -176,10 +190,10 @@ def _tend(
         codes = [0]
         for place in chosen:
             request = by_hand(app, plan, what, place, selector, app.asking())
-            if replace:
-                request = request.model_copy(update={"operation": {**request.operation, "replace": True}})
-            kept = _kept(app, place, request) if what == "init" else []
-            if dry_run or kept or what == "retention":
+            if how:
+                request = request.model_copy(update={"operation": {**request.operation, how: True}})
+            kept = _kept(app, place, request) if what == "init" and how != "adopt" else []
+            if dry_run or kept or how == "adopt" or what == "retention":
                 found = ask(app, request)
                 if dry_run:
                     screen.show(
@@ -198,7 +212,7 @@ def _tend(
                     f"Points are known in {place} of {', '.join(kept)}. A repository of theirs that is made now is empty:"
                 )
                 screen.say("if it was there before, find out what became of it first (a disk that is not mounted?).")
-            question = _question(what, place, len(request.hosts))
+            question = _question(how or what, place, len(request.hosts))
             if what in ("retention", "init") and not screen.confirm(question):
                 return 1
             codes.append(run_and_follow(screen, app, request, here=here))
@@ -253,11 +267,13 @@ def _homeless(screen: Screen, app: Application, plan: BackupPlan, chosen: Sequen
         screen.say(f"  Where nothing did: mainstay repo retention {one.plan} --before DATE -n shows what would go.")
 
 
-def _question(what: Tending, place: str, count: int) -> str:
+def _question(what: str, place: str, count: int) -> str:
     from mainstay.console.render.times import counted
 
     there = f"{place} for {counted(count, 'host')}"
-    return f"Make the repositories of {there}?" if what == "init" else f"Remove these points from {there}?"
+    if what == "adopt":
+        return f"Take these points over from {there}? The controller that made them must not be at work any more."
+    return f"Remove these points from {there}?" if what == "retention" else f"Make the repositories of {there}?"
 
 
 def _backup(app: Application, name: str) -> BackupPlan:

@@ -10,7 +10,7 @@ from datetime import datetime
 from mainstay.inventory.errors import MainstayError, Refused, UsageError
 from mainstay.inventory.validation import did_you_mean
 from mainstay.recovery.depot import Depot
-from mainstay.recovery.point import Proof, RecoveryPoint
+from mainstay.recovery.point import ADOPTED, Proof, RecoveryPoint
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import Restic, ResticError
 from mainstay.recovery.restic.replies import Node
@@ -66,7 +66,8 @@ def choose(wanted: Wanted, depot: Depot, repositories: Mapping[str, Repository])
     known = depot.points.points(hosts=[wanted.host])
     if not known:
         raise UsageError(
-            f"Nothing of {wanted.host} was ever backed up here.", hint="mainstay points shows what there is."
+            f"Nothing of {wanted.host} was ever backed up here.",
+            hint="mainstay points shows what there is. What a lost controller has made: mainstay repo init PLAN --adopt",
         )
     found = candidates(known, wanted)
     search = _Search(wanted, depot, repositories, _others(known, wanted))
@@ -279,6 +280,7 @@ def _degraded(chosen: Iterable[RecoveryPoint]) -> list[str]:
     for point in chosen:
         if point.verdict is not Verdict.SUCCEEDED:
             why = [f"{point.unreadable} files could not be read"] if point.unreadable else []
+            why += ["how its backup ended is not known here"] if ADOPTED in point.measures else []
             said = "; ".join([*why, *point.anomalies])
             found.append(f"point {point.id[:SHOWN]} is {point.verdict}" + (f": {said}" if said else ""))
     return found

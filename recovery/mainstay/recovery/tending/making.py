@@ -11,9 +11,11 @@ from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.plan import BackupPlan
+from mainstay.recovery.point import RecoveryPoint
 from mainstay.recovery.points.contract import Vault
 from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.contract import Restic
+from mainstay.recovery.tending.adopting import adoptable
 from mainstay.recovery.tending.errand import RepositoryErrand, moment, something
 from mainstay.recovery.tending.locks import Judged, Worked, judge
 from mainstay.recovery.vaults import not_the_same
@@ -28,22 +30,39 @@ WorkedOn = Callable[[str], Sequence[Worked]]
 
 class InitErrand(RepositoryErrand):
     """Where there is none. One that is there and opens is taken as it is; one that does not open is left alone. Where another one
-    is known, only with `exchange`: what it held is then known to be gone."""
+    is known, only with `exchange`: what it held is then known to be gone. With `adopt` nothing is made: the points that another
+    controller's state has made in it are taken over."""
 
     what = "init"
 
-    def __init__(self, plan: BackupPlan, repository: str, depot: Depot, exchange: bool = False) -> None:
+    def __init__(
+        self,
+        plan: BackupPlan,
+        repository: str,
+        depot: Depot,
+        exchange: bool = False,
+        adopt: bool = False,
+        ours: Callable[[str], bool] = lambda run: False,
+        state: str = "",
+    ) -> None:
+        """ours: whether a run is one of this state, whose id is `state`."""
         super().__init__(plan, repository, depot)
-        self.exchange = exchange
+        self.exchange, self.adopt, self.ours, self.state = exchange, adopt, ours, state
 
     @classmethod
-    def of(cls, data: Json, depot: Depot) -> Self:
-        return cls(BackupPlan.from_json(data["plan"]), data["repository"], depot, bool(data.get("replace")))
+    def of(cls, data: Json, depot: Depot, ours: Callable[[str], bool] = lambda run: False, state: str = "") -> Self:
+        plan = BackupPlan.from_json(data["plan"])
+        return cls(plan, data["repository"], depot, bool(data.get("replace")), bool(data.get("adopt")), ours, state)
 
     def preview(self, host: Host, now: float) -> Forecast:
         there = self.open(host.name).identity()
         if refusal := self._exchanged(host.name, there):
             return something(1, notes=(f"{refusal.message} ({refusal.hint})",))
+        if self.adopt:
+            said = (
+                f"takes over {_told(self._others(host.name, '', now))}" if there else self._nothing(host.name).message
+            )
+            return something(1, notes=(said,))
         note = (
             f"{self.repository.address(host.name)} is there already"
             if there
@@ -62,7 +81,37 @@ class InitErrand(RepositoryErrand):
         desk.step("vault", lambda io: self._keep(desk, made))
         if self.exchange:
             desk.step("gone", lambda io: self._gone(desk, io))
+        if self.adopt:
+            return str(desk.step("adopt", lambda io: self._adopt(desk, io)))
         return str(made["said"])
+
+    def _nothing(self, host: str) -> Refused:
+        hint = "Is its url right, its disk mounted? Without --adopt a new one is made."
+        return Refused(f"there is no repository at {self.repository.address(host)} to take points over from", hint=hint)
+
+    def _others(self, host: str, run: str, now: float) -> list[RecoveryPoint]:
+        """Nothing is written down."""
+        vault, store = self.repository.vault(host), self.depot.points
+        known = store.points(hosts=[vault] if vault else None, repository=self.repository.name, removed=True)
+        return adoptable(
+            self.open(host).snapshots(host=vault or None),
+            plan=self.plan.name,
+            named={self.plan.name, *self.plan.renamed_from},
+            repository=self.repository.name,
+            copies=self.repository.name != self.plan.repository,
+            known={point.id for point in known},
+            ours=self.ours,
+            state=self.state,
+            run=run,
+            now=rfc3339(moment(now)),
+        )
+
+    def _adopt(self, desk: Desk, io: StepIO) -> str:
+        found = self._others(desk.host.name, desk.run, desk.now())
+        for point in found:
+            self.depot.points.add_point(point)
+        io.detail = f"{_told(found)} taken over"
+        return io.detail
 
     def _init(self, desk: Desk, io: StepIO) -> Json:
         host = desk.host.name
@@ -70,6 +119,8 @@ class InitErrand(RepositoryErrand):
         id = restic.identity()  # a wrong password raises: it is never answered with a new repository
         if refusal := self._exchanged(host, id):
             raise refusal
+        if id is None and self.adopt:
+            raise self._nothing(host)
         if id is None:
             id, io.detail = restic.init(self._like(host)), f"made {self.repository.address(host)}"
             return {"id": id, "said": io.detail, "made": True}
@@ -103,6 +154,14 @@ class InitErrand(RepositoryErrand):
             # Its password was confirmed before it was first seen: it opened this very repository.
             vault = replace(vault, escrow_at=known.escrow_at, escrow_by=known.escrow_by)
         self.depot.points.note_vault(vault)
+
+
+def _told(points: Sequence[RecoveryPoint]) -> str:
+    """`12 points of another controller, 2026-10-01 to 2026-11-22`."""
+    if not points:
+        return "no point of another controller"
+    first, last = points[0].at[:10], points[-1].at[:10]
+    return f"{counted(len(points), 'point')} of another controller, {first}" + (f" to {last}" if last != first else "")
 
 
 class UnlockErrand(RepositoryErrand):
