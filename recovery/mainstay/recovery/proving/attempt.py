@@ -22,7 +22,7 @@ CONTROLLER = "the controller"
 RESERVE = 256 * 2**20
 """Bytes that a drill leaves free."""
 _FULL = re.compile(
-    r"No space left on device|Disk quota exceeded|[Ee]rr(?:code|no): (?:28|122)\b|The table '.*' is full"
+    r"No space left on device|Disk quota exceeded|[Ee]rr(?:code|no): (?:28|122)\b|The table '.*' is full|database or disk is full"
 )
 _ENDS_FULL = re.compile(r": (?:no space left on device|disk quota exceeded)$")
 """As Go says it."""

@@ -6,6 +6,7 @@ from mainstay.recovery.proving.attempt import Attempt, Tried, Untried
 from mainstay.recovery.proving.mariadb import prove_mysql
 from mainstay.recovery.proving.pgbase import prove_base
 from mainstay.recovery.proving.pgdump import prove_dump, prove_globals
+from mainstay.recovery.proving.sqlite import prove_sqlite
 from mainstay.runner.verdict import Verdict
 
 GLOBALS = "(globals)"
@@ -26,19 +27,9 @@ def try_dump(attempt: Attempt) -> Tried:
         case "mysql":
             return prove_mysql(attempt)
         case "sqlite":
-            return _sqlite(attempt)
+            return prove_sqlite(attempt)
         case other:
             raise ValueError(f"points of {other} are no dumps")
-
-
-def _sqlite(attempt: Attempt) -> Tried:
-    try:  # some distributions pack it apart from Python
-        from mainstay.recovery.proving.sqlite import prove_sqlite
-    except ModuleNotFoundError as error:
-        if error.name not in ("sqlite3", "_sqlite3"):
-            raise
-        raise Untried(f"{attempt.machine} has a Python without sqlite3: install the rest of it") from None
-    return prove_sqlite(attempt)
 
 
 def untried(unit: str, error: Untried) -> Tried:

@@ -111,10 +111,14 @@ def test_a_python_without_a_part_of_its_library_is_told(tool: Tool, database: Pa
     run += f"runpy.run_path({str(tool.path)!r}, run_name='__main__')"
     done = subprocess.run([*PYTHON, "-c", run.format("csv")], check=False, capture_output=True, text=True)
     assert done.returncode == 69 and done.stderr.startswith("python3 is not whole here: ") and "csv" in done.stderr
-    done = subprocess.run([*PYTHON, "-c", run.format("_sqlite3")], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, "what is not SQLite's goes on"
+    # What asks SQLite is a Python of its own.
+    lacking = tool.folder / "python"
+    code = 'import sys; sys.modules["_sqlite3"] = None; exec(sys.argv.pop(1))'
+    lacking.write_text(f"#!/bin/sh\nshift 3\nexec {sys.executable} -I -S -c '{code}' \"$@\"\n")
+    lacking.chmod(0o755)
     order = tool.order(database, kind="sqlite")
-    code = run.format("_sqlite3").replace("'sweep'", "'prove'").replace(str(tool.root), str(order))
+    code = run.format("none").replace("'sweep'", "'prove'").replace(str(tool.root), str(order))
+    code = f"import sys; sys.executable = {str(lacking)!r}\n{code}"
     answer = json.loads(tool.run("hold", tool.root, "place", "--", *PYTHON, "-c", code).stdout)
     assert answer["verdict"] == "unknown" and "has a Python without sqlite3" in answer["reason"]
 
@@ -132,6 +136,30 @@ def test_a_dump_is_proved_and_nothing_stays(tool: Tool, database: Path) -> None:
     assert {"recover", "verify"} <= set(measures) and measures["bytes"] == database.stat().st_size
     assert answer.pop("scope").endswith("2 assertions held")
     assert answer == {"verdict": "succeeded", "reason": "", "left_out": [], "roles": [], "limit": False}
+
+
+def test_a_database_is_opened_by_somebody_without_rights(tool: Tool, database: Path) -> None:
+    """It may be made to break the library that reads it: then that is all that is reached."""
+    closed = tool.folder / "closed.db"
+    with sqlite3.connect(closed) as made:
+        made.execute("CREATE TABLE secret AS SELECT 'x' AS n")
+    made.close()
+    closed.chmod(0o600)
+    asked = [check(f"ATTACH 'file:{closed}?mode=ro' AS closed", equals="")]
+    answer = tool.prove(database, kind="sqlite", checks=asked)
+    assert "could not be asked: unable to open database" in answer["reason"], answer
+
+
+def test_rights_are_given_up_for_good(tool: Tool) -> None:
+    code = "import ctypes, os, resource; from mainstay.recovery.proving.sqlite_asking import drop\n"
+    code += "drop(ctypes, resource, 65534, 65534); print(open('/proc/self/status').read()); "
+    for call in ("os.setuid(0)", "os.setgid(0)", "os.fork()"):
+        code += f"\ntry: {call}; print('done')\nexcept OSError: pass"
+    code = f"import sys; sys.path.insert(0, sys.argv[1])\n{code}"
+    said = subprocess.run([*PYTHON, "-c", code, str(tool.path)], check=True, capture_output=True, text=True).stdout
+    lines = {line.split(":")[0]: line.split(":")[1].split() for line in said.splitlines() if ":" in line}
+    assert lines["Uid"] == lines["Gid"] == ["65534"] * 4 and lines["Groups"] == []
+    assert lines["NoNewPrivs"] == ["1"] and lines["CapEff"] == ["0" * 16] and "done" not in said
 
 
 def test_what_is_wrong_with_a_dump_is_an_answer(tool: Tool, database: Path) -> None:

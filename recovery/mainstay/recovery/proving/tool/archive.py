@@ -21,6 +21,7 @@ MODULES = (
     "mainstay.recovery.proving.processes",
     "mainstay.recovery.proving.scratch",
     "mainstay.recovery.proving.sqlite",
+    "mainstay.recovery.proving.sqlite_asking",
     "mainstay.recovery.proving.tool",
     "mainstay.recovery.proving.tool.handed",
     "mainstay.recovery.proving.tool.holding",
