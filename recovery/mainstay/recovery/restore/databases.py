@@ -14,7 +14,7 @@ from mainstay.recovery.restore import output
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.operation import RestoreOperation
 from mainstay.recovery.restore.script import database_script
-from mainstay.recovery.words import sized
+from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome
 from mainstay.runner.shell.contract import Command, Job
 from mainstay.runner.shell.printable import printable
@@ -307,6 +307,5 @@ class DatabaseOperation(RestoreOperation):
     def done(self, change: RestoreChange, measures: Mapping[str, Any]) -> str:
         if stopped := measures.get("stopped"):
             return str(stopped)
-        return (
-            f"database {self.order.into} made of {sized(measures.get('bytes', 0))}, {measures.get('tables', 0)} tables"
-        )
+        size, tables = sized(measures.get("bytes", 0)), counted(measures.get("tables", 0), "table")
+        return f"database {self.order.into} made of {size}, {tables}"

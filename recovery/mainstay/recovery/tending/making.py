@@ -110,7 +110,7 @@ class InitErrand(RepositoryErrand):
         found = self._others(desk.host.name, desk.run, desk.now())
         for point in found:
             self.depot.points.add_point(point)
-        io.detail = f"{_told(found)} taken over"
+        io.detail = _told(found, "took over ")
         return io.detail
 
     def _init(self, desk: Desk, io: StepIO) -> Json:
@@ -156,12 +156,12 @@ class InitErrand(RepositoryErrand):
         self.depot.points.note_vault(vault)
 
 
-def _told(points: Sequence[RecoveryPoint]) -> str:
-    """`12 points of another controller, 2026-10-01 to 2026-11-22`."""
+def _told(points: Sequence[RecoveryPoint], does: str) -> str:
+    """`takes over 12 points, 2026-10-01 to 2026-11-22`."""
     if not points:
-        return "no point of another controller"
+        return "no point to take over: those that are there are known"
     first, last = points[0].at[:10], points[-1].at[:10]
-    return f"{counted(len(points), 'point')} of another controller, {first}" + (f" to {last}" if last != first else "")
+    return f"{does}{counted(len(points), 'point')}, {first}" + (f" to {last}" if last != first else "")
 
 
 class UnlockErrand(RepositoryErrand):
