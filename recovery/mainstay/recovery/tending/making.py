@@ -59,9 +59,7 @@ class InitErrand(RepositoryErrand):
         if refusal := self._exchanged(host.name, there):
             return something(1, notes=(f"{refusal.message} ({refusal.hint})",))
         if self.adopt:
-            said = (
-                f"takes over {_told(self._others(host.name, '', now))}" if there else self._nothing(host.name).message
-            )
+            said = _told(self._others(host.name, "", now), "takes over ") if there else self._nothing(host.name).message
             return something(1, notes=(said,))
         note = (
             f"{self.repository.address(host.name)} is there already"
