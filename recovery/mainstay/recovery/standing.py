@@ -13,7 +13,7 @@ from mainstay.inventory.value import Value
 from mainstay.recovery.anomalies import Group, acknowledged, group_of
 from mainstay.recovery.freshness import PROVES, Exposure, MissingCopy, copies_missing, exposures, present
 from mainstay.recovery.plan import BackupPlan
-from mainstay.recovery.point import Proof, RecoveryPoint
+from mainstay.recovery.point import ADOPTED, Proof, RecoveryPoint
 from mainstay.recovery.points.contract import Ack
 from mainstay.recovery.words import counted, span
 from mainstay.runner.verdict import Verdict
@@ -210,6 +210,8 @@ def _about_anomalies(one: Standing, newest: RecoveryPoint, acks: Sequence[Ack], 
     elif newest.verdict is not Verdict.SUCCEEDED and not _looked_at(newest, acks):
         unread = f": {counted(newest.unreadable, 'file')} unreadable" if newest.unreadable else ""
         hint = f"mainstay records show {newest.run} --host {one.host}"
+        if ADOPTED in newest.measures:
+            unread, hint = ": how its backup ended is not known here", f"mainstay run {one.plan} --hosts {one.host}"
         yield say_of("look", "the newest point is degraded", f"the newest point is degraded{unread}", hint)
 
 

@@ -196,4 +196,7 @@ def test_a_site_without_backups_is_asked_nothing(
 def test_where_nothing_is_made_yet_no_key_is_asked_for(kept: Kept, mainstay: Mainstay) -> None:
     kept.app.points.note_vault(Vault("offsite", "web1", "", "", "", "", ""))
     told = [one[3] for one in findings(mainstay) if one[1] == "keys" and "offsite" in one[3]]
-    assert told == ["the repositories of offsite are not made yet: web1 → mainstay repo init nightly"]
+    assert told == ["the repositories of offsite were not made or seen yet: web1 → mainstay repo init nightly"]
+    (seen,) = (one for one in findings(mainstay) if one[1] == "repository")
+    assert seen[2] == "look" and "at /mnt/offsite/web1 that this controller has never seen" in seen[3]
+    assert "mainstay repo init nightly --hosts web1; with --adopt where" in seen[3]

@@ -107,6 +107,16 @@ def test_a_degraded_point_is_looked_at_by_its_run() -> None:
     assert kinds(stand([old, new], proofs, [Ack("night-1", "web1", "etc", "anna", before(), "r")])) == []
 
 
+def test_one_that_was_taken_over_asks_for_a_backup_since_its_run_is_not_known_here() -> None:
+    taken = point(before(hours=5), verdict="degraded", run="theirs", measures={"adopted": "R"})
+    (one,) = stand([taken], [proof(taken, before(hours=1))])
+    (trouble,) = one.troubles
+    assert (trouble.text, trouble.hint) == (
+        "the newest point is degraded: how its backup ended is not known here",
+        "mainstay run nightly --hosts web1",
+    )
+
+
 def test_a_failed_restore_is_wrong_until_one_proves_it_or_somebody_has_looked() -> None:
     made = point(before(hours=5))
     good = proof(made, before(days=1))

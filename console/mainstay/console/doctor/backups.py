@@ -104,20 +104,23 @@ def _escrow(found: Iterable[Known]) -> Iterator[Finding]:
         missing = [one for one in mine if one not in unmade and one.vault is not None and not one.vault.escrow_at]
         if unmade:
             whose = _listed([one.repository.vault(one.host) or "all hosts" for one in unmade])
-            message = f"the repositories of {name} are not made yet: {whose}"
-            yield _finding("controller", "keys", "wrong", message, f"mainstay repo init {unmade[0].plans[0]}")
+            message = f"the repositories of {name} were not made or seen yet: {whose}"
+            yield _finding("controller", "keys", "wrong", message, _each(unmade, "mainstay repo init {}"))
         if not missing and not unmade:
             yield _finding("controller", "keys", "well", f"the keys of {name} are confirmed to be kept elsewhere")
         if not missing:
             continue
         whose = _listed([one.repository.vault(one.host) or "all hosts" for one in missing])
-        plan = missing[0].plans[0]
-        hint = (
-            f"Lost with this controller, they are every backup lost. mainstay repo key export {plan} --to FILE, keep it, "
-            f"then: mainstay repo key confirm {plan} --from FILE"
-        )
+        export = _each(missing, "mainstay repo key export {} --to FILE")
+        confirm = _each(missing, "mainstay repo key confirm {} --from FILE")
+        hint = f"Lost with this controller, they are every backup lost. {export}; keep it, then: {confirm}"
         message = f"the keys of {name} are not confirmed to be kept elsewhere: {whose}"
         yield _finding("controller", "keys", "wrong", message, hint)
+
+
+def _each(found: Iterable[Known], command: str) -> str:
+    """The command for each plan that is needed for all of them: a plan's is about its own hosts."""
+    return ", ".join(command.format(plan) for plan in dict.fromkeys(one.plans[0] for one in found))
 
 
 def _repositories(app: Application, depot: Depot, found: Sequence[Known], deep: bool) -> Iterator[Finding]:
@@ -189,7 +192,13 @@ def _judged(one: Known, looked: Looked | MainstayError) -> Iterator[Finding]:
         hint = "Find out what became of it before you make another." if gone else f"mainstay repo init {plan}{which}"
         yield _finding(subject, "repository", "wrong", message, hint)
         return
-    if one.vault is not None and one.vault.id and one.vault.id != looked.id:
+    if one.vault is None or not one.vault.id:
+        message = (
+            f"{name}: there is a repository at {one.repository.address(one.host)} that this controller has never seen"
+        )
+        hint = f"mainstay repo init {plan}{which}; with --adopt where a controller that is lost has made its points"
+        yield _finding(subject, "repository", "look", message, hint)
+    elif one.vault.id != looked.id:
         message = f"{name}: it is another repository than before ({looked.id[:8]}, was {one.vault.id[:8]})"
         yield _finding(subject, "repository", "wrong", message, "Its points are not those that mainstay knows.")
     for lock in looked.locks:
