@@ -123,6 +123,10 @@ class InitErrand(RepositoryErrand):
             id, io.detail = restic.init(self._like(host)), f"made {self.repository.address(host)}"
             return {"id": id, "said": io.detail, "made": True}
         io.detail = f"{self.repository.address(host)} was there already"
+        if not self.adopt and (others := self._others(host, desk.run, desk.now())):
+            command = f"mainstay repo init {self.plan.name} --adopt"
+            them = "1 point in it is" if len(others) == 1 else f"{len(others):,} points in it are"
+            io.detail += f"; {them} not known here: {command} takes {'it' if len(others) == 1 else 'them'} over"
         return {"id": id, "said": io.detail, "made": False}
 
     def _gone(self, desk: Desk, io: StepIO) -> None:

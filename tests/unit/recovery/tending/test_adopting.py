@@ -97,3 +97,10 @@ def test_where_there_is_none_nothing_is_made(world: World) -> None:
     assert stopped.value.verdict is Verdict.REFUSED
     assert world.memory.repositories == {}
     assert "no repository" in errand.preview(WEB1, 0.0).notes[0]
+
+
+def test_who_only_takes_the_repository_is_told_of_them(world: World) -> None:
+    left(world, 1)
+    said = world.do(InitErrand(plan(), "main", world.depot))
+    assert said.endswith("1 point in it is not known here: mainstay repo init nightly --adopt takes it over")
+    assert world.points.points() == []
