@@ -16,6 +16,7 @@ from typing import Any
 from mainstay.inventory.errors import MainstayError
 from mainstay.recovery.proving.asserting import Check
 from mainstay.recovery.proving.scratch import Place
+from mainstay.recovery.words import sized
 from mainstay.runner.verdict import Verdict
 
 CONTROLLER = "the controller"
@@ -53,6 +54,11 @@ def against(message: str, words: str, machine: str) -> MainstayError:
     if _FULL.search(words):
         return Untried(f"the disk of {machine} was full: {message}", limit=True)
     return NotProved(message)
+
+
+def few(free: int, machine: str) -> Untried:
+    """free: bytes that were, in the middle of it."""
+    return Untried(f"{machine} had only {sized(free)} free in the middle of it", limit=True)
 
 
 def out_of_room(words: str, items: Sequence[str]) -> str:
@@ -95,6 +101,17 @@ class Attempt(ABC):
         if seconds <= 0:
             raise Late("max_time was over", limit=True)
         return seconds
+
+    def watch(self) -> None:
+        """For as long as somebody writes: a dump, too, can make more of itself than it is. Raises Untried where there is hardly
+        room left: it took what was there when it began, or others did."""
+        if (free := self.place.free()) < RESERVE // 2:
+            raise few(free, self.machine)
+
+    def watched(self) -> float:
+        """`left` and `watch`."""
+        self.watch()
+        return self.left()
 
     def phase(self, name: str) -> None:
         """What is done from now on; what was done before has ended."""

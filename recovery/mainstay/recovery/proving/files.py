@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mainstay.recovery.point import RecoveryPoint
-from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried, out_of_room
+from mainstay.recovery.proving.attempt import RESERVE, Attempt, Brought, NotProved, Tried, Untried, few, out_of_room
 from mainstay.recovery.proving.drawing import draw_dump, draw_files, there
 from mainstay.recovery.proving.trying import DUMPS, try_dump
+from mainstay.recovery.proving.watching import Watch, overrun
 from mainstay.recovery.restic.contract import Damaged, NothingRestored, Partial, Restic
 from mainstay.recovery.restic.messages import Progress
 from mainstay.recovery.restic.replies import Node
@@ -64,7 +66,13 @@ def bring(attempt: PointAttempt, files: Sequence[Node]) -> list[Brought]:
     paths = [node.path for node in files]
     wrong = ""
     try:
-        attempt.restic.restore(attempt.point.id, into, include=paths, tell=tell)
+        attempt.restic.restore(
+            attempt.point.id,
+            into,
+            include=paths,
+            tell=tell,
+            watch=partial(_watched, attempt, Watch(attempt.place, size)),
+        )
     except NothingRestored:
         raise NotProved("nothing could be restored") from None
     except (Partial, Damaged) as error:
@@ -80,6 +88,15 @@ def bring(attempt: PointAttempt, files: Sequence[Node]) -> list[Brought]:
         raise NotProved(wrong)
     attempt.left()
     return [Brought(under(into, node.path), node.size) for node in files]
+
+
+def _watched(attempt: PointAttempt, watch: Watch) -> None:
+    """Raises Untried where restic has to end."""
+    found = watch.found()
+    if "free" in found:
+        raise few(found["free"], attempt.machine)
+    if "written" in found:
+        raise overrun(found["written"], watch.listed)
 
 
 def _only_file(attempt: PointAttempt) -> Brought:

@@ -86,7 +86,7 @@ class Server:
         ]
         program = _program(self.attempt.machine, "mariadb-install-db")
         argv = [program, "--no-defaults", f"--datadir={self.place}/data", *own, *_SMALL]
-        done = run(argv, self.place, self.user, self.attempt.left())
+        done = run(argv, self.place, self.user, self.attempt.left(), watch=self.attempt.watch)
         if done.status:
             raise Untried(f"mariadb-install-db failed: {printable(done.stderr or done.stdout)}")
         if b"--sandbox" not in run([self.client, "--no-defaults", "--help"], self.place, self.user, 60.0).stdout:
@@ -112,7 +112,7 @@ class Server:
             return False
 
         try:
-            until(answers, self.attempt.left)
+            until(answers, self.attempt.watched)
             yield
         finally:
             end(server, signal.SIGKILL)
@@ -130,7 +130,7 @@ class Server:
     def read(self, database: str, dump: Brought) -> None:
         argv = [*self._client(OWNER), "--sandbox", "--binary-mode", "--max-allowed-packet=1G", f"--database={database}"]
         with dump.path.open("rb") as file:
-            done = run(argv, self.place, self.user, self.attempt.left(), stdin=file)
+            done = run(argv, self.place, self.user, self.attempt.left(), stdin=file, watch=self.attempt.watch)
         if done.status:
             words = printable(done.stderr) or str(done.status)
             raise against(f"the dump could not be read: {words}", words, self.attempt.machine)
@@ -149,7 +149,7 @@ class Server:
         argv += [f"--init-command={first}"] if reads else []
         argv += [f"--database={database}"] if database else []
         limit = min(self.attempt.left(), QUERY_SECONDS + 10)
-        return run([*argv, f"--execute={sql}"], self.place, self.user, limit)
+        return run([*argv, f"--execute={sql}"], self.place, self.user, limit, watch=self.attempt.watch)
 
     def _client(self, account: str) -> list[str]:
         return [

@@ -69,7 +69,7 @@ def _unpack(cluster: Cluster, attempt: Attempt, path: Path) -> None:
         os.chown(cluster.data, cluster.user.uid, cluster.user.gid)
     with path.open("rb") as file:
         argv = ["tar", "-x", "-f", "-", "--no-same-owner", "--no-same-permissions", "-C", str(cluster.data)]
-        done = run(argv, cluster.place, cluster.user, attempt.left(), stdin=file)
+        done = run(argv, cluster.place, cluster.user, attempt.left(), stdin=file, watch=attempt.watch)
     if done.status:
         raise against(f"the archive can't be unpacked: {said(done)}", said(done), attempt.machine)
 
@@ -120,4 +120,4 @@ def _config(cluster: Cluster) -> list[str]:
 
 def _recovered(cluster: Cluster, attempt: Attempt) -> None:
     """A server answers before it is at the end of its recovery: it is asked until it says so."""
-    until(lambda: cluster.ask("template1", "SELECT pg_is_in_recovery()", cluster.superuser) == "f", attempt.left)
+    until(lambda: cluster.ask("template1", "SELECT pg_is_in_recovery()", cluster.superuser) == "f", attempt.watched)

@@ -123,7 +123,7 @@ class Cluster:
             return False
 
         try:
-            until(answers, self.attempt.left)
+            until(answers, self.attempt.watched)
             yield
         finally:
             end(server, signal.SIGQUIT)
@@ -133,9 +133,9 @@ class Cluster:
         limit = left if seconds is None else min(left, seconds)
         argv = [str(self.bin / program), *words]
         if stdin is None:
-            return run(argv, self.place, self.user, limit)
+            return run(argv, self.place, self.user, limit, watch=self.attempt.watch)
         with stdin.open("rb") as file:
-            return run(argv, self.place, self.user, limit, stdin=file)
+            return run(argv, self.place, self.user, limit, stdin=file, watch=self.attempt.watch)
 
     def execute(self, database: str, sql: str) -> None:
         """As superuser; only what is ours."""
@@ -159,7 +159,8 @@ class Cluster:
             f"-c default_transaction_read_only=on -c statement_timeout={QUERY_SECONDS * 1000:.0f}" if reads else ""
         )
         limit = min(self.attempt.left(), QUERY_SECONDS + 10)
-        return run(argv, self.place, self.user, limit, env={"PGOPTIONS": options, "PGTZ": "UTC"})
+        env = {"PGOPTIONS": options, "PGTZ": "UTC"}
+        return run(argv, self.place, self.user, limit, env=env, watch=self.attempt.watch)
 
 
 def _conninfo(database: str) -> str:

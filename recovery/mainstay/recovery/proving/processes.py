@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from mainstay.runner import calling_off
 
 KEPT = 65536
 """Bytes of what a program prints that are read."""
+WATCHING = 0.1
+"""Seconds between two looks at what a program writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,14 @@ def run(
     *,
     stdin: IO[bytes] | None = None,
     env: Mapping[str, str] | None = None,
+    watch: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Run and wait. Raises Late after so many seconds, Untried where there is no such program."""
+    """Run and wait. watch: is called again and again meanwhile; what it raises ends it. Raises Late after so many seconds, Untried
+    where there is no such program."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = start(argv, folder, user, stdin=stdin, out=out, errors=errors, env=env)
         try:
-            status = _ended(process, seconds)
+            status = _ended(process, seconds, watch)
         except subprocess.TimeoutExpired:
             raise Late(f"max_time was over while {Path(argv[0]).name} worked", limit=True) from None
         finally:
@@ -85,13 +89,14 @@ def run(
         return Ended(status, out.read(KEPT), errors.read(KEPT))
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: float) -> int:
-    """Its exit status. Raises TimeoutExpired, Cancelled."""
+def _ended(process: subprocess.Popen[bytes], seconds: float, watch: Callable[[], None]) -> int:
+    """Its exit status. Raises TimeoutExpired, Cancelled, and what `watch` does."""
     until = time.monotonic() + seconds
     while True:
         calling_off.look()
+        watch()
         try:
-            return process.wait(max(0.0, min(calling_off.EVERY, until - time.monotonic())))
+            return process.wait(max(0.0, min(WATCHING, until - time.monotonic())))
         except subprocess.TimeoutExpired:
             if time.monotonic() >= until:
                 raise

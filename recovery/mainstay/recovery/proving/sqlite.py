@@ -89,7 +89,7 @@ class Asker:
         with tempfile.TemporaryFile() as file:
             file.write(json.dumps({"file": quote(str(self.file)), "query": query, "rows": rows}).encode())
             file.seek(0)
-            done = run(argv, self.folder, user, self.attempt.left(), stdin=file)
+            done = run(argv, self.folder, user, self.attempt.left(), stdin=file, watch=self.attempt.watch)
         machine = self.attempt.machine
         if done.status == sqlite_asking.LACKS:
             raise Untried(f"{machine} has a Python without sqlite3: install the rest of it")

@@ -72,12 +72,13 @@ class Restic(Protocol):
         dry: bool = False,
         touched: Callable[[str, str], None] | None = None,
         tell: Tell | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> RestoreSummary:
         """Into a folder of the controller. include: paths in the snapshot, as they are (no patterns); nothing: all of it.
         subfolder: its content goes directly into the target. verify: read again what was written and compare.
         dry: write nothing. touched: hears of each file what is (or, with dry, would be) done: `restored`, `updated`,
-        `unchanged`, and its path. Raises NothingRestored where nothing of what is asked for is there, Partial where
-        something could not be restored."""
+        `unchanged`, and its path. watch: is called about ten times a second meanwhile; what it raises ends it. Raises
+        NothingRestored where nothing of what is asked for is there, Partial where something could not be restored."""
 
     def dump(self, snapshot: str, path: str, into: BinaryIO) -> int:
         """Write the content of one file (a folder comes as a tar archive) into a stream; returns how many bytes. What came

@@ -200,6 +200,7 @@ class MemoryRestic:
         dry: bool = False,
         touched: Callable[[str, str], None] | None = None,
         tell: Tell | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> RestoreSummary:
         here, tree = self._tree("restore", snapshot)
         if subfolder:

@@ -78,11 +78,17 @@ def message(**data: Any) -> str:
 
 GOOD = [
     *(says("swept", ""), says("begin", 0, 100), says("restored", 0, 0), says("compared", 0, 0, 2, 101)),
-    *(says("links", 0, ""), says("gone", 0, 0, 102), says("done")),
+    *(says("watched", 0, 143, ""), says("links", 0, ""), says("gone", 0, 0, 102), says("done")),
 ]
 PROVED = [
-    *(says("begin", 0, 100), says("restored", 0, 0), says("compared", 0, 0, 1, 101), says("links", 0, "")),
-    *(says("proved", 0, 0, coded(ANSWER | {"measures": {"recover": 1.5}})), says("gone", 0, 0, 104), says("done")),
+    *(says("begin", 0, 100), says("restored", 0, 0), says("compared", 0, 0, 1, 101)),
+    *(
+        says("watched", 0, 143, ""),
+        says("links", 0, ""),
+        says("proved", 0, 0, coded(ANSWER | {"measures": {"recover": 1.5}})),
+        says("gone", 0, 0, 104),
+        says("done"),
+    ),
 ]
 
 
@@ -108,7 +114,7 @@ def test_what_was_restored_and_compared_is_proved() -> None:
 @pytest.mark.parametrize("take", [FILES, DUMP])
 def test_what_was_cut_off_anywhere_is_never_proved(take: Take) -> None:
     whole = "".join(GOOD if take is FILES else PROVED)
-    settled = "".join(GOOD[:4] if take is FILES else PROVED[:5])
+    settled = "".join(GOOD[:5] if take is FILES else PROVED[:6])
     for at in range(len(whole)):
         verdict, reason = judged(whole[:at], take)
         if at < len(settled):
@@ -134,7 +140,7 @@ def test_what_was_cut_off_anywhere_is_never_proved(take: Take) -> None:
         ),
         ([*GOOD[:3], says("compared", 0, 0, 1, 101), *GOOD[4:]], "failed", "restic compared 1 of 2 files"),
         (
-            [*GOOD[:5], "still there\n", says("gone", 0, 71, 102), says("done")],
+            [*GOOD[:6], "still there\n", says("gone", 0, 71, 102), says("done")],
             "failed",
             "could not be cleaned: still there",
         ),
@@ -194,16 +200,16 @@ def test_a_point_that_was_removed_meanwhile_is_not_spoken_against() -> None:
     assert verdict == "unknown" and "point aaaaaaaaaaaa is gone from the repository: retention" in reason
     # What was restored whole, and was no good, stays so.
     bad = {**ANSWER, "verdict": "failed", "reason": "pg_restore failed"}
-    lines = [*PROVED[:4], says("proved", 0, 0, coded(bad)), *PROVED[5:]]
+    lines = [*PROVED[:5], says("proved", 0, 0, coded(bad)), *PROVED[6:]]
     assert judge("".join(lines), there=False, take=DUMP) == ("failed", "pg_restore failed")
 
 
 def test_a_further_name_of_a_file_that_is_well_is_well() -> None:
-    same = [*GOOD[:3], other("/etc/b"), says("compared", 0, 0, 1, 101)]
+    same = [*GOOD[:3], other("/etc/b"), says("compared", 0, 0, 1, 101), GOOD[4]]
     links = b"1:7 etc/a\0001:7 etc/b\0"
-    assert judged("".join([*same, says("links", 0, coded(links)), *GOOD[5:]]))[0] == "succeeded"
+    assert judged("".join([*same, says("links", 0, coded(links)), *GOOD[6:]]))[0] == "succeeded"
     for wrong in (b"1:7 etc/a\0001:8 etc/b\0", b"1:7 etc/c\0001:7 etc/b\0", b"", b"\xff\0 \0", b"1:7 etc/b\0"):
-        assert judged("".join([*same, says("links", 0, coded(wrong)), *GOOD[5:]]))[0] == "failed", wrong
+        assert judged("".join([*same, says("links", 0, coded(wrong)), *GOOD[6:]]))[0] == "failed", wrong
 
 
 @pytest.mark.parametrize(
@@ -221,7 +227,7 @@ def test_a_further_name_of_a_file_that_is_well_is_well() -> None:
     ],
 )
 def test_an_answer_that_is_none_proves_nothing(answer: bytes) -> None:
-    lines = [*PROVED[:4], says("proved", 0, 0, coded(answer)), *PROVED[5:]]
+    lines = [*PROVED[:5], says("proved", 0, 0, coded(answer)), *PROVED[6:]]
     verdict, reason = judged("".join(lines), DUMP)
     assert verdict == "unknown" and "what proves dumps ended with 0 on drill1" in reason
 
@@ -234,7 +240,7 @@ def test_an_answer_is_cleaned_and_bounded() -> None:
         "left_out": ["\x07"] * 1000 + [{}],
         "measures": {"recover": "now", "verify": -1, "bytes": True, "files": 1e400, "more": 1},
     }
-    said = output.read("".join([*PROVED[:4], says("proved", 0, 0, coded(hostile))]).encode(), change(DUMP))
+    said = output.read("".join([*PROVED[:5], says("proved", 0, 0, coded(hostile))]).encode(), change(DUMP))
     answer = said.takes["0"].answer
     assert "\x1b" not in answer["reason"] and len(answer["reason"]) <= 1001
     assert len(answer["left_out"]) == 100 and answer["measures"] == {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mainstay.inventory.value import Json
-from mainstay.recovery.proving.attempt import Tried, Untried, out_of_room
+from mainstay.recovery.proving.attempt import Tried, Untried, few, out_of_room
 from mainstay.recovery.proving.drawing import gone
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.output import JobSaid, TakeSaid
 from mainstay.recovery.proving.trying import untried
+from mainstay.recovery.proving.watching import overrun
 from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.contract import Locked, Stopped, TooOld, Unreachable
 from mainstay.recovery.restic.failures import failure, reason
@@ -20,6 +21,8 @@ from mainstay.runner.verdict import Verdict
 
 TIMED_OUT, KILLED, NOT_STARTED = 124, 137, (126, 127)
 """Exit statuses of timeout(1), which stands before restic."""
+TERMINATED = 143
+"""Of what watches until it is told to end."""
 UNCLEAN = 71
 """Of the tool: something of a scratch place stays."""
 _VERDICTS = (Verdict.SUCCEEDED, Verdict.FAILED, Verdict.REFUSED, Verdict.UNKNOWN)
@@ -50,6 +53,10 @@ def _tried(
     change: DrillChange, take: Take, said: TakeSaid, job: JobSaid, access: Access, removed: Callable[[str], bool]
 ) -> tuple[Tried, Json]:
     """Raises Untried."""
+    if said.free is not None:
+        raise few(said.free, change.host)
+    if said.written is not None:
+        raise overrun(said.written, take.bytes)
     ends = (said.restored, said.compared)
     if said.late or TIMED_OUT in ends:
         raise Untried("max_time was over", limit=True)
@@ -64,8 +71,10 @@ def _tried(
         if said.unheld == UNCLEAN:
             return Tried(Verdict.FAILED, f"there is no clean scratch place on {change.host}: {job.last}"), {}
         raise Untried(f"{change.host} has made no scratch place ({said.unheld}): {job.last}")
-    if said.compared is None or said.restored is None:
+    if said.compared is None or said.restored is None or said.watched is None:
         raise Untried(_broken_off(job))
+    if said.watched != TERMINATED:
+        raise Untried(f"what watches the disk of {change.host} ended with {said.watched}: {job.last}")
     if why := _differs(change, take, said, access):
         if why.verdict is Verdict.FAILED and removed(take.point):
             raise gone(take.point)

@@ -29,6 +29,12 @@ class TakeSaid(Value):
     """Bytes that were free, where they were too few."""
     unheld: int | None = None
     """Of what should have held a scratch place."""
+    watched: int | None = None
+    """Of what looked at how much was written; None: not known."""
+    written: int | None = None
+    """Bytes that were written, where they were too many."""
+    free: int | None = None
+    """Bytes that were free meanwhile, where they were too few."""
     restored: int | None = None
     compared: int | None = None
     same: int = 0
@@ -125,6 +131,10 @@ def _marked(now: _Take, word: str, words: Sequence[str]) -> None:
             now.told[word] = _number(words)
         case "compared":
             now.told |= {"compared": _number(words), "same": _number(words[1:]) or 0}
+        case "watched":
+            found = _object(_bytes(words[1] if len(words) > 1 else ""))
+            counts = {key: found[key] for key in ("written", "free") if isinstance(found.get(key), int)}
+            now.told |= {"watched": _number(words), **counts}
         case "links":
             now.links = words[0] if words else ""
         case "proved":
@@ -172,13 +182,19 @@ def _swept(text: bytes) -> tuple[str, ...]:
     return tuple(names[:NAMED])
 
 
-def _answer(text: bytes) -> Json:
-    """What is known of its shape, cleaned: the host that prints it may be hostile."""
+def _object(text: bytes) -> dict[str, Any]:
+    """Empty where it is none."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(data, dict):
+    return data if isinstance(data, dict) else {}
+
+
+def _answer(text: bytes) -> Json:
+    """What is known of its shape, cleaned: the host that prints it may be hostile."""
+    data = _object(text)
+    if not data:
         return {}
     left, measures = data.get("left_out"), data.get("measures")
     return {

@@ -50,6 +50,15 @@ take() {{ # number of the point, bytes → its place is held, and there is room
   say room "$1" "$free"
   return 1
 }}
+watching() {{ # bytes → what restores is told to end where it writes more
+  python3 -I "$tool" watch "$PWD" "$1" "$m/INT" >"$m/watched" 2>&1 5<&- 7<&- 8<&- 9>&- &
+  watcher=$!
+}}
+watched() {{ # number of the point
+  kill "$watcher" 2>/dev/null
+  wait "$watcher" 2>/dev/null
+  say watched "$1" $? "$(head -c 4000 "$m/watched" | base64 -w 0)"
+}}
 over() {{
   [ -n "$held" ] || return 0
   cd /
@@ -108,7 +117,8 @@ def _take(change: DrillChange, take: Take, number: int) -> str:
     words += ["--include-file", f"{folder}/{NAMES}"]
     # Written by the shell itself, which has no limit there.
     text = f"printf '%s\\n' {quote(names)} >{NAMES}\n"
-    text += PIECE.format(number=number, words=quote(words)) + _LINKS.format(number=number, to=quote([to]))
+    text += f"watching {take.bytes}\n{PIECE.format(number=number, words=quote(words))}watched {number}\n"
+    text += _LINKS.format(number=number, to=quote([to]))
     if take.order:
         (node,) = take.files
         order = json.dumps({**take.order, "file": f"{to}{node.path}", "size": node.size, "place": folder})

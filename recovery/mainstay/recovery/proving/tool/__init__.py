@@ -2,6 +2,7 @@
 
     python3 -I TOOL hold ROOT NAME -- ARGV…    run a program in a scratch place of its own, which is gone afterwards
     python3 -I TOOL prove ORDER.json           prove one dump that lies in such a place
+    python3 -I TOOL watch PLACE BYTES NOTED    end a restore that writes more than that
     python3 -I TOOL sweep ROOT                 clean what was killed
 
 ROOT is an absolute folder of ours alone (0700, made if it is missing), NAME one name in it, PLACE is ROOT/NAME.
@@ -19,6 +20,10 @@ away) before it is killed. A `hold` that is killed itself holds its lock no long
 and removes what it left; places that are held are left alone. A `hold` of a NAME that is held ends the earlier one's work, so NAME
 is to be of one run and one point. ARGV stays in the caller's process group. What restic restored as root is read by servers without
 rights all the same: they are given the open file.
+
+`watch` works until it is sent SIGTERM. Where more than BYTES and a margin is written below PLACE, or hardly any room is left, it
+sends SIGINT to the process whose id and stat (as in /proc) are the two lines of the file NOTED, prints {"written": BYTES} or
+{"free": BYTES} and ends with 0.
 
 An order is JSON, UTF-8; no key may be missing but those with a default in brackets, and no other may be there:
 

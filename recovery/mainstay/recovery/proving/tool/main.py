@@ -12,8 +12,10 @@ from pathlib import Path
 from mainstay.inventory.errors import MainstayError, UsageError
 from mainstay.recovery.proving import scratch
 from mainstay.recovery.proving.attempt import Attempt, Tried, Untried
+from mainstay.recovery.proving.scratch import Place
 from mainstay.recovery.proving.tool.handed import HandedAttempt, Order
 from mainstay.recovery.proving.tool.holding import Signalled, hold, signals
+from mainstay.recovery.proving.tool.watcher import watch
 from mainstay.recovery.proving.trying import try_dump, untried
 from mainstay.runner.verdict import Verdict
 
@@ -44,6 +46,8 @@ def _run(argv: list[str]) -> int:
             return 0
         case ["prove", order]:
             return _prove(Path(order))
+        case ["watch", place, listed, noted] if listed.isdecimal():
+            return watch(Place(Path(place)), int(listed), Path(noted))
         case ["hold", root, name, "--", *program] if program:
             if name in ("", ".", "..") or "/" in name:
                 raise UsageError(f"{name!r} is no name of a folder")
@@ -52,7 +56,9 @@ def _run(argv: list[str]) -> int:
             except FileNotFoundError:
                 return _said(f"there is no program {program[0]}", NO_PROGRAM)
         case _:
-            raise UsageError("it is one of: sweep ROOT; prove ORDER.json; hold ROOT NAME -- ARGV…")
+            raise UsageError(
+                "it is one of: sweep ROOT; prove ORDER.json; watch PLACE BYTES NOTED; hold ROOT NAME -- ARGV…"
+            )
 
 
 def _root(text: str) -> Path:

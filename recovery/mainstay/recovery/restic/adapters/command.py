@@ -144,6 +144,7 @@ class Commands:
         tell: Tell | None = None,
         deadline: float | None = None,
         pass_fds: Sequence[int] = (),
+        watch: Callable[[], None] | None = None,
     ) -> Done:
         """out: takes stdout as it comes. line: takes it line by line. Otherwise it is kept, and read for messages.
         deadline: seconds; None: of what only asks."""
@@ -192,6 +193,7 @@ class Commands:
                     deadline=wait + (self.program.patience if deadline is None else deadline),
                     grace=self.program.grace,
                     pass_fds=pass_fds,
+                    watch=watch,
                 )
         except process.NotStarted as error:
             raise ResticError(access, str(error)) from None

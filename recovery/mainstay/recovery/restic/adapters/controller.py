@@ -175,6 +175,7 @@ class Controller:
         dry: bool = False,
         touched: Callable[[str, str], None] | None = None,
         tell: Tell | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> RestoreSummary:
         check_ids([snapshot])
         words = [f"{snapshot}:{subfolder}" if subfolder else snapshot, "--target", target, "--overwrite", overwrite]
@@ -193,6 +194,7 @@ class Controller:
                 tell=tell,
                 deadline=self._program.deadline,
                 pass_fds=[] if held is None else [held],
+                watch=watch,
             )
         summary = replies.restore_summary(done.reader.summary or {})
         if done.status:

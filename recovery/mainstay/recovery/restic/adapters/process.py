@@ -51,11 +51,12 @@ def run(
     deadline: float,
     grace: float = GRACE,
     pass_fds: Sequence[int] = (),
+    watch: Callable[[], None] | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> Ended:
-    """Run and wait. deadline, grace: seconds by `now`. out, err: hear of the output in any pieces. What they raise is raised,
-    once the program has ended (it is asked to stop then); so is Cancelled, where the run that this thread works for is. Raises
-    NotStarted."""
+    """Run and wait. deadline, grace: seconds by `now`. out, err: hear of the output in any pieces. watch: is called about ten times
+    a second, or more often. What they raise is raised, once the program has ended (it is asked to stop then); so is Cancelled,
+    where the run that this thread works for is. Raises NotStarted."""
     look()
     with ExitStack() as closing:
         (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
@@ -66,13 +67,13 @@ def run(
         finally:
             os.close(out_write)
             os.close(err_write)
-        watch = closing.enter_context(selectors.DefaultSelector())
-        watch.register(out_read, selectors.EVENT_READ, out)
-        watch.register(err_read, selectors.EVENT_READ, err)
+        pipes = closing.enter_context(selectors.DefaultSelector())
+        pipes.register(out_read, selectors.EVENT_READ, out)
+        pipes.register(err_read, selectors.EVENT_READ, err)
         try:
-            return _follow(running, watch, now() + deadline, grace, now, look)
+            return _follow(running, pipes, now() + deadline, grace, now, (look, watch) if watch else (look,))
         except BaseException:
-            _stop(running, watch, grace, now)
+            _stop(running, pipes, grace, now)
             raise
 
 
@@ -105,13 +106,14 @@ def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass
 
 def _follow(
     running: Any,
-    watch: selectors.BaseSelector,
+    pipes: selectors.BaseSelector,
     end: float,
     grace: float,
     now: Callable[[], float],
-    look: Callable[[], None] = lambda: None,
+    looks: Sequence[Callable[[], None]] = (),
 ) -> Ended:
-    """Read until the program has ended and its output too, within its time. look: asked now and then, may raise."""
+    """Read until the program has ended and its output too, within its time. looks: called now and then, may raise; more often where
+    there is more than one."""
     expired = False
     ended_at: float | None = None
     while True:
@@ -120,7 +122,7 @@ def _follow(
             ended_at = moment
             if expired:
                 _kill(running.pid)  # what it has left behind
-        if ended_at is not None and (not watch.get_map() or moment > ended_at + _LEFT):
+        if ended_at is not None and (not pipes.get_map() or moment > ended_at + _LEFT):
             return Ended(_status(running), expired)
         if ended_at is None and moment > end:
             if not expired:
@@ -129,28 +131,29 @@ def _follow(
             else:
                 _kill(running.pid)
         if ended_at is None:
-            look()
-        if not watch.get_map():
-            _read(watch, 0.005)  # it is about to end, and nothing but this tells
+            for one in looks:
+                one()
+        if not pipes.get_map():
+            _read(pipes, 0.005)  # it is about to end, and nothing but this tells
         else:
-            _read(watch, 0.5 if ended_at is None else 0.05)
+            _read(pipes, 0.05 if ended_at is not None else 0.1 if len(looks) > 1 else 0.5)
 
 
-def _read(watch: selectors.BaseSelector, patience: float) -> None:
-    for key, _ in watch.select(patience):
+def _read(pipes: selectors.BaseSelector, patience: float) -> None:
+    for key, _ in pipes.select(patience):
         data = os.read(key.fd, _CHUNK)
         if data:
             key.data(data)
         else:
-            watch.unregister(key.fd)
+            pipes.unregister(key.fd)
 
 
-def _stop(running: Any, watch: selectors.BaseSelector, grace: float, now: Callable[[], float]) -> None:
+def _stop(running: Any, pipes: selectors.BaseSelector, grace: float, now: Callable[[], float]) -> None:
     """After an exception of ours (or Ctrl-C): the output is of no interest any more, but has to flow. A second Ctrl-C kills."""
-    for fd, key in dict(watch.get_map()).items():
-        watch.modify(fd, key.events, _ignore)
+    for fd, key in dict(pipes.get_map()).items():
+        pipes.modify(fd, key.events, _ignore)
     try:
-        _follow(running, watch, now() - 1, grace, now)
+        _follow(running, pipes, now() - 1, grace, now)
     except BaseException:
         if running.is_alive():
             _kill(running.pid)
