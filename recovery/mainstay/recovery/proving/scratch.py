@@ -58,9 +58,9 @@ class Place:
         """End what works in the folders elsewhere, and remove them. Raises Unclean."""
         _clear(self.others)
 
-    def free(self) -> int:
-        """Bytes, of the fullest of the file systems that are used."""
-        spaces = [os.statvfs(one) for one in (self.folder, ELSEWHERE[0])]
+    def free(self, *, elsewhere: bool = True) -> int:
+        """Bytes, of the fullest of the file systems that are used. elsewhere: the folders there are."""
+        spaces = [os.statvfs(one) for one in ((self.folder, ELSEWHERE[0]) if elsewhere else (self.folder,))]
         return min(space.f_bavail * space.f_frsize for space in spaces)
 
 

@@ -49,7 +49,7 @@ class Watch:
         now = self.clock()
         if self._found or now < self._next:
             return self._found
-        if (free := self.place.free()) < RESERVE // 2:
+        if (free := self.place.free(elsewhere=False)) < RESERVE // 2:
             self._found["free"] = free
         elif (there := used(self.place.folder)) > self.listed + SPARE:
             self._found["written"] = there

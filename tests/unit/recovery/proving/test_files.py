@@ -176,7 +176,7 @@ def test_a_disk_that_becomes_full_does_not_speak_against_the_point(
     etc = tree(drill.folder / "etc", {"a": os.urandom(3_000_000)})
     drill.world.backup(etc, source="etc")
     # As where something else fills it after it was looked at.
-    monkeypatch.setattr(scratch.Place, "free", lambda place: 1 << 40)
+    monkeypatch.setattr(scratch.Place, "free", lambda place, **_: 1 << 40)
     drill.scratch.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", drill.scratch], check=True)
     try:

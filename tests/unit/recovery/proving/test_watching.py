@@ -59,7 +59,7 @@ def test_a_database_that_leaves_no_room_is_ended(drill: Drill, monkeypatch: pyte
         made.execute("CREATE TABLE t AS SELECT 1 AS n")
     made.close()
     drill.world.backup(source="db", stdin=("app.db", path.read_bytes()), item="app.db")
-    monkeypatch.setattr(Place, "free", lambda place: 1 << 20 if place.others else 1 << 40)
+    monkeypatch.setattr(Place, "free", lambda place, **_: 1 << 20 if place.others else 1 << 40)
     with pytest.raises(Stopped, match=r"the controller had only 1\.0 MB free in the middle of it"):
         drill.do({"db": {"sqlite": ["/app.db"]}})
     assert [proof.verdict for proof in drill.proofs()] == [Verdict.REFUSED]
@@ -84,7 +84,7 @@ while [ "$n" -lt 1000 ]; do head -c 1000000 /dev/zero >>"$2/more"; sleep 0.01; n
 
 def test_what_is_written_is_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [1 << 40]
-    monkeypatch.setattr(Place, "free", lambda place: free[0])
+    monkeypatch.setattr(Place, "free", lambda place, **_: free[0])
     now = [0.0]
     watch = Watch(Place(tmp_path), 1000, clock=lambda: now[0])
     (tmp_path / "a").write_bytes(os.urandom(200_000))
