@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,10 @@ MIGHTY = (
 """Roles that whoever is in one of them takes by SET ROLE, which a dump may say too: superusers, those that start programs or
 reach files as the server does, and those that may (up to PostgreSQL 15) make themselves a member of these. Source:
 https://www.postgresql.org/docs/current/predefined-roles.html"""
+
+CANT_RENAME = "MariaDB can't rename one"
+_CONNECTED = re.compile(r"other sessions? using the database")
+"""What PostgreSQL says in English where a database can't get another name."""
 
 
 class Server:
@@ -145,7 +150,7 @@ class DatabaseOperation(RestoreOperation):
 
     def preview(self, look: Look) -> Forecast:
         _, why = self._program(sending.look(look.shell))
-        limits = [f"a database {self.order.into} that is there is kept as {self.aside}"] if self.order.confirmed else []
+        limits = self._limits() if self.order.confirmed else []
         runs, risk = self._rights(look.host.name)
         return Forecast(
             change={"into": self.order.into},
@@ -153,10 +158,23 @@ class DatabaseOperation(RestoreOperation):
             reversible=0,
             items=((self.order.into, "", f"made from {sized(self.order.bytes)} of dump"),),
             reboot="no",
-            notes=(runs, "whether a database of that name is there already is asked when it begins"),
+            notes=(runs, *self._own(), "whether a database of that name is there already is asked when it begins"),
             limits=(*limits, *risk),
             refused=why or self._impossible(),
         )
+
+    def _limits(self) -> list[str]:
+        if self.server.source.mysql:
+            return [f"a database {self.order.into} that is there is left as it is: {CANT_RENAME}"]
+        return [
+            f"a database {self.order.into} that is there is kept as {self.aside}; nobody may be connected to it then"
+        ]
+
+    def _own(self) -> list[str]:
+        """What is not of what a database holds, but its own. Source: pg_dump without --create."""
+        if self.server.source.mysql or self.server.account:
+            return []
+        return [f"it will be {self.server.user}'s: a database's owner, who may connect and its settings are in no dump"]
 
     def _rights(self, on: str) -> tuple[str, tuple[str, ...]]:
         """(who runs what is in the dump, what that one risks who says yes)."""
@@ -193,14 +211,13 @@ class DatabaseOperation(RestoreOperation):
             raise Refused(f"the database server could not be asked: {printable(said.stderr) or said.status}")
         there = said.text.strip() == "1"
         self._who_reads(work)
+        if there and server.source.mysql:
+            hint = f"--into {self.aside.replace('_before_', '_of_')} makes one beside it"
+            raise Refused(f"there is a database {self.order.into} already, and {CANT_RENAME}", hint=hint)
         if there and not self.order.confirmed:
             raise Refused(
                 f"there is a database {self.order.into} already",
                 hint=f"--confirm={self.order.name_to_confirm} keeps it as {self.aside}",
-            )
-        if there and self.order.source and self.order.source.mysql:
-            raise Refused(
-                f"there is a database {self.order.into} already, and MariaDB can't rename one: choose another name"
             )
         return "there" if there else "new"
 
@@ -255,7 +272,7 @@ class DatabaseOperation(RestoreOperation):
         return found[0]
 
     def outcome(self, change: RestoreChange, exit: int | None, output_: bytes) -> Outcome:
-        said = output.read(output_, change.token)
+        said, into = output.read(output_, change.token), self.order.into
         if said.unready:
             return Outcome(ok=False, detail="nothing was begun: what it was to get in with was not there any more")
         left = self._left(said, change)
@@ -263,7 +280,12 @@ class DatabaseOperation(RestoreOperation):
             return Outcome(ok=True, detail="stopped", stopped=True, measures={"stopped": left})
         if not said.done or said.database is None:
             left = f"; {left}" if said.stays or said.aside else ""
-            return Outcome(ok=False, detail=f"the job ended with {exit}: {said.last or printable(output_)}{left}")
+            last = said.last or printable(output_)
+            if _CONNECTED.search(last):
+                who = f"somebody is connected to {into}, so that it can't be put aside"
+                hint = "stop what uses it, and call this again"
+                return Outcome(ok=False, detail=f"{who}: {hint} ({last.removeprefix('DETAIL:').strip()}){left}")
+            return Outcome(ok=False, detail=f"the job ended with {exit}: {last}{left}")
         dumped, taken, count = said.database
         if dumped or taken or count != self.order.bytes:
             why = f"restic ended with {dumped} after {count:,} of {self.order.bytes:,} bytes, the server's program with {taken}"

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.recovery.points import before, point
 from tests.unit.recovery.tending.desk import World, plan
 
+from mainstay.inventory.errors import Refused
 from mainstay.inventory.facts import Facts
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.plan import Source
@@ -64,6 +65,48 @@ def test_a_database_whose_job_was_killed_is_not_restored(there: bool) -> None:
     )
     assert operation.verify(whole, change) == () and whole.measures["tables"] == 7
     assert whole.measures["restored db/app"] == {"point": of.id, "at": of.at, "of": "web1", "repository": "main"}
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_database_that_is_in_the_way(kind: str) -> None:
+    host = FakeHost("web1")
+    host.on(lambda command: "psql" in command.argv or "mariadb" in " ".join(command.argv), lambda host, command: "1\n")
+    order = RestoreOrder(
+        host="web1",
+        on="web1",
+        pieces=(Piece(point=point(before(hours=1), source="db", item="app"), files=1, bytes=1000),),
+        repositories={},
+        into="app",
+        source=Source.model_validate({kind: {}}),
+    )
+    shell = FakeShells([host]).open(host.host())
+    work = HostWork("RUN1", host.host(), shell, Fence(1, "state", "RUN1"), Facts(), cast(Any, None))
+    operation = DatabaseOperation(order, cast(Any, None))
+    with pytest.raises(Refused, match="there is a database app already") as refused:
+        operation._target(work)
+    hint = refused.value.hint or ""
+    assert hint.startswith("--confirm=web1 keeps it as app_before_" if kind == "postgresql" else "--into app_of_")
+    limits = DatabaseOperation(order.model_copy(update={"confirmed": True}), cast(Any, None))._limits()
+    assert ("is kept as" in limits[0]) is (kind == "postgresql")
+
+
+def test_who_is_connected_to_the_one_that_is_to_be_put_aside_is_why() -> None:
+    of = point(before(hours=1), source="db", item="app")
+    made = {"host": "web1", "on": "web1", "pieces": [{"point": of.to_json()}], "repositories": {}, "into": "app"}
+    order = RestoreOrder.from_json({**made, "confirmed": True, "source": {"postgresql": {}}})
+    change = RestoreChange(
+        run="RUN1",
+        host="web1",
+        to="there",
+        program=Program(path="/usr/bin/restic", version="0.18.0"),
+        state_dir="/s",
+        memory="/run",
+        token="t" * 32,
+    )
+    said = b'ERROR:  database "app" is being accessed by other users\nDETAIL:  There is 1 other session using the database.\n'
+    outcome = DatabaseOperation(order, cast(Any, None)).outcome(change, 70, said)
+    assert not outcome.ok
+    assert outcome.detail.startswith("somebody is connected to app, so that it can't be put aside: stop what uses it")
 
 
 def test_what_can_t_be_compared_since_the_repository_is_away_is_not_known() -> None:
