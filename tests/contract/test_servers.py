@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 from tests.fleet.system import FleetError
 from tests.servers import restic as binaries
@@ -36,3 +40,15 @@ def test_mariadb_answers_asks_for_passwords_and_comes_back() -> None:
         with pytest.raises(FleetError, match="Access denied"):
             server.execute("SELECT 1", user="mainstay")
     assert not server.folder.exists()
+
+
+@pytest.mark.server
+def test_mariadb_that_starts_takes_nothing_from_another() -> None:
+    """It removes the temporary tables that it finds, whosever they are."""
+    theirs = Path(tempfile.gettempdir()) / f"#sql-temptable-{os.getpid()}-tests.MAI"
+    theirs.touch()
+    try:
+        with running():
+            assert theirs.exists()
+    finally:
+        theirs.unlink(missing_ok=True)

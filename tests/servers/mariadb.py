@@ -46,14 +46,14 @@ class MariaDB:
             "--skip-name-resolve",
             f"--user={self._user}",
         ]
-        run([program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", *own, *SMALL])
+        run([program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", *own, self._place(), *SMALL])
         self.start()
         self.execute(
             f"CREATE USER mainstay@localhost IDENTIFIED BY '{self.PASSWORD}'; GRANT ALL ON *.* TO mainstay@localhost"
         )
 
     def start(self) -> None:
-        argv = [program("mariadbd"), "--no-defaults", f"--user={self._user}", f"--datadir={self.data}"]
+        argv = [program("mariadbd"), "--no-defaults", f"--user={self._user}", f"--datadir={self.data}", self._place()]
         argv += [
             f"--socket={self.socket}",
             f"--pid-file={self.folder}/pid",
@@ -64,6 +64,10 @@ class MariaDB:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._answers, "MariaDB answers", deadline=60)
+
+    def _place(self) -> str:
+        """A server that starts removes every `#sql*` where it keeps temporary tables: in /tmp also those of another at work."""
+        return f"--tmpdir={self.folder}"
 
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
