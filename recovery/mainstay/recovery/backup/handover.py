@@ -21,7 +21,7 @@ USER = "mainstay"
 _MAKE = r"""
 umask 077
 top=${1%/*}
-[ -d "$top" ] || mkdir -- "$top" || exit 70
+[ -d "$top" ] || mkdir -- "$top" 2>/dev/null || [ -d "$top" ] || exit 70 # another job may make it at the same time
 # In /dev/shm anybody may have made it before us, and could exchange what is in it.
 { [ ! -L "$top" ] && [ "$(stat -c %u -- "$top")" = "$(id -u)" ]; } || exit 71
 # What nobody has taken in an hour is not taken any more: its run is dead. A younger one may be another controller's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -25,6 +26,22 @@ def test_what_was_handed_over_and_nobody_took_in_an_hour_goes_with_the_next_run(
     assert do(handover._MAKE, ours) == 0
     assert list(left.iterdir()) == [] and len(list(fresh.iterdir())) == 2 and (at_work / "tail").exists()
     assert (tmp_path / "mainstay").stat().st_mode & 0o777 == ours.stat().st_mode & 0o777 == 0o700
+
+
+def test_two_that_make_the_place_at_the_same_time_both_have_it(tmp_path: Path) -> None:
+    """The other one makes it after the look whether it is there."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/mkdir"
+    program.write_text(f"""#!/bin/sh
+for last; do :; done
+[ "${{last##*/}}" != mainstay ] || {shutil.which("mkdir")} -m 700 -- "$last"
+exec {shutil.which("mkdir")} "$@"
+""")
+    program.chmod(0o755)
+    argv = ["sh", "-c", handover._MAKE, "mainstay", str(tmp_path / "mainstay/RUN1-a")]
+    env = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    assert subprocess.run(argv, env=env, check=False).returncode == 0
+    assert (tmp_path / "mainstay/RUN1-a").is_dir()
 
 
 def test_all_or_nothing_is_handed_over_and_root_alone_may_read_it(tmp_path: Path) -> None:
