@@ -3,6 +3,7 @@ repositories, and both together as a backup needs them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -67,7 +68,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
 
 @pytest.fixture
 def here(tmp_path: Path, server: Sshd, storage: Rest) -> Iterator[Rig]:
-    with rig(tmp_path / "host", server, storage, tmp_path.name) as one:
+    # Hosts of other sessions of these tests are this machine too, and jobs of one name would share their secrets' place.
+    with rig(tmp_path / "host", server, storage, f"{tmp_path.name}-{os.getpid()}") as one:
         yield one
 
 
