@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.contract.backing import CANARY, Rig, kill_all
+from tests.contract.backing import CANARY, Rig, kill_all, rig
+from tests.contract.sshd import Sshd
 from tests.fleet.system import wait_until
 from tests.servers.postgres import Postgres, programs
+from tests.servers.rest import Rest
 
 from mainstay.recovery.plan import BackupPlan
 from mainstay.recovery.point import Proof
 from mainstay.recovery.proving.far.change import DrillChange
 from mainstay.recovery.proving.far.operation import DrillOperation
-from mainstay.recovery.proving.order import DrillOrder, newest
+from mainstay.recovery.proving.order import DrillOrder, drill_requests, newest
 from mainstay.runner.operation import Forecast, Look
+from mainstay.runner.request import Asking
 from mainstay.runner.shell.contract import JobStatus
-from mainstay.runner.steps import HostFailed
+from mainstay.runner.steps import HostFailed, rfc3339
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("one-host")]
 
 
 class Drills:
-    """Takes a drill through its steps as the rollout does. of: whose points they are."""
+    """Takes a drill through its steps as the rollout does. of: whose points they are. order: as it was asked for; None: those of
+    `of` on this one."""
 
-    def __init__(self, rig: Rig, plan: BackupPlan, of: str = "") -> None:
+    def __init__(self, rig: Rig, plan: BackupPlan, of: str = "", order: DrillOrder | None = None) -> None:
+        self.order = order
         self.rig, self.plan, self.of = rig, plan, of or rig.host.name
         self.measures: dict[str, Any] = {}
         self.concerns: list[str] = []
@@ -41,7 +49,7 @@ class Drills:
     def operation(self) -> DrillOperation:
         depot = self.rig.depot()
         chosen = newest(depot.points.points(hosts=[self.of]), self.plan, depot.clock.now())
-        order = DrillOrder(plan=self.plan, points={self.of: chosen}, on=self.rig.host.name)
+        order = self.order or DrillOrder(plan=self.plan, points={self.of: chosen}, on=self.rig.host.name)
         return DrillOperation(DrillOrder.from_json(order.to_json()), depot, lambda: self.rig.program)
 
     def preview(self) -> Forecast:
@@ -169,3 +177,33 @@ def test_dumps_are_proved_on_a_host(here: Rig, postgres: Postgres) -> None:
         "db/(globals)": "succeeded",
     }
     assert "1 assertion held" in proofs[f"db/{name}"].scope and proofs[f"db/{name}"].measures["recover"] > 0
+
+
+def test_hosts_prove_their_own_points_on_themselves_at_once(tmp_path: Path, server: Sshd, storage: Rest) -> None:
+    """In one drill of one plan, each in its own repository: what is wrong with one says nothing of the other."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a").write_bytes(os.urandom(20_000))
+    names = [f"{tmp_path.name}-{which}" for which in ("one", "two")]
+    with ExitStack() as closing:
+        rigs = [closing.enter_context(rig(tmp_path / name, server, storage, name)) for name in names]
+        points = rigs[0].points
+        repository = rigs[0].repository(url=f"{storage.url}{{host}}/")
+        for one in rigs:
+            one.points = points
+            plan = one.plan({"files": {"paths": [str(data)]}}, prove={"on": "host"}, repository=repository)
+            assert one.back_up(plan).verdict == "succeeded"
+        (spoilt,) = [path for path in (rigs[1].repository_folder / "data").rglob("*") if path.stat().st_size > 20_000]
+        spoilt.chmod(0o600)
+        spoilt.write_bytes(bytes(255 - byte for byte in spoilt.read_bytes()))
+        asking = Asking(requested_by="tests", asked_at=rfc3339(datetime.now(UTC)))
+        (request,) = drill_requests(plan, [one.host for one in rigs], asking, points)
+        assert {host.name for host in request.hosts} == set(names) and not request.errand
+        order = DrillOrder.from_json(request.operation)
+        drills = [Drills(one, plan, order=order) for one in rigs]
+        with ThreadPoolExecutor() as at_once:
+            good, bad = at_once.map(lambda one: one.do("R1"), drills)
+    assert good == "" and f"not as in the repository: {data}/a" in bad
+    proofs = {one.host: (one.verdict, one.machine) for one in points.proofs()}
+    assert proofs == {names[0]: ("succeeded", names[0]), names[1]: ("failed", names[1])}
+    assert {one.host: one.verdict for one in points.tended()} == {names[0]: "succeeded", names[1]: "failed"}
