@@ -130,8 +130,8 @@ class BackupOperation(Unchanging[BackupChange]):
 
     def apply(self, work: HostWork, change: BackupChange, name: str) -> Job:
         plan = self.plan
-        upload = None if change.port else self.repository.upload
-        pace = Pace(plan.nice, plan.ionice, plan.compression, upload, self.repository.lock_wait, self.repository.region)
+        rate = self.repository.upload
+        pace = Pace(plan.nice, plan.ionice, plan.compression, rate, self.repository.lock_wait, self.repository.region)
         steps = [sources.step(item, plan.sources[item.source]) for item in change.items]
         return Job(name=name, script=job_script(change, steps, pace, plan.tags, plan.name))
 

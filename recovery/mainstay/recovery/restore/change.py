@@ -23,5 +23,7 @@ class RestoreChange(Value):
     """On the host's loopback, for the way through the controller; 0 where the host reaches the repository by itself."""
     region: str = ""
     """Of an S3 storage that the host reaches by itself."""
+    download: int = 0
+    """KiB per second, at the most; 0: no limit."""
     count: int = 1
     """Files."""

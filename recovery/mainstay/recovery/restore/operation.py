@@ -112,6 +112,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
             token=secrets.token_hex(16),
             port=reading.port_of(work, self.repository),
             region=self.repository.region or "",
+            download=self.repository.download or 0,
             count=max(self.order.files, 1),
         )
 

@@ -43,6 +43,10 @@ class Reads(Protocol):
     def region(self) -> str:
         """Of an S3 storage that the host reaches by itself; empty where none is said."""
 
+    @property
+    def download(self) -> int:
+        """KiB per second, at the most; 0: no limit."""
+
 
 def port_of(work: HostWork, repository: Repository) -> int:
     """Chosen by the host's sshd; kept, so that another process can set up the same way again."""

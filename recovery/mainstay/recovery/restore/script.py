@@ -43,7 +43,7 @@ limit() { :; } # what stands before restic, where it has to end in time
 back() {
   [ ! -e "$m/stop" ] || return 130
   # 9: of a drill's place, which is to go when this shell does, whatever it has begun.
-  heed $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m restore "$@" 9>&-
+  heed $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m $pace restore "$@" 9>&-
 }
 """
 PIECE = r"""
@@ -70,6 +70,7 @@ def head(change: Reads) -> list[str]:
         f"tok={quote([change.token])} d={quote([change.state_dir])} m={quote([change.memory])}",
         f"program={quote([change.program.path])}",
         f"export AWS_DEFAULT_REGION={quote([change.region])}" if change.region else "",
+        f"pace='--limit-download {change.download:d}'" if change.download else "pace=",
         _BEGIN,
     ]
 
@@ -111,7 +112,7 @@ undo() {{
 made=yes
 mkfifo "$m/count" || exit 70
 wc -c <"$m/count" >"$m/bytes" &
-{{ heed nice -n 5 "$program" --cache-dir "$d/cache" --retry-lock 5m dump {words}; echo $? >"$m/dumped"; }} |
+{{ heed nice -n 5 "$program" --cache-dir "$d/cache" --retry-lock 5m $pace dump {words}; echo $? >"$m/dumped"; }} |
   tee "$m/count" | {{ heeds=TERM; as {reader} {read}; echo $? >"$m/taken"; }}
 wait
 read -r dumped <"$m/dumped" || dumped=70

@@ -344,3 +344,11 @@ def test_the_way_through_the_controller_is_of_one_run_and_host() -> None:
     assert len({one, *others, handover.way_secret(access("a", "q"), "RUN1").reveal()}) == 4
     with pytest.raises(Refused, match="more than one line"):
         handover.files(access("a", "p\nq"))
+
+
+@pytest.mark.parametrize("port", [0, 4711])
+def test_the_limit_of_a_repository_holds_by_whichever_way_the_host_reaches_it(port: int) -> None:
+    slow = {"name": "main", "url": "/srv/{host}", "password": "env:MAIN", "upload": 100}
+    case = Case(repositories={"main": slow})
+    text = case.operation.apply(case.work, case.change(port=port), "RUN1-web1-apply").script
+    assert "--limit-upload 100" in text

@@ -246,6 +246,14 @@ def test_an_answer_is_cleaned_and_bounded() -> None:
     assert len(answer["left_out"]) == 100 and answer["measures"] == {}
 
 
+def test_a_job_that_was_lost_is_known_by_what_its_machine_calls_itself() -> None:
+    """What restic's locks say, wherever contact is lost: else one that is left there could be tied to no run."""
+    asked = change().model_copy(update={"hostname": "drill1.example.com"})
+    for text in (b"", "".join(GOOD).encode()):
+        found = DrillOperation(order(), World().depot).outcome(asked, None, text)
+        assert found.measures["job"]["hostname"] == "drill1.example.com"
+
+
 def test_markers_of_nobody_are_no_markers() -> None:
     """Whoever is restored can't know the token; and what is no number is none."""
     forged = [line.replace(TOKEN, "f" * 32) for line in GOOD]
@@ -266,8 +274,9 @@ def test_markers_of_nobody_are_no_markers() -> None:
 
 def test_the_region_of_a_storage_that_the_host_reaches_itself_is_told_to_restic() -> None:
     assert "AWS_DEFAULT_REGION" not in job_script(change())
-    told = job_script(change().model_copy(update={"region": "eu-north 1"}))
+    told = job_script(change().model_copy(update={"region": "eu-north 1", "download": 40}))
     assert "\nexport AWS_DEFAULT_REGION='eu-north 1'\n" in told
+    assert "\npace='--limit-download 40'\n" in told
 
 
 def test_the_script_holds_no_shell_of_others() -> None:

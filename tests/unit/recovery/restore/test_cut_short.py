@@ -13,16 +13,20 @@ from mainstay.inventory.facts import Facts
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.plan import Source
 from mainstay.recovery.repository import Repository
+from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.databases import DatabaseOperation
 from mainstay.recovery.restore.far import _stat
 from mainstay.recovery.restore.operation import RestoreOperation
 from mainstay.recovery.restore.order import Piece, RestoreOrder
 from mainstay.recovery.restore.previewing import Overwritten, forecast
+from mainstay.recovery.restore.script import database_script
 from mainstay.recovery.restore.targets import Target
 from mainstay.runner.operation import HostWork, Look
 from mainstay.runner.shell.contract import ContactLost, Fence
 from mainstay.runner.shell.fake import FakeHost, FakeShells
+
+NODE = Node(path="/app.dump", type="file", size=1000)
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -103,6 +107,9 @@ def test_who_is_connected_to_the_one_that_is_to_be_put_aside_is_why() -> None:
         memory="/run",
         token="t" * 32,
     )
+    slow = change.model_copy(update={"download": 40})
+    text = database_script(slow, of.id, NODE, "postgres", make=["true"], read=["true"], drop=["true"])
+    assert "pace='--limit-download 40'" in text and "$pace dump" in text
     said = b'ERROR:  database "app" is being accessed by other users\nDETAIL:  There is 1 other session using the database.\n'
     outcome = DatabaseOperation(order, cast(Any, None)).outcome(change, 70, said)
     assert not outcome.ok

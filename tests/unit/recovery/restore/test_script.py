@@ -27,6 +27,7 @@ def test_a_target_that_leads_elsewhere_by_now_is_not_written_to(tmp_path: Path) 
         state_dir=str(tmp_path / "state"),
         memory=str(tmp_path / "memory"),
         token="t" * 32,
+        download=40,
     )
     job = tmp_path / "jobs/RUN1-web1-apply"
     job.mkdir(parents=True)
@@ -43,7 +44,8 @@ def test_a_target_that_leads_elsewhere_by_now_is_not_written_to(tmp_path: Path) 
     assert b"leads elsewhere now" in run().stderr and not (tmp_path / "called").exists()
     to.unlink()
     run()
-    assert f"--target {to}" in (tmp_path / "called").read_text()
+    called = (tmp_path / "called").read_text().splitlines()
+    assert len(called) == 2 and all("--limit-download 40 restore" in one and f"--target {to}" in one for one in called)
 
 
 def test_a_comparison_that_died_has_none_of_the_one_before_it(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class DrillChange(Value):
     """On the host's loopback, for the way through the controller; 0 where the host reaches the repository by itself."""
     region: str = ""
     """Of an S3 storage that the host reaches by itself."""
+    download: int = 0
+    """KiB per second, at the most; 0: no limit."""
     seconds: float
     """That the job has for all of it."""
     takes: tuple[Take, ...]

@@ -121,6 +121,7 @@ class DrillOperation(Unchanging[DrillChange]):
             token=secrets.token_hex(16),
             port=reading.port_of(work, self.repository),
             region=self.repository.region or "",
+            download=self.repository.download or 0,
             seconds=max(0.0, self.order.proving.max_time - (self._clock() - began)),
             takes=tuple(takes),
         )
@@ -184,6 +185,8 @@ class DrillOperation(Unchanging[DrillChange]):
         content = build()
         if hashlib.sha256(content).hexdigest() != change.tool.sha256:
             raise Refused("what proves dumps is another version than when this run began")
+        # Known from now on, also where the host is never heard of again: a lock that is left is tied to its run by that name.
+        work.measures["job"] = {"hostname": change.hostname}
         sending.bring(work, change.tool, content, "what proves dumps")
         if not change.program.sha256:
             return change
