@@ -67,6 +67,7 @@ class Drills:
             work, operation = self.rig.work(shell, run), self.operation()
             change = operation.stage(work, operation.resolve(work, cast(Any, None), None), keep=False)
             change = DrillChange.from_json(change.to_json())
+            assert work.measures["job"] == {"hostname": os.uname().nodename}, "known before anything is begun"
             name = f"{run}-{self.rig.host.name}-apply"
             with operation.attend(work, change, name):
                 job = operation.apply(work, change, name)

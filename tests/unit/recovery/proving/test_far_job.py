@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from tests.unit.recovery.proving.test_far import ACCESS, FILES, change
 from tests.waiting import until
 
@@ -17,6 +18,8 @@ from mainstay.recovery.proving.far.judging import tried
 from mainstay.recovery.proving.far.script import job_script
 from mainstay.recovery.proving.tool.archive import build
 from mainstay.recovery.restic.replies import Node
+
+pytestmark = [pytest.mark.thorough]
 
 
 def begun(tmp_path: Path, played: str, take: Take) -> tuple[Path, DrillChange]:

@@ -24,6 +24,8 @@ from mainstay.recovery.proving.scratch import Place
 from mainstay.recovery.proving.tool import archive
 from mainstay.recovery.proving.tool.handed import Order
 
+pytestmark = [pytest.mark.thorough]
+
 
 @pytest.fixture
 def tool(tmp_path: Path) -> Tool:

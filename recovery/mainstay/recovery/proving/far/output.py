@@ -54,6 +54,8 @@ class TakeSaid(Value):
 
 
 class JobSaid(Value):
+    hostname: str = ""
+    """The change's."""
     takes: dict[str, TakeSaid] = {}
     """number → what was said of it."""
     swept: tuple[str, ...] = ()
@@ -116,7 +118,7 @@ def read(output: bytes, change: DrillChange) -> JobSaid:
             found["last"] = printable(line, 300)
             if now is not None:
                 (now.comparing or now.restoring).take(line)
-    return JobSaid(takes={str(number): one.said() for number, one in takes.items()}, **found)
+    return JobSaid(hostname=change.hostname, takes={str(number): one.said() for number, one in takes.items()}, **found)
 
 
 def _marked(now: _Take, word: str, words: Sequence[str]) -> None:
