@@ -27,6 +27,9 @@ settings.load_profile("steady")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the long sweeps")
+    parser.addoption(
+        "--brief", action="store_true", help="leave out the thorough ones, and try a fifth of the examples"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,7 +61,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long ones out unless asked for; keep the fleet tests of one module on one worker, which has one fleet."""
+    """Leave the long ones out unless asked for, and the thorough ones where it is to be brief; keep the fleet tests of one
+    module on one worker, which has one fleet."""
     for item in items:
         spec = getattr(item, "callspec", None)
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
@@ -69,10 +73,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("fleet")
             if not item.get_closest_marker("xdist_group"):
                 item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-    if not config.getoption("long"):
-        long = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+    brief = config.getoption("brief")
+    unwanted = [*([] if config.getoption("long") else ["long"]), *(["thorough"] if brief else [])]
+    out = {item: any(item.get_closest_marker(name) for name in unwanted) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if out[item]])
+    items[:] = [item for item in items if not out[item]]
+    if brief:
+        tried = [getattr(item, "obj", None) for item in items]
+        for test in {id(one): one for one in tried if getattr(one, "is_hypothesis_test", False)}.values():
+            fewer_examples(test)
+
+
+def fewer_examples(test: object) -> None:
+    """A fifth of them. Raises RuntimeError where hypothesis keeps its settings elsewhere than this one does."""
+    test = getattr(test, "__func__", test)
+    known = getattr(test, "_hypothesis_internal_use_settings", None)
+    if not isinstance(known, settings):
+        raise RuntimeError("examples can't be counted with this hypothesis")
+    fewer = settings(known, max_examples=max(1, known.max_examples // 5))
+    test._hypothesis_internal_use_settings = fewer  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

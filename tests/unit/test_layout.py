@@ -108,6 +108,7 @@ def rooms(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_a_foreign_package_is_found_in_every_room_unless_in_an_adapter(rooms: Path) -> None:
     for room in BELOW_CONSOLE:
         plant(rooms, f"mainstay.{room}.planted", "import sqlalchemy.orm")
@@ -124,6 +125,7 @@ def test_a_foreign_package_is_found_in_every_room_unless_in_an_adapter(rooms: Pa
     assert ".adapters." not in report.stdout
 
 
+@pytest.mark.thorough
 def test_an_arrow_that_points_up_is_found_between_any_two_rooms(rooms: Path) -> None:
     """ROOMS stands in the order of the house, from the bottom."""
     upward = [(lower, upper) for i, lower in enumerate(ROOMS) for upper in ROOMS[i + 1 :]]

@@ -12,6 +12,7 @@ from bench.table import COSTS, Part, costs, dump, load
 BURN = "import time\nwhile time.process_time() < {0}: pass"
 
 
+@pytest.mark.thorough
 def test_the_whole_process_tree_counts_also_what_is_left_behind(tmp_path: Path) -> None:
     """A child of a child that outlives its parent, as ansible's ssh masters do."""
     burnt = tmp_path / "burnt"

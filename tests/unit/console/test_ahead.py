@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.unit.recovery.backup_site import write
+
+pytestmark = [pytest.mark.thorough]
 
 ID = "ab" * 32
 RESTIC = f"""#!/bin/sh

@@ -94,6 +94,7 @@ def test_a_spreadsheet_runs_nothing(start: str) -> None:
     assert clean.csv_cell(None) == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "piece", ["\x1b[31mGet:1 some package\x1b[0m\r\n", "\x1b]", "\x1b[", "\x9d", "\x1b[1;", "ordinary output\n"]
 )

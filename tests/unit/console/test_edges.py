@@ -116,6 +116,7 @@ def test_a_shell_completes(
     assert [row.partition(",")[2] for row in capsys.readouterr().out.splitlines()] == offered
 
 
+@pytest.mark.thorough
 def test_a_shell_completes_by_the_program_as_it_is_installed(tmp_path: Path) -> None:
     told = asked(write_site(tmp_path / "site"), ["run", "patch-w"])
     program = Path(sys.executable).with_name("mainstay")
@@ -133,6 +134,7 @@ def asked(site: Path, words: list[str]) -> dict[str, str]:
     }
 
 
+@pytest.mark.thorough
 def test_completion_says_nothing_where_there_is_no_site(tmp_path: Path) -> None:
     told = {"_MAINSTAY_COMPLETE": "bash_complete", "COMP_WORDS": "mainstay run p", "COMP_CWORD": "2"}
     program = Path(sys.executable).with_name("mainstay")

@@ -121,6 +121,7 @@ for verb in ("hosts", "records", "status", "runs", "check"):
 """
 
 
+@pytest.mark.thorough
 def test_reading_verbs_import_no_engine_and_no_database_of_others(site: Path) -> None:
     argv = [sys.executable, "-c", READERS, str(site)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)

@@ -95,6 +95,7 @@ def _mainstay(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.thorough
 def test_a_reader_that_goes_away_is_no_error() -> None:
     program = Path(sys.executable).with_name("mainstay")
     script = f"set -o pipefail; {program} completion bash | true"
@@ -104,6 +105,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert done.stderr == ""
 
 
+@pytest.mark.thorough
 def test_ctrl_c_lets_go_of_hosts_that_do_not_answer(tmp_path: Path) -> None:
     # The program as it is installed, with a site whose host hangs: it takes the connection and says nothing.
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -129,6 +131,7 @@ def test_ctrl_c_lets_go_of_hosts_that_do_not_answer(tmp_path: Path) -> None:
     assert told.strip() == "Interrupted."
 
 
+@pytest.mark.thorough
 def test_an_ascii_terminal_gets_something_readable() -> None:
     done = _mainstay("--site", "/nowhere", "hosts", LC_ALL="C", PYTHONIOENCODING="ascii")
     assert done.returncode == 2

@@ -90,6 +90,7 @@ def test_of_two_secrets_where_one_begins_the_other_nothing_remains() -> None:
     assert redact("x abcdefgh-and-more y abcdefgh z abcd abcde") == "x *** y *** z *** ***e"
 
 
+@pytest.mark.thorough
 def test_many_values_cost_little_each() -> None:
     """A site may have a password per host: adding one must not mean to build the whole expression again."""
     redact = Redactor()

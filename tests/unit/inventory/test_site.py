@@ -295,6 +295,7 @@ def test_a_site_without_hosts_is_warned_about(write: Write) -> None:
     assert "no host" in one(load_site(root).warnings).message
 
 
+@pytest.mark.thorough
 def test_twice_as_many_hosts_take_twice_the_work(write: Write) -> None:
     def calls(hosts: int) -> int:
         """Calls of functions while a site with so many hosts is loaded: the same on a fast machine and on a slow one."""

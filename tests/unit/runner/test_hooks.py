@@ -60,6 +60,7 @@ def test_no_shell_reads_the_words() -> None:
     assert here("printf", "%s", "$HOME; `id` > x")[1] == b"$HOME; `id` > x"
 
 
+@pytest.mark.thorough
 def test_its_time_is_up_for_the_whole_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "GRACE", 0.3)
     pids = tmp_path / "pids"

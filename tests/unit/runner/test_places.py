@@ -254,6 +254,7 @@ def test_runs_that_hold_what_the_other_waits_for_do_not_wait_for_each_other() ->
     assert never(world.state, held, "tag:rack=r2", "1EARLY") == "", "it is only about to be given back"
 
 
+@pytest.mark.thorough
 def test_whichever_checkpoint_it_dies_at_who_goes_on_has_its_places_and_gives_them_back() -> None:
     def make() -> World:
         return spread_world("a-r1 b-r1", waves=[1, 1], spread={"rack": 1})

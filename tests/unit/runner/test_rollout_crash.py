@@ -69,6 +69,7 @@ def checkpoints() -> int:
     return store.checkpoints
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_nothing_is_applied_twice_and_the_run_ends_whichever_checkpoint_it_dies_at(when: str) -> None:
     total = checkpoints()
@@ -102,6 +103,7 @@ def test_who_takes_over_claims_the_hosts_with_a_higher_number() -> None:
     assert all(world[name].there.lock.fence > number for name, number in held.items())
 
 
+@pytest.mark.thorough
 def test_taking_all_back_ends_well_whichever_checkpoint_it_dies_at() -> None:
     """What was noted as undone before the crash is still ours to bring to its end."""
 
@@ -239,6 +241,7 @@ def test_killed_at_random_moments_a_run_comes_to_the_same_end(seed: int) -> None
         assert (machine.there.lock.run, machine.fenced) == (well.there.lock.run, well.fenced), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("odd", ["before", pytest.param("after", marks=pytest.mark.long)])
 @pytest.mark.parametrize("power_cut", [False, True])
 def test_a_lost_host_is_reconciled_once_whichever_checkpoint_it_dies_at(power_cut: bool, odd: str) -> None:
@@ -344,6 +347,7 @@ def test_who_comes_second_takes_what_the_first_has_written() -> None:
     assert world.ledger.verify() == [] and world.state.runs(in_flight=True) == []
 
 
+@pytest.mark.thorough
 def test_a_run_that_reconciles_another_goes_on_whichever_checkpoint_it_dies_at() -> None:
     def left() -> tuple[World, RunRequest]:
         world = World("w1", before={"command": "drain"}, after={"command": "undrain"}, reconcile_for="1m")

@@ -125,6 +125,7 @@ def test_the_lock_of_a_staging_that_is_still_in_flight_elsewhere_keeps_nobody(mo
     assert verdicts(world.run()) == {"w1": "succeeded", "w2": "succeeded"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_whichever_checkpoint_it_dies_at_nothing_is_changed_and_no_host_is_kept(
     when: Literal["before", "after"],

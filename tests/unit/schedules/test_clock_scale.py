@@ -23,6 +23,8 @@ from mainstay.schedules.openings import next_opening
 from mainstay.schedules.store.memory import MemorySchedules
 from mainstay.schedules.timing import timing_of
 
+pytestmark = [pytest.mark.thorough]
+
 MANY = 500
 
 

@@ -236,6 +236,7 @@ def test_when_the_wall_clock_is_moved_every_timer_is_set_anew(world: ClockWorld)
         clock.stop()
 
 
+@pytest.mark.thorough
 def test_a_step_of_the_wall_clock_is_noticed(world: ClockWorld, said: Said) -> None:
     wall = [1000.0]
     clock = clockwork(world, wall=lambda: wall[0], steady=lambda: 1000.0)

@@ -210,6 +210,7 @@ def fleet_look(plans: int, hosts: int, openings: Callable[..., Iterable[Opening]
     return Look(loaded.site, made, loaded.windows, lines, openings, NOW)
 
 
+@pytest.mark.thorough
 def test_ten_thousand_hosts_in_twenty_plans_are_compared_as_sets(tmp_path: Path) -> None:
     asked: list[str] = []
 

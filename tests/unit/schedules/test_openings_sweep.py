@@ -18,6 +18,8 @@ from mainstay.schedules.openings import openings
 from mainstay.schedules.rules.rrule import recurrence
 from mainstay.schedules.windows import Window
 
+pytestmark = [pytest.mark.thorough]
+
 DAY = timedelta(days=1)
 RULES = {
     "daily": ("daily", "FREQ=DAILY", 0),

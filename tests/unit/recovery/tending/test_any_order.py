@@ -180,6 +180,7 @@ def lived(seeds: range) -> None:
     assert removed > 3 * len(seeds) and died > 3 * len(seeds), (removed, died)
 
 
+@pytest.mark.thorough
 def test_whatever_the_order() -> None:
     lived(range(40))
 

@@ -111,6 +111,7 @@ def test_a_store_that_somebody_holds_is_refused_in_words(makes: Makes, monkeypat
             DbosEngine(makes.directory).launch()
 
 
+@pytest.mark.thorough
 def test_a_step_in_hand_keeps_its_closed_engine_alive_until_it_ends(makes: Makes) -> None:
     inside, go, done = threading.Event(), threading.Event(), list[str]()
 
@@ -141,6 +142,7 @@ def test_a_step_in_hand_keeps_its_closed_engine_alive_until_it_ends(makes: Makes
     assert done == ["long", "long", "after"]  # the first end could not be kept: at least once, never beside each other
 
 
+@pytest.mark.thorough
 def test_closing_ends_a_long_sleep_and_a_long_wait_at_once(makes: Makes) -> None:
     def sleeps(ctx: Context, argument: JsonValue) -> JsonValue:
         ctx.sleep(86400)
@@ -164,6 +166,7 @@ def test_closing_ends_a_long_sleep_and_a_long_wait_at_once(makes: Makes) -> None
     assert second.start("waits", "w1", None).result(WAIT) == "yes"  # not the word that woke the first one
 
 
+@pytest.mark.thorough
 def test_the_dead_leave_nothing_behind(makes: Makes) -> None:
     body: Body = lambda ctx, argument: ctx.wait("go", 60)  # noqa: E731 - one line is enough
     first = makes(work=body)

@@ -16,6 +16,8 @@ from mainstay.runner.engine.adapters.dbos import DbosEngine
 from mainstay.runner.engine.contract import Context, EngineStopped, EngineUnusable, JsonValue, Unkept
 from mainstay.runner.engine.liveness import Timing
 
+pytestmark = [pytest.mark.thorough]
+
 
 def test_a_full_disk_leaves_the_run_unfinished_and_it_goes_on_when_there_is_room(makes: Makes) -> None:
     done = Deeds()

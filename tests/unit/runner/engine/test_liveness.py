@@ -101,6 +101,7 @@ def test_nobody_takes_hold_of_a_lock_while_it_is_swept_away(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_process_that_was_frozen_past_its_lease_is_gone_and_knows_it_when_it_wakes(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", HOLDER, str(tmp_path), "quick"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -122,6 +123,7 @@ def test_a_process_that_was_frozen_past_its_lease_is_gone_and_knows_it_when_it_w
         process.stdin.close()
 
 
+@pytest.mark.thorough
 def test_no_room_for_a_sign_of_life_is_no_end_at_once(tmp_path: Path) -> None:
     """The file is written in place: a full disk does not matter. Where it can't be written all the same, the lease runs out."""
     told = threading.Event()
@@ -164,6 +166,7 @@ def test_many_who_ask_at_once_get_the_same_answer(tmp_path: Path) -> None:
     assert set(answers) == {False}
 
 
+@pytest.mark.thorough
 def test_many_who_begin_while_others_sweep_all_keep_their_locks(tmp_path: Path) -> None:
     over, swept = threading.Event(), liveness(tmp_path)
 

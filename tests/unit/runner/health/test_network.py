@@ -110,6 +110,7 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
     assert heard == []
 
 
+@pytest.mark.thorough
 def test_a_server_that_drips_for_ever_ends_at_the_deadline() -> None:
     def drip(made: socket.socket) -> None:
         made.sendall(b"HTTP/1.1 200 OK\r\n")

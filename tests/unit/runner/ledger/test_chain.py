@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,7 @@ numbered = st.integers(1, 8).map(lambda count: chain([{"n": number} for number i
 """Where it matters only which entry it is: what they hold takes ten times as long to think up."""
 
 
+@pytest.mark.thorough
 @given(chains, st.data())
 def test_what_is_sealed_is_sound_with_a_whole_anchor_a_thin_one_and_none(
     entries: list[Entry], data: st.DataObject
@@ -55,6 +57,7 @@ def test_what_is_sealed_is_sound_with_a_whole_anchor_a_thin_one_and_none(
     assert examine([Entry.from_json(entry.to_json()) for entry in entries], KEY, {}, None) == []
 
 
+@pytest.mark.thorough
 @given(chains, bodies, st.data())
 def test_a_changed_body_is_found_at_its_place(entries: list[Entry], body: Json, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(entries) - 1))

@@ -42,6 +42,7 @@ class DeafChannel:
         raise EOFError
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(60)
 def test_a_write_that_never_returns_is_broken_off_after_the_deadline() -> None:
     channel = DeafChannel()
@@ -51,6 +52,7 @@ def test_a_write_that_never_returns_is_broken_off_after_the_deadline() -> None:
     assert exchange.overdue() and channel.shut.is_set()
 
 
+@pytest.mark.thorough
 def test_an_exchange_in_its_time_is_left_alone() -> None:
     channel = DeafChannel()
     exchange = Exchange(channel, out=_drop, err=_drop, deadline=time.monotonic() + 60)

@@ -65,6 +65,7 @@ def test_nothing_new_starts_after_a_bug() -> None:
     assert begun == ["h0"]
 
 
+@pytest.mark.thorough
 # The second is what a wait hears that begins just after the signal came: the handler ran, and nothing interrupts the wait.
 @pytest.mark.parametrize(
     "to", ["os.kill(os.getpid(), signal.SIGINT)", "signal.pthread_kill(threading.get_ident(), signal.SIGINT)"]

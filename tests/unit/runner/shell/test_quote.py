@@ -16,6 +16,7 @@ from mainstay.runner.shell.quote import quote, with_env
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shell", [name for name in ("sh", "bash", "busybox", "zsh") if shutil.which(name)])
 def test_every_argument_arrives_as_it_is(shell: str) -> None:
     @settings(deadline=None)  # starting a process takes as long as the machine lets it

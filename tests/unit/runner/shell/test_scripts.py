@@ -51,6 +51,7 @@ def fenced(shell: list[str], folder: Path, number: int, run: str, *argv: str) ->
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)
 def test_no_lower_number_runs_once_a_higher_one_was_seen(shell: list[str], tmp_path: Path) -> None:
     """Each command notes its number as it ends; whoever raises the number has to wait for those that run."""
@@ -74,6 +75,7 @@ def test_no_lower_number_runs_once_a_higher_one_was_seen(shell: list[str], tmp_p
     assert (folder / "fence").read_text() == "60\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)
 def test_one_of_many_runs_gets_the_lock(shell: list[str], tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:

@@ -129,6 +129,7 @@ def test_a_version_without_migrations_refuses_what_was_brought_up(old: Path) -> 
     database.close()
 
 
+@pytest.mark.thorough
 def test_many_who_open_an_old_one_at_once_bring_it_up_once(old: Path, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from mainstay.runner.state.adapters.stores import open_state\n"

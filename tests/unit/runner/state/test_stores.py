@@ -142,6 +142,7 @@ def test_a_disk_that_takes_nothing_any_more_is_told_with_a_hint(tmp_path: Path) 
     database.close()
 
 
+@pytest.mark.thorough
 def test_many_first_uses_at_once_make_one_state(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from mainstay.runner.state.adapters.stores import open_state\n"
