@@ -230,6 +230,12 @@ def test_runs_in_flight(app: FakeApplication, mainstay: Mainstay) -> None:
     app.left = {row.id}
     assert "left behind" in mainstay("runs").out
     assert mainstay("runs", "--json").json[0]["standing"] == "left-behind"
+    app.state.add_run(
+        RunRow(
+            id=f"{RUN[:-1]}8", kind="restore", plan="nightly", state="running", request={}, started_at=row.started_at
+        )
+    )
+    assert "nightly (restore)" in mainstay("runs").out
 
 
 def test_pause_and_cancel_are_asked_for_with_a_reason(app: FakeApplication, mainstay: Mainstay) -> None:

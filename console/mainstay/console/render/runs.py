@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 from types import MappingProxyType
 
 from mainstay.console.render import times
+from mainstay.console.render.progress import planned
 from mainstay.console.render.spans import Line, Span, line
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.console.working import Works, where
@@ -37,7 +38,7 @@ def listing(
             state = Span("waiting", "warn")
         wave = f"{row.wave} of {waves[row.id]}" if row.wave and waves.get(row.id) else row.wave
         age = times.about(times.age(row.started_at, now))
-        plan = f"{row.plan} (downloads)" if row.kind == STAGE else row.plan
+        plan = f"{row.plan} (downloads)" if row.kind == STAGE else planned(row.plan, row.kind)
         body.append([row.id, plan, state, wave, times.local(row.started_at, zone), age])
         if row.wish:
             remarks += wrap(f"{row.id}: {row.wish} was asked for by {row.wish_by}: {row.wish_reason}", columns=columns)
