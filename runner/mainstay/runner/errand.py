@@ -69,7 +69,7 @@ def attend_to(track: Track, errand: Errand, total: int) -> tuple[HostPart, str]:
 
     def step(name: str, work: Callable[[StepIO], Any]) -> Any:
         def live(io: StepIO) -> Any:
-            with calling_off.heard(lambda: cancelled(track), tools.monotonic):
+            with calling_off.heard(lambda: cancelled(track)):
                 return work(io)
 
         return track.step(name, live)

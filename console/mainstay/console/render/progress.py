@@ -16,8 +16,10 @@ from mainstay.runner.record import ASIDE
 from mainstay.runner.verdict import Verdict
 from mainstay.runner.waves import natural
 
-ENDED = ("backup", "restore", "drill")
-"""Kinds whose job on a host is ended in the middle where their run is cancelled."""
+ENDED = ("backup", "restore", "drill", "check", "copy")
+"""Kinds of which what is under way is ended in the middle where their run is cancelled."""
+WHOLE = ("retention", "prune")
+"""Of repositories: what is removed in part only, and not written down, takes another run to be put right."""
 
 MOST_ROWS = 30
 """Rows of the live table; more hosts than fit a screen are counted instead."""
@@ -79,8 +81,10 @@ def title(moment: Moment, now: datetime) -> str:
 def stopping(kind: str) -> str:
     """What a cancel does to a run of that kind, in words."""
     if kind in ENDED:
-        here = "" if kind == "backup" else "; on the controller it is brought to its end"
-        return f"nothing new starts, and the {kind} that is under way on a host is ended{here}"
+        where = " on a host" if kind == "backup" else ""
+        return f"nothing new starts, and the {kind} that is under way{where} is ended"
+    if kind in WHOLE:
+        return f"nothing new starts, and the {kind} that is under way is brought to its end"
     return "nothing new starts, hosts in hand are brought to their end"
 
 
