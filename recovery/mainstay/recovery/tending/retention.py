@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Self
 from urllib.parse import unquote
@@ -238,13 +239,25 @@ class RetentionErrand(RepositoryErrand):
             # Before anything goes: what is missing when this was broken off was not lost.
             self.depot.points.mark_going(self.repository.name, ids, desk.run)
             with unheard():  # what goes is to be written down, too
-                self.open(host).forget([*ids, *others])
+                self._let_go(desk, ids, others)
         io.concerns += [one for one in plan.alarms if one not in decided["alarms"]]
         io.detail = f"{counted(len(ids), 'point')} gone, asked for afterwards"
         io.detail += f", and {no_points(len(others))}" if others else ""
         if spared:
             io.notes.append(f"{counted(spared, 'point')} that were to go stay: by now it is decided otherwise")
         return {"points": sorted(ids), "strays": len(others), "spared": spared}
+
+    def _let_go(self, desk: Desk, ids: list[str], others: list[str]) -> None:
+        """Raises ResticError where that did not go well; what is there is written down as it is then, as far as it can be asked."""
+        host, name, points = desk.host.name, self.repository.name, self.depot.points
+        try:
+            self.open(host).forget([*ids, *others])
+        except ResticError:
+            with suppress(ResticError, Refused):  # the next time tells them apart
+                there = self._there(host)
+                points.mark_going(name, [id for id in ids if id in there], "")
+                points.mark_removed(name, [id for id in ids if id not in there], desk.run, rfc3339(moment(desk.now())))
+            raise
 
     def _mark(self, desk: Desk, removed: list[str], decided: Json) -> None:
         now = rfc3339(moment(desk.now()))

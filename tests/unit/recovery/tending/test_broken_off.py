@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.unit.recovery.points import NOW, before, proof
-from tests.unit.recovery.tending.desk import WEB1, plan
+from tests.unit.recovery.tending.desk import WEB1, World, plan
 from tests.unit.recovery.tending.dying import Died, Dying, Fate
 
+from mainstay.recovery.depot import Depot
 from mainstay.recovery.points.contract import Ack
+from mainstay.recovery.repository import Access
+from mainstay.recovery.restic.contract import ResticError
 from mainstay.recovery.tending.copying import CopyErrand
 from mainstay.recovery.tending.retention import RetentionErrand, may_do
+from mainstay.runner.steps import Stopped
 from mainstay.runner.verdict import Verdict
 
 TWO = {"retention": {"last": 2}}
@@ -126,3 +133,34 @@ def test_a_copy_that_retention_was_broken_off_in_removing_is_not_made_again() ->
     world.fate = Fate()
     assert world.do(CopyErrand(declared, "away", world.depot)) == "nothing to copy"
     assert len(world.repository("away").snapshots) == 2
+
+
+def test_after_a_forget_that_failed_in_the_midst_the_points_are_shown_as_they_are() -> None:
+    world = Failing()
+    made = [world.backup(before(days=days)) for days in (3, 2, 1)]
+    world.points.add_proof(proof(made[-1], before(hours=2)))
+    with pytest.raises(Stopped, match="the storage is away"):
+        world.do(RetentionErrand(plan(retention={"last": 1}), "main", world.depot))
+    known = {one.id: (one.removed_at is not None, one.removed_by) for one in world.points.points(removed=True)}
+    there = set(world.repository().snapshots)
+    assert len(there) == 2 and made[-1].id in there
+    assert known == {one.id: (False, None) if one.id in there else (True, "RUN") for one in made}
+
+
+class Failing(World):
+    """Its repository removes one snapshot, and then fails."""
+
+    @property
+    def depot(self) -> Depot:
+        def opened(access: Access) -> Any:
+            made = self.memory.open(access)
+            forget = made.forget
+
+            def one(ids: Sequence[str]) -> list[str]:
+                forget(ids[:1])
+                raise ResticError(access, "the storage is away")
+
+            made.forget = one  # type: ignore[method-assign]  # fails
+            return made
+
+        return replace(super().depot, restic=opened)
