@@ -187,6 +187,8 @@ def _from_file(path: Path, reference: str) -> str:
         text = content.decode()
     except UnicodeDecodeError:
         raise SecretError(f"{reference}: is not UTF-8 text") from None
+    if not text.strip():
+        raise SecretError(f"{reference}: is empty")
     # a key keeps its lines; a password's file ends with a line end that isn't part of it
     return text if "\n" in text.rstrip("\n") else text.rstrip("\r\n")
 
@@ -210,6 +212,8 @@ def _opened(path: Path, reference: str) -> BinaryIO:
         fault = (f"others can read it (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {shlex.quote(str(path))}")
     elif found.st_uid not in (os.geteuid(), 0):
         fault = ("belongs to another user", f"chown it to the user who runs mainstay: {shlex.quote(str(path))}")
+    elif not found.st_size:
+        fault = ("is empty", None)
     if fault:
         handle.close()
         raise SecretError(f"{reference}: {fault[0]}", hint=fault[1])

@@ -73,6 +73,14 @@ def test_a_secret_file_that_others_can_read_is_refused(tmp_path: Path, mode: int
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("content", ["", "\n", " \r\n"])
+def test_an_empty_secret_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s").touch(mode=0o600)
+    (tmp_path / "s").write_text(content)
+    with pytest.raises(SecretError, match="file:s: is empty"):
+        resolve("file:s", tmp_path)
+
+
 def test_a_secret_file_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(private(tmp_path / "pw"), 12345, 12345)
     with pytest.raises(SecretError, match="another user"):

@@ -42,6 +42,7 @@ _RETRY = re.compile(
 )
 _STACK = re.compile(r"\s*(?:[\w./()*]+\.[\w.()*]+|[\w./@-]+\.(?:go|s):\d+(?: \+0x[0-9a-f]+)?)$", re.ASCII)
 """A line of Go's stack, which restic 0.19 ends what it says with: `runtime.main`, `runtime/proc.go:258`."""
+_SSH = re.compile(r"subprocess ssh: (?:ssh: )?(.+)")
 _UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -93,6 +94,11 @@ def failure(
 
 def reason(said: Said) -> str:
     """The sentence that says why, without restic's own marks and stack; may be empty."""
+    if "unable to start the sftp session" in said.fatal:
+        # restic knows only that ssh has ended; ssh itself has said why.
+        ssh = [found[1] for word in said.words if (found := _SSH.match(word))]
+        if ssh:
+            return printable(f"ssh: {ssh[-1]}")
     text = said.fatal or next((one.message for one in reversed(said.unreadable) if one.message), "")
     if not text:
         text = next((word for word in reversed(said.words) if not _STACK.match(word)), "")

@@ -65,6 +65,14 @@ STACK += b"runtime.doInit1\n\truntime/proc.go:8103\nruntime.goexit\n\truntime/as
         ),
         (1, "ls", b"Fatal: Get: dial tcp: lookup store: no such host\n", Unreachable, "no such host"),
         (1, "cat", b"Fatal: unable to start the sftp session, error: unexpected EOF\n", Unreachable, "sftp session"),
+        (
+            1,
+            "cat",
+            b"subprocess ssh: ssh: connect to host nas port 22: Connection refused\n"
+            b"Fatal: unable to start the sftp session, error: unexpected EOF\n",
+            Unreachable,
+            "ssh: connect to host nas port 22: Connection refused",
+        ),
         (1, "dump", b"Fatal: ciphertext verification failed\n", Damaged, "ciphertext"),
         (
             3,
