@@ -14,11 +14,9 @@ from mainstay.recovery.proving.attempt import RESERVE, Untried
 from mainstay.recovery.proving.scratch import Place
 from mainstay.recovery.words import sized
 
-SPARE = 64 * 2**20
+SPARE = 32 * 2**20
 """Bytes beyond what is listed that may be written; far less than what is kept free, since it is looked at only now and then."""
-ROUNDED = 8192
-"""Bytes that a file system may take for a file beside its content."""
-EVERY = 0.1
+EVERY = 0.05
 """Seconds between two looks at least."""
 
 
@@ -30,7 +28,8 @@ def used(folder: Path) -> int:
             with suppress(OSError):
                 one = (Path(path) / name).lstat()
                 if stat.S_ISREG(one.st_mode):
-                    found[one.st_dev, one.st_ino] = max(0, one.st_blocks * 512 - ROUNDED)
+                    # One with holes takes less than its size, and one that grows may be given more in advance.
+                    found[one.st_dev, one.st_ino] = min(one.st_blocks * 512, one.st_size)
     return sum(found.values())
 
 

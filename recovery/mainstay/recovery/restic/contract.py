@@ -77,7 +77,7 @@ class Restic(Protocol):
         """Into a folder of the controller. include: paths in the snapshot, as they are (no patterns); nothing: all of it.
         subfolder: its content goes directly into the target. verify: read again what was written and compare.
         dry: write nothing. touched: hears of each file what is (or, with dry, would be) done: `restored`, `updated`,
-        `unchanged`, and its path. watch: is called about ten times a second meanwhile; what it raises ends it. Raises
+        `unchanged`, and its path. watch: is called about twenty times a second meanwhile; what it raises ends it. Raises
         NothingRestored where nothing of what is asked for is there, Partial where something could not be restored."""
 
     def dump(self, snapshot: str, path: str, into: BinaryIO) -> int:

@@ -54,9 +54,9 @@ def run(
     watch: Callable[[], None] | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> Ended:
-    """Run and wait. deadline, grace: seconds by `now`. out, err: hear of the output in any pieces. watch: is called about ten times
-    a second, or more often. What they raise is raised, once the program has ended (it is asked to stop then); so is Cancelled,
-    where the run that this thread works for is. Raises NotStarted."""
+    """Run and wait. deadline, grace: seconds by `now`. out, err: hear of the output in any pieces. watch: is called about twenty
+    times a second, or more often. What they raise is raised, once the program has ended (it is asked to stop then); so is
+    Cancelled, where the run that this thread works for is. Raises NotStarted."""
     look()
     with ExitStack() as closing:
         (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
@@ -136,7 +136,7 @@ def _follow(
         if not pipes.get_map():
             _read(pipes, 0.005)  # it is about to end, and nothing but this tells
         else:
-            _read(pipes, 0.05 if ended_at is not None else 0.1 if len(looks) > 1 else 0.5)
+            _read(pipes, 0.05 if ended_at is not None else 0.05 if len(looks) > 1 else 0.5)
 
 
 def _read(pipes: selectors.BaseSelector, patience: float) -> None:
