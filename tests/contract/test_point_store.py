@@ -198,6 +198,18 @@ def test_what_is_known_of_a_plan_is_handed_over_to_another(store: PointStore) ->
     assert said == {("new", ""): "new4", ("new", "failed"): "new5", ("new", "x"): "old1", ("", ""): "p"}
 
 
+def test_of_what_is_handed_over_only_some_runs_may_be_meant(store: PointStore) -> None:
+    made = point("a", 1, plan="old", run="r1"), point("b", 2, plan="old", run="r2")
+    kept(store, *made)
+    for one in made:
+        store.add_proof(proof(one, 6, run=one.run))
+        store.note_tended(Tended("main", "web1", "retention", "old", one.run, one.run, at(3), "succeeded"))
+    store.hand_over("old", "new", lambda run: run == "r1")
+    assert ids(store.points(plan="new")) == "a" and ids(store.points(plan="old")) == "b"
+    assert sorted((one.run, one.plan) for one in store.proofs()) == [("r1", "new"), ("r2", "old")]
+    assert sorted((one.run, one.subject) for one in store.tended()) == [("r1", "new"), ("r2", "old")]
+
+
 def test_a_point_is_found_by_how_its_id_begins(store: PointStore) -> None:
     kept(store, point("a", 1, id="ab" * 32), point("a", 2, id="ac" * 32, repository="offsite"), point("b", 3))
     store.mark_removed("offsite", ["ac" * 32], "r", at(4))

@@ -30,7 +30,7 @@ LAUNCH = "apply.launch"
 WELL = (Verdict.SUCCEEDED, Verdict.DEGRADED)
 FAULTS = (MainstayError, ValueError, LookupError, TypeError)
 """Of what one plan declares, or what one run was asked for: another version of mainstay may have written that."""
-BY_ITSELF = frozenset(get_args(Tending)) - {"init", "lock", "prove"} | {DRILL}
+BY_ITSELF = frozenset(get_args(Tending)) - {"init", "lock", "prove", "rename"} | {DRILL}
 """Kinds of runs that are begun by themselves."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from tests.unit.console.keeping import SITE
 from tests.unit.recovery.points import NOW, before, point, proof
 from tests.unit.recovery.tending.desk import WEB1, World, plan
+from ulid import ULID
 
 from mainstay.recovery.freshness import exposures
 from mainstay.recovery.loading import renames
@@ -189,3 +190,44 @@ def test_the_answers_are_in_order_whatever_name_they_had() -> None:
     ats = [one.at for one in points.points(plan="nightly")]
     assert ats == sorted(ats)
     assert len(ats) == 4
+
+
+def at_run(moment: datetime) -> str:
+    return str(ULID.from_datetime(moment))
+
+
+def test_another_process_with_an_older_site_takes_nothing_from_a_new_plan_of_the_old_name() -> None:
+    """The daemon is started again in a folder where `renamed_from:` still stands, after a new plan was given the old name."""
+    below, first = MemoryPoints(), timedelta(hours=5)
+    below.add_point(old := point(before(days=2), plan="old", run=at_run(NOW - timedelta(days=2))))
+    RenamedPoints(below, lambda: {"old": "nightly"}, lambda: NOW - first).hand_over("old", "nightly")
+    late = point(before(hours=4), plan="old", run=at_run(NOW - timedelta(hours=6)), source="etc")
+    fresh = point(before(hours=3), plan="old", run=at_run(NOW - timedelta(hours=3)), source="opt")
+    for one in (late, fresh):
+        below.add_point(one)
+        below.add_proof(proof(one, before()).model_copy(update={"run": one.run}))
+    below.note_tended(Tended("main", "web1", "retention", "old", "", fresh.run, before(hours=2), "succeeded"))
+    again = RenamedPoints(below, lambda: {"old": "nightly"}, lambda: NOW)
+    for _ in range(2):
+        assert [one.id for one in again.points(plan="nightly")] == [old.id, late.id]
+        assert [one.id for one in again.newest(plan="nightly")] == [late.id]
+        assert {(one.id, one.plan) for one in again.points()} == {
+            (old.id, "nightly"),
+            (late.id, "nightly"),
+            (fresh.id, "old"),
+        }
+        assert [(one.what, one.subject) for one in again.tended()] == [("retention", "old")]
+        again.add_point(point(before(hours=4), plan="nightly", id=late.id))
+    assert {(one.source, one.plan) for one in below.points()} == {("etc", "nightly"), ("opt", "old")}
+    assert sorted(one.plan for one in below.proofs()) == ["nightly", "old"]
+
+
+def test_a_plan_that_gets_its_old_name_back_and_the_new_one_again_takes_all_along() -> None:
+    below = MemoryPoints()
+    moments = (NOW - timedelta(hours=hours) for hours in (9, 6, 3))
+    for old, new, moment in zip(("a", "b", "a"), ("b", "a", "b"), moments, strict=True):
+        made = point(moment.isoformat(), plan=old, run=at_run(moment))
+        below.add_point(made)
+        later = moment + timedelta(hours=1)
+        RenamedPoints(below, {old: new}.copy, lambda at=later: at).hand_over(old, new)  # type: ignore[misc]
+    assert [one.plan for one in below.points()] == ["b", "b", "b"]

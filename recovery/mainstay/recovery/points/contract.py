@@ -6,13 +6,13 @@ again with the same content; no point is ever deleted but by `tidy`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from mainstay.recovery.point import Proof, RecoveryPoint
 
-Tending = Literal["init", "retention", "prune", "check", "copy", "prove", "lock"]
+Tending = Literal["init", "retention", "prune", "check", "copy", "prove", "lock", "rename"]
 """What is done with a repository or its points beside backups; each is due at its own time."""
 
 
@@ -109,9 +109,9 @@ class PointStore(Protocol):
     def mark_removed(self, repository: str, ids: Sequence[str], run: str, at: str) -> None:
         """Those that are removed already keep who did it. run: empty for those that were found gone."""
 
-    def hand_over(self, old: str, new: str) -> None:
+    def hand_over(self, old: str, new: str, mine: Callable[[str], bool] = lambda run: True) -> None:
         """What is known of the plan `old` (points, removed ones too, proofs, what was done with them) is known of the plan `new`
-        from now on. Of what was done under both names the last stands."""
+        from now on. Of what was done under both names the last stands. mine: whether what this run has left is meant."""
 
     def add_proof(self, proof: Proof) -> None:
         """One for each point, repository and run; the first one stands."""

@@ -100,11 +100,11 @@ class MemoryPoints:
                     gone = {"removed_at": moment(at), "removed_by": run}
                     self._points[repository, id] = there.model_copy(update=gone)
 
-    def hand_over(self, old: str, new: str) -> None:
+    def hand_over(self, old: str, new: str, mine: Callable[[str], bool] = lambda run: True) -> None:
         with self._lock:
-            self._points = {key: _handed(one, old, new) for key, one in self._points.items()}
-            self._proofs = {key: _handed(one, old, new) for key, one in self._proofs.items()}
-            for key, one in [(key, one) for key, one in self._tended.items() if one.subject == old]:
+            self._points = {key: _handed(one, old, new, mine) for key, one in self._points.items()}
+            self._proofs = {key: _handed(one, old, new, mine) for key, one in self._proofs.items()}
+            for key, one in [(key, one) for key, one in self._tended.items() if one.subject == old and mine(one.run)]:
                 repository, host, what, _, part = key
                 there = self._tended.get((repository, host, what, new, part))
                 if there is None or moment(there.at) < moment(one.at):
@@ -182,8 +182,8 @@ def proofs_in_order(proofs: Iterable[Proof]) -> list[Proof]:
     return sorted(proofs, key=lambda one: (moment(one.at), one.point, one.repository, one.run))
 
 
-def _handed(one: T, old: str, new: str) -> T:
-    return one.model_copy(update={"plan": new}) if one.plan == old else one
+def _handed(one: T, old: str, new: str, mine: Callable[[str], bool]) -> T:
+    return one.model_copy(update={"plan": new}) if one.plan == old and mine(one.run) else one
 
 
 def _group(one: RecoveryPoint | Proof) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ written alike, so that they compare as text. What looks before it writes does so
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
@@ -150,29 +150,33 @@ class SqlPoints:
                 to.execute(sa.update(_POINT).where(*mine, *some).values(**gone))
 
     @persistent
-    def hand_over(self, old: str, new: str) -> None:
+    def hand_over(self, old: str, new: str, mine: Callable[[str], bool] = lambda run: True) -> None:
         with self._database.write() as to:
             for table in (_POINT, _PROOF):
                 keys = list(table.primary_key.columns)
                 rows = to.execute(sa.select(*keys, table.c.body).where(table.c.plan == storable(old))).mappings().all()
-                mine = sa.and_(*(column == sa.bindparam(f"its_{column.name}") for column in keys))
+                which = sa.and_(*(column == sa.bindparam(f"its_{column.name}") for column in keys))
                 handed = [
                     {f"its_{column.name}": row[column.name] for column in keys}
-                    | {"plan": storable(new), "body": _text(json.loads(row["body"]) | {"plan": new})}
+                    | {"plan": storable(new), "body": _text(body | {"plan": new})}
                     for row in rows
+                    if mine((body := json.loads(row["body"]))["run"])
                 ]
                 if handed:
-                    to.execute(sa.update(table).where(mine), handed)
+                    to.execute(sa.update(table).where(which), handed)
             table = tables.tended
             for body in to.execute(sa.select(table.c.body).where(table.c.subject == storable(old))).scalars().all():
-                one = replace(Tended(**json.loads(body)), subject=new)
-                put = _putting(self._database, one)
+                was = Tended(**json.loads(body))
+                if not mine(was.run):
+                    continue
+                put = _putting(self._database, replace(was, subject=new))
                 to.execute(
                     put.on_conflict_do_update(
                         index_elements=_TENDED, set_=_newer(put), where=put.excluded.at > table.c.at
                     )
                 )
-            to.execute(sa.delete(table).where(table.c.subject == storable(old)))
+                key = {name: storable(str(getattr(was, name))) for name in _TENDED}
+                to.execute(sa.delete(table).where(*(table.c[name] == value for name, value in key.items())))
 
     @persistent
     def add_proof(self, proof: Proof) -> None:
