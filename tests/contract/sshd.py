@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fleet.system import wait_until
+from tests.servers.ports import free_port
 
 # SHLVL: or bash takes itself for a login and reads the developer's ~/.bashrc, whatever that prints and costs
 CONFIG = """\
@@ -66,16 +67,14 @@ def sshd(folder: Path, *, more: str = "", address: str = "127.0.0.1") -> Iterato
     for name in ("host_key", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     Path("/run/sshd").mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "sshd_config").write_text(CONFIG.format(port=port, folder=folder, address=address) + more)
     argv = [program, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "log")]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     try:
         server = Sshd(folder, port, process)
         wait_until(
-            lambda: _answers(port), f"sshd answers; it says {server.log() if process.poll() else ''}", deadline=20
+            lambda: _answers(port), f"sshd answers; it says {server.log() if process.poll() else ''}", deadline=60
         )
         yield server
     finally:

@@ -248,7 +248,7 @@ class TestLoopback(ShellSuite):
 
         def cut_when_it_flows() -> None:
             wait_until(
-                lambda: any(f.stat().st_size > 1_000_000 for f in part.glob(".mainstay.*")), "bytes", deadline=20
+                lambda: any(f.stat().st_size > 1_000_000 for f in part.glob(".mainstay.*")), "bytes", deadline=60
             )
             rig.server.cut()
 

@@ -19,6 +19,7 @@ from tests.contract.echo import Echo, said
 from tests.contract.pipe import Pipe
 from tests.contract.sshd import Sshd, sshd
 from tests.fleet.system import wait_until
+from tests.servers.ports import free_port
 
 from mainstay.inventory.host import Host, Ssh
 from mainstay.runner.shell.adapters.fabric import FabricShells
@@ -268,7 +269,7 @@ def test_what_sshd_does_not_allow_is_refused_by_the_name_of_the_setting(
 ) -> None:
     with sshd(tmp_path, more=f"Match all\n{setting}\n") as server:
         world = World(server, tmp_path)
-        for port in (0, _free_port()):
+        for port in (0, free_port()):
             with pytest.raises(ForwardRefused) as caught, world.open().forward(echo.address, port):
                 pass
             assert named in str(caught.value.hint) and caught.value.kind == "forward"
@@ -281,12 +282,6 @@ def test_a_port_that_is_taken_is_said(world: World, echo: Echo) -> None:
         port = other.getsockname()[1]
         with pytest.raises(ForwardRefused, match=f"port {port} of its loopback is taken"):
             world.open().forward(echo.address, port).__enter__()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 # -- speed
@@ -328,7 +323,7 @@ def test_half_a_gigabyte_is_not_much_slower_than_with_ssh(world: World) -> None:
         local = int(sink.stdout.readline())
         with world.open().forward(("127.0.0.1", local)) as port:
             ours = seconds(port)
-        port = _free_port()
+        port = free_port()
         trust = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
         argv = ["ssh", "-NT", "-i", str(world.server.key), "-p", str(world.server.port), *trust]
         argv += ["-R", f"127.0.0.1:{port}:127.0.0.1:{local}", "root@127.0.0.1"]

@@ -14,6 +14,7 @@ import pytest
 from tests.contract.pipe import Pipe
 from tests.contract.sshd import Sshd, sshd
 from tests.fleet.system import wait_until
+from tests.servers.ports import closed_port
 
 from mainstay.inventory.host import Host, Ssh
 from mainstay.runner.shell.adapters.fabric import FabricShells
@@ -255,7 +256,7 @@ def test_connecting_has_one_deadline(shells: FabricShells, server: Sshd, greetin
         started = time.monotonic()
         with pytest.raises(Unreachable) as caught:
             _run(shells, host)
-        assert time.monotonic() - started < 12, "paramiko's own deadlines are 15 s and longer"
+        assert time.monotonic() - started < 15, "paramiko's own deadlines are 15 s and longer"
         assert not isinstance(caught.value, HostKeyRefused)
         for there in held:
             there.close()
@@ -263,12 +264,11 @@ def test_connecting_has_one_deadline(shells: FabricShells, server: Sshd, greetin
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "nothing.invalid"])
 def test_where_nobody_listens_is_said(shells: FabricShells, server: Sshd, address: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    host = Host(name="gone", address=address, ssh=Ssh(key=f"file:{server.key}", port=port, connect_timeout=3))
-    shells.pins.pin(host, shells.scan(_host(server)))
-    with pytest.raises(Unreachable, match=r"refused|can't be resolved"):
-        _run(shells, host)
+    with closed_port() as port:
+        host = Host(name="gone", address=address, ssh=Ssh(key=f"file:{server.key}", port=port, connect_timeout=3))
+        shells.pins.pin(host, shells.scan(_host(server)))
+        with pytest.raises(Unreachable, match=r"refused|can't be resolved"):
+            _run(shells, host)
 
 
 def test_a_connection_that_stalls_in_the_middle_is_left_at_the_deadline(known: FabricShells, server: Sshd) -> None:

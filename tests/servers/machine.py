@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from tests.contract.sshd import Sshd
 from tests.fleet.base import CACHE, alone
 from tests.fleet.mirror import machine_suites
 from tests.fleet.system import FleetError, quietly, run, wait_until
+from tests.servers.ports import free_port
 
 PROGRAM = "qemu-system-x86_64"
 KERNELS = {"Debian": "linux-image-cloud-amd64", "Ubuntu": "linux-image-virtual"}
@@ -51,9 +51,7 @@ def machine(folder: Path, *, disks: Sequence[int] = ()) -> Iterator[Machine]:
     if shutil.which(PROGRAM) is None:
         raise FleetError(f"{PROGRAM} is missing: install the Debian package qemu-system-x86")
     image = _image()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     drives = [image / "root.img"]
     for number, size in enumerate(disks):
         drives.append(folder / f"disk{number}")

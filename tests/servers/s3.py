@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import botocore.config
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from tests.fleet.system import wait_until
+from tests.servers.ports import free_port
 
 SWIFT = ("swift>=2.38,<3", "keystonemiddleware>=13,<14")
 REGION = "us-east-1"
@@ -92,7 +92,7 @@ class _Swift:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs = folder / "env" / "bin"
-        self.ports = {kind: _free_port() for kind in ("proxy", "account", "container", "object")}
+        self.ports = {kind: free_port() for kind in ("proxy", "account", "container", "object")}
         self._running: list[subprocess.Popen[bytes]] = []
 
     def make(self) -> None:
@@ -151,13 +151,6 @@ class _Swift:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
             process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 HASHING = """\

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers.ports import closed_port
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import NOW, FakeApplication, write_site
 
@@ -22,9 +22,8 @@ EMPTY = "BEGIN:VCALENDAR\nEND:VCALENDAR\n"
 @pytest.fixture
 def nobody() -> Iterator[int]:
     """A port of loopback that is taken, and where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield int(taken.getsockname()[1])
+    with closed_port() as port:
+        yield port
 
 
 @pytest.fixture

@@ -122,11 +122,11 @@ def test_ctrl_c_lets_go_of_hosts_that_do_not_answer(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-        mute.settimeout(30)
+        mute.settimeout(90)
         connection, _ = mute.accept()
         with connection:
             running.send_signal(signal.SIGINT)
-            _, told = running.communicate(timeout=20)
+            _, told = running.communicate(timeout=90)
     assert running.returncode == 130
     assert told.strip() == "Interrupted."
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers.ports import closed_port
 
 from mainstay.inventory.host import Host
 from mainstay.runner.health import network
@@ -152,10 +153,8 @@ def test_what_is_no_http_is_not_well_and_no_crash(answer: bytes) -> None:
 
 
 def test_a_refused_connection_and_a_name_that_is_not_there_are_not_well() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-
-    assert ask(f"http://127.0.0.1:{port}/").detail == "Connection refused"
+    with closed_port() as port:
+        assert ask(f"http://127.0.0.1:{port}/").detail == "Connection refused"
     assert not ask("http://no-such-host.invalid/").ok
 
 
