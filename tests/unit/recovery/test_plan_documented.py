@@ -41,6 +41,7 @@ def test_the_site_that_is_shown_has_no_fault(tmp_path: Path) -> None:
     ):
         (tmp_path / "secrets" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "secrets" / name).touch(0o600)
+        (tmp_path / "secrets" / name).write_text("a-secret")
     loaded, errors, warnings = check_site(tmp_path)
     assert (errors, warnings) == ([], [])
     assert loaded is not None
