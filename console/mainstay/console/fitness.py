@@ -81,6 +81,17 @@ def _against(app: Application, request: RunRequest, host: Host) -> str:
     return ""
 
 
+def folderless(app: Application) -> str:
+    """`2 repositories are folders that this machine does not have: /srv/restic/web1 …`; empty where it has all that there are."""
+    from mainstay.console.vaults import absent
+
+    if not (missing := absent(app)):
+        return ""
+    said = "repository is a folder" if len(missing) == 1 else "repositories are folders"
+    names = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+    return f"{len(missing):,} {said} that this machine does not have: {names}"
+
+
 def unpinned(hosts: list[Host]) -> str:
     """`3 hosts have no pinned key here: web1, web2 …`"""
     names = ", ".join(host.name for host in hosts[:5]) + (" …" if len(hosts) > 5 else "")

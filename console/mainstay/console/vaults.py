@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainstay.console.tending import backup_plans
@@ -40,6 +41,27 @@ def vaults_of(plan: BackupPlan, hosts: Sequence[Host]) -> list[tuple[Repository,
             repository = plan.repositories[name]
             found.setdefault((name, repository.vault(host.name)), (repository, host.name))
     return list(found.values())
+
+
+def absent(app: Application) -> list[str]:
+    """Folders that are known to hold a repository, and that this machine has not: another machine's, or not mounted.
+    Looks at files alone."""
+    return [
+        one.repository.address(one.host)
+        for one in vaults(app)
+        if one.repository.kind == "path"
+        and one.vault is not None
+        and one.vault.id
+        # That others may not look into it is not that it is not there.
+        and not _there(Path(app.depot.place(one.repository.address(one.host))))
+    ]
+
+
+def _there(folder: Path) -> bool:
+    try:
+        return (folder / "config").exists()
+    except OSError:
+        return True
 
 
 def vaults(app: Application) -> list[Known]:

@@ -71,6 +71,8 @@ class Worker:
             runs = app.runs
             if missing:
                 tell(WARNING, "hosts will be refused here", reason=fitness.unpinned(missing))
+            if folders := fitness.folderless(app):
+                tell(WARNING, "backups will be refused here", reason=folders)
             engine = runs.engine
             tell(
                 INFO,

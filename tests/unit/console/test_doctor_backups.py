@@ -13,7 +13,8 @@ from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, NOW, FakeApplication, part, write_site
 from tests.unit.console.keeping import SITE, ago
 
-from mainstay.console import bootstrap, depots
+from mainstay.console import bootstrap, depots, fitness
+from mainstay.console.doctor import backups
 from mainstay.inventory.secrets import Secret
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.gateway.contract import GatewayError
@@ -86,6 +87,39 @@ def test_all_well(kept: Kept, mainstay: Mainstay) -> None:
         "rclone 1.60.1-DEV, the way to main, offsite"
     )
     assert told[4][3].startswith("main: 4 of 4 asked answer and open")
+
+
+def test_of_a_folder_nobody_knows_whether_every_worker_has_it(
+    kept: Kept, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "is_postgres", lambda url: url == kept.app.site.state_url)
+    (one,) = [one for one in findings(mainstay) if one[2] == "unknown" and one[1] == "repositories"]
+    assert one[3].startswith("main, offsite: folders of the controller; whether each worker's machine has the same")
+
+
+def test_a_worker_says_which_folders_its_machine_lacks(tmp_path: Path) -> None:
+    app = FakeApplication(
+        write_site(tmp_path, **SITE | {"recovery/repositories.yml": REPOSITORIES.format(folder=tmp_path)})
+    )
+    for host in ("web1", "web2", "db1"):
+        app.points.note_vault(Vault("main", host, "id", ago(days=9), "r0"))
+    app.points.note_vault(Vault("offsite", "web1", "id", ago(days=9), "r0"))
+    (tmp_path / "web1").mkdir()
+    (tmp_path / "web1" / "config").touch()
+    (tmp_path / "web2").mkdir()
+    said = fitness.folderless(app)
+    assert said == f"2 repositories are folders that this machine does not have: {tmp_path}/db1, {tmp_path}/web2"
+    for host in ("web2", "db1"):
+        (tmp_path / host).mkdir(exist_ok=True)
+        (tmp_path / host / "config").touch()
+    assert fitness.folderless(app) == ""
+
+
+REPOSITORIES = (
+    "repositories:\n"
+    "  main: {{url: '{folder}/{{host}}', password: 'file:keys/{{host}}'}}\n"
+    "  offsite: {{url: 'sftp://b@vault.example/{{host}}', known_hosts: known, password: 'file:keys/{{host}}-offsite'}}\n"
+)
 
 
 def test_keys_are_red_until_they_are_confirmed_to_be_kept_elsewhere(kept: Kept, mainstay: Mainstay) -> None:

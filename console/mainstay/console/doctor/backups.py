@@ -15,6 +15,7 @@ from mainstay.console.tending import Past, backup_plans
 from mainstay.console.vaults import Known, vaults
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
+from mainstay.inventory.postgres import is_postgres
 from mainstay.recovery.tending.locks import Judged, judge
 from mainstay.runner.shell.parallel import for_each
 
@@ -48,6 +49,7 @@ def examine(app: Application, hosts: Sequence[Host], *, deep: bool = False) -> I
         old = _restic(depot, found)
         yield old
         yield from _rclone(depot, found)
+        yield from _folders(app, found)
         yield from _escrow(found)
         if old.health == "well":
             yield from _repositories(app, depot, found, deep)
@@ -91,6 +93,18 @@ def _rclone(depot: Depot, found: Iterable[Known]) -> Iterator[Finding]:
         yield _finding("controller", "rclone", "wrong", f"{told}; hosts reach {', '.join(through)} through it", hint)
         return
     yield _finding("controller", "rclone", "well", f"rclone {version}, the way to {', '.join(through)}")
+
+
+def _folders(app: Application, found: Iterable[Known]) -> Iterator[Finding]:
+    """A folder is another one on each machine; of a state that several may work with, nobody knows here which machines do."""
+    mine = sorted({one.repository.name for one in found if one.repository.kind == "path"})
+    if mine and is_postgres(app.site.state_url):
+        message = f"{', '.join(mine)}: folders of the controller; whether each worker's machine has the same ones is not known here"
+        hint = (
+            "Mount the same storage on every machine that works on runs, or declare it as sftp:, s3: or rest:. "
+            "A worker logs at its start which of them its machine lacks."
+        )
+        yield _finding("controller", "repositories", "unknown", message, hint)
 
 
 def _escrow(found: Iterable[Known]) -> Iterator[Finding]:
