@@ -93,7 +93,9 @@ def test_one_that_is_cancelled_says_that_what_it_left_is_not_whole(here: Rig, tm
     assert here.back_up(plan).verdict == "succeeded"
     restores, to = Restores(here, plan), tmp_path / "to"
     restores.during = until_it_ends(here)
-    assert restores.do(restores.order(to=to, source="files"), "R1") == ""
+    order = restores.order(to=to, source="files")
+    slow = {name: one.model_copy(update={"download": 100}) for name, one in order.repositories.items()}
+    assert restores.do(order.model_copy(update={"repositories": slow}), "R1") == ""
     assert restores.outcome.stopped
     assert restores.done == f"what was written into {to} by then stays there, and is not whole"
     assert not list((here.repository_folder / "locks").iterdir())

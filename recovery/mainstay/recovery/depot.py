@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from mainstay.inventory.secrets import Secret
 from mainstay.recovery.identities import Identities
+from mainstay.recovery.listings import Listings
 from mainstay.recovery.points.contract import PointStore
 from mainstay.recovery.repository import Access, Purpose, Repository, access
 from mainstay.runner.ports import Clock
@@ -31,6 +32,7 @@ class Depot:
     clock: Clock
     zone: ZoneInfo
     identities: Identities = field(default_factory=Identities, repr=False, compare=False)
+    listings: Listings = field(default_factory=Listings, repr=False, compare=False)
 
     def access(self, repository: Repository, host: str, purpose: Purpose) -> Access:
         """Raises SecretError."""

@@ -249,7 +249,7 @@ class _Search:
                 count[1] += 1
                 count[2] += node.size
 
-        restic.ls(point.id, each, (path,) if path else ())
+        self.depot.listings.keep(restic, point.id, each, (path,) if path else (), self.depot.clock.now())
         return (count[1], count[2]) if count[0] else None
 
     def _opened(self, name: str) -> tuple[Restic, set[str]] | MainstayError:

@@ -1,7 +1,8 @@
 """Whether what was restored is what the repository has: asked anew, whatever the restore said of itself.
 
-Contents by a second restic that writes nothing: it reads each file and compares it with the hashes in the snapshot. Type, size,
-mode and time by the snapshot's listing.
+Contents by restic, which reads each file again and compares it with the hashes in the snapshot: at the restore's end
+(`--verify`), and by a second one that writes nothing where that was not done, did not end well, or somebody has touched a file
+since. Type, size, mode and time by the snapshot's listing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mainstay.inventory.value import Json
+from mainstay.recovery.listings import Ls
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.order import Piece
@@ -20,6 +22,8 @@ from mainstay.runner.steps import rfc3339
 
 NAMED = 10
 """So many of what differs are named."""
+TICK = 10_000_000
+"""Nanoseconds that a file's own time may be behind the clock."""
 NO_UTF_8 = "\ufffd"
 """What restic prints in a name for what is no UTF-8."""
 TYPES = {
@@ -55,6 +59,12 @@ class Compared:
     nameless: dict[str, int] = field(default_factory=dict)
     """Files whose names are no UTF-8, as restic prints them → how many: nobody but restic can be asked for those."""
 
+    shared: int = 0
+    """Of the bytes, those of files with further names: restic writes and counts them once."""
+
+    newest: int = 0
+    """The last time that anything about one of the files was changed, nanoseconds since 1970."""
+
     @property
     def verified(self) -> int:
         """Files that are as they should be."""
@@ -85,6 +95,20 @@ class Compared:
         return named(self.attributes, self.attributes_count)
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a restore that ended well has read again and compared with the hashes in the snapshot. files: folders among them.
+    at: when that was over, nanoseconds since 1970 by the clock of the machine that has them; 0: not known."""
+
+    files: int
+    bytes: int
+    at: int = 0
+
+    def all_of(self, found: Compared) -> bool:
+        """Whether none of those files can have been left out."""
+        return found.files <= self.files and found.bytes - found.shared <= self.bytes
+
+
 def measured(piece: Piece, to: str, found: Compared, seconds: float) -> Json:
     """What a record holds of one point's restore."""
     return {
@@ -108,12 +132,20 @@ def named(found: dict[str, str], count: int) -> str:
     return ", ".join(listed) + (f" and {more:,} more" if more > 0 else "")
 
 
-def compare(restic: Restic, snapshot: str, target: str, paths: Sequence[str] = ()) -> Compared:
-    """What of these paths (all, without any) of the snapshot is under `target`. Raises ResticError where the repository can't
-    be asked."""
+def compare(
+    restic: Restic,
+    snapshot: str,
+    target: str,
+    paths: Sequence[str] = (),
+    verified: Verified | None = None,
+    ls: Ls | None = None,
+) -> Compared:
+    """What of these paths (all, without any) of the snapshot is under `target`. Contents are read where `verified` does not tell
+    of them, or one of the files was touched later. Raises ResticError where the repository can't be asked."""
     found = Compared()
-    restic.ls(snapshot, lambda node: _look(found, target, node), paths)
-    _contents(found, restic, snapshot, target, paths)
+    (ls or restic.ls)(snapshot, lambda node: _look(found, target, node), paths)
+    if verified is None or not found.ok or not verified.all_of(found) or found.newest >= verified.at - TICK:
+        _contents(found, restic, snapshot, target, paths)
     return found
 
 
@@ -201,6 +233,8 @@ def _look(found: Compared, target: str, node: Node) -> None:
     if node.type == "file":
         found.files += 1
         found.bytes += node.size
+        found.shared += node.size if there.st_nlink > 1 else 0
+        found.newest = max(found.newest, there.st_ctime_ns)
         if there.st_size != node.size:
             found.wrong(node.path, f"has {there.st_size:,} bytes instead of {node.size:,}")
     if node.type in ("file", "dir"):

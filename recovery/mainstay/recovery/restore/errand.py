@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.host import Host
@@ -14,7 +16,7 @@ from mainstay.inventory.value import Json
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.restic.contract import Damaged, Partial, Restic
 from mainstay.recovery.restore import previewing
-from mainstay.recovery.restore.comparing import Compared, compare, measured
+from mainstay.recovery.restore.comparing import Compared, Verified, compare, measured
 from mainstay.recovery.restore.order import RESTORE, Piece, RestoreOrder
 from mainstay.recovery.restore.targets import look_at
 from mainstay.recovery.words import counted, sized
@@ -37,7 +39,8 @@ class RestoreErrand(Errand):
         found = previewing.Overwritten()
         if not target.empty:
             for piece in order.pieces:
-                previewing.look(self._open(piece), piece, target.path, found)
+                restic = self._open(piece)
+                previewing.look(restic, partial(self.depot.listings.ls, restic), piece, target.path, found)
         return previewing.forecast(order, target, found)
 
     def work(self, desk: Desk, forecast: Forecast) -> str:
@@ -46,8 +49,8 @@ class RestoreErrand(Errand):
         target = desk.step("target", self._make_target)["path"]
         for number, piece in enumerate(order.pieces, 1):
             name = "" if len(order.pieces) == 1 else f".{number}"
-            left = desk.step(f"restore{name}", partial(self._restore, piece, target))["left"]
-            desk.step(f"compare{name}", partial(self._compare, piece, target, left, began))
+            came = desk.step(f"restore{name}", partial(self._restore, piece, target))
+            desk.step(f"compare{name}", partial(self._compare, piece, target, came, began))
         return f"{counted(order.files, 'file')}, {sized(order.bytes)} in {target}, compared with the repository"
 
     def _open(self, piece: Piece) -> Restic:
@@ -65,23 +68,33 @@ class RestoreErrand(Errand):
         return {"path": target.path}
 
     def _restore(self, piece: Piece, target: str, io: StepIO) -> Json:
-        """Returns what restic could not restore, path → why. It is no failure yet: the comparison has the last word."""
+        """Returns what restic could not restore, path → why. It is no failure yet: the comparison has the last word. verified: what
+        it has read again; empty where that did not go well."""
         try:
-            self._open(piece).restore(
-                piece.point.id, target, include=piece.paths, tell=lambda told: io.progress(f"{told.percent:.0f} %")
+            came = self._open(piece).restore(
+                piece.point.id,
+                target,
+                include=piece.paths,
+                verify=True,
+                tell=lambda told: io.progress(f"{told.percent:.0f} %"),
             )
         except (Partial, Damaged) as error:
             io.detail = error.plain
             items = error.items if isinstance(error, Partial) else ()
-            return {"left": {one.item: one.message for one in items}}
+            return {"left": {one.item: one.message for one in items}, "verified": {}}
         except Cancelled as off:
             raise Cancelled(f"{off}; what was written into {target} by then stays there, and is not whole") from None
         io.detail = f"point {piece.point.id[:12]} of {piece.point.at}"
-        return {"left": {}}
+        read = Verified(came.files + came.skipped, came.bytes + came.bytes_skipped, time.time_ns())
+        return {"left": {}, "verified": asdict(read)}
 
-    def _compare(self, piece: Piece, target: str, left: Mapping[str, str], began: float, io: StepIO) -> None:
-        found = compare(self._open(piece), piece.point.id, target, piece.paths)
-        judge(io, piece, target, found, left, time.monotonic() - began)
+    def _compare(self, piece: Piece, target: str, came: Mapping[str, Any], began: float, io: StepIO) -> None:
+        """came: what `_restore` returned; of a run that was begun by an older mainstay, without `verified`."""
+        verified = Verified(**came["verified"]) if came.get("verified") else None
+        restic = self._open(piece)
+        ls = partial(self.depot.listings.ls, restic)
+        found = compare(restic, piece.point.id, target, piece.paths, verified, ls)
+        judge(io, piece, target, found, came["left"], time.monotonic() - began)
 
 
 def judge(io: StepIO, piece: Piece, target: str, found: Compared, left: Mapping[str, str], seconds: float) -> None:

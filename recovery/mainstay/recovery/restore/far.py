@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from mainstay.inventory.errors import Refused
-from mainstay.recovery.restic.contract import Restic
+from mainstay.recovery.listings import Ls
 from mainstay.recovery.restic.replies import Node
-from mainstay.recovery.restore.comparing import NO_UTF_8, TYPES, Compared, Links, under
+from mainstay.recovery.restore.comparing import NO_UTF_8, TYPES, Compared, Links, Verified, under
 from mainstay.recovery.restore.order import Piece
 from mainstay.recovery.restore.previewing import Overwritten
 from mainstay.recovery.restore.script import LOOK_AT, STAT
 from mainstay.recovery.restore.targets import Target
-from mainstay.recovery.words import counted
+from mainstay.recovery.words import counted, sized
 from mainstay.runner.shell.contract import Command, Shell, ShellError
 from mainstay.runner.shell.printable import printable
 
@@ -49,7 +49,7 @@ def look_at(shell: Shell, folder: str, *, sudo: bool = False) -> tuple[Target, s
     )
 
 
-def overwritten(shell: Shell, restic: Restic, piece: Piece, target: str, found: Overwritten) -> None:
+def overwritten(shell: Shell, ls: Ls, piece: Piece, target: str, found: Overwritten) -> None:
     """Existing files with another size or time than in the point differ; nothing is read for it."""
 
     def batch(nodes: Sequence[Node]) -> None:
@@ -65,11 +65,11 @@ def overwritten(shell: Shell, restic: Restic, piece: Piece, target: str, found: 
             elif not (stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and node.type == "symlink")):
                 found.add(place)
 
-    _batches(restic, piece, batch, ("file", "symlink"))
+    _batches(ls, piece, batch, ("file", "symlink"))
 
 
-def compare(shell: Shell, restic: Restic, piece: Piece, target: str, other: Collection[str]) -> Compared:
-    """other: paths that the second restic would still have written. Raises ResticError, ShellError."""
+def compare(shell: Shell, ls: Ls, piece: Piece, target: str, other: Collection[str]) -> Compared:
+    """other: paths that the second restic would still have written, where there was one. Raises ResticError, ShellError."""
     found, touched, links = Compared(), set(other), Links()
 
     def batch(nodes: Sequence[Node]) -> None:
@@ -78,6 +78,7 @@ def compare(shell: Shell, restic: Restic, piece: Piece, target: str, other: Coll
             place = there.get(str(under(target, node.path)))
             _judge(found, node, place)
             if place is not None and stat.S_ISREG(place[0]):
+                found.shared += node.size if place[3] else 0
                 links.add(node.path, place[3] or None, well=node.path not in touched)
 
     def nameless(node: Node) -> None:
@@ -88,7 +89,7 @@ def compare(shell: Shell, restic: Restic, piece: Piece, target: str, other: Coll
             if node.path in touched:
                 found.wrong(node.path, "its content is another")
 
-    _batches(restic, piece, batch, tuple(TYPES), nameless)
+    _batches(ls, piece, batch, tuple(TYPES), nameless)
     links.settle(found)
     return found
 
@@ -98,7 +99,12 @@ def judge(piece: Piece, found: Compared, said: Mapping[str, Any]) -> list[str]:
     if not found.entries:
         return ["nothing of what was asked for is in the point"]
     wrong = [found.in_words()] if not found.ok else []
-    if said.get("compared") != 0:
+    if said.get("verified"):
+        if not (read := Verified(**said["verified"])).all_of(found):
+            wrong.append(
+                f"restic read {sized(read.bytes)} again, of {counted(found.files, 'file')} with {sized(found.bytes)}"
+            )
+    elif said.get("compared") != 0:
         wrong.append(
             f"its content could not be compared (restic ended with {said.get('compared')}: {said.get('last', '')})"
         )
@@ -137,7 +143,7 @@ def _seconds(node: Node) -> int:
 
 
 def _batches(
-    restic: Restic,
+    ls: Ls,
     piece: Piece,
     each: Any,
     types: Collection[str],
@@ -157,7 +163,7 @@ def _batches(
             each(list(nodes))
             nodes.clear()
 
-    restic.ls(piece.point.id, collect, piece.paths)
+    ls(piece.point.id, collect, piece.paths)
     if nodes:
         each(nodes)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from mainstay.inventory.errors import Refused
@@ -15,6 +16,7 @@ from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.backup.script import STOP
 from mainstay.recovery.depot import Depot
+from mainstay.recovery.listings import Ls
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
 from mainstay.recovery.restore import far, output, reading
@@ -57,9 +59,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
         found = Overwritten()
         if not target.empty:
             for piece in self.order.pieces:
-                far.overwritten(
-                    look.shell, self.depot.open(self.repository, self.order.host), piece, target.path, found
-                )
+                far.overwritten(look.shell, self._ls(), piece, target.path, found)
         said = forecast(self.order, target, found)
         notes = ["sends the controller's restic, unless it is there"] if program and program.sha256 else []
         notes += [f"{unseen} can't be looked into without root's rights: what is there is not shown"] if unseen else []
@@ -68,6 +68,9 @@ class RestoreOperation(Unchanging[RestoreChange]):
                 f"it gets the password of {self.order.host}'s repository in its memory for the time of the restore"
             )
         return said.model_copy(update={"notes": (*said.notes, *notes)})
+
+    def _ls(self) -> Ls:
+        return partial(self.depot.listings.ls, self.depot.open(self.repository, self.order.host))
 
     def _program(self, seen: sending.Seen) -> tuple[Program | None, str]:
         return sending.choose(seen, self.order.keep_restic, self._find, "a restore", sending.RESTORE)
@@ -88,11 +91,13 @@ class RestoreOperation(Unchanging[RestoreChange]):
     def prepare(self, work: HostWork, *, wait: float) -> list[str]:
         if why := self._impossible():
             raise Refused(why)
+        restic, now = self.depot.open(self.repository, self.order.host), self.depot.clock.now()
+        asked = [one for one in self.order.pieces if not self.depot.listings.seen(restic, one.point.id, one.paths, now)]
         try:
-            there = {one.id for one in self.depot.open(self.repository, self.order.host).snapshots()}
+            there = {one.id for one in restic.snapshots()} if asked else set()
         except ResticError as error:
             raise Refused(error.message, hint=error.hint) from error
-        if gone := [piece.point for piece in self.order.pieces if piece.point.id not in there]:
+        if gone := [piece.point for piece in asked if piece.point.id not in there]:
             raise Refused(f"point {gone[0].id[:12]} is gone from repository {self.repository.name}")
         return []
 
@@ -157,6 +162,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
         found = {
             str(number): {
                 "restored": one.restored,
+                "verified": {"files": one.files, "bytes": one.bytes} if one.verified else {},
                 "compared": one.compared,
                 "same": one.same,
                 "seconds": max(0, one.seconds),
@@ -186,11 +192,10 @@ class RestoreOperation(Unchanging[RestoreChange]):
     def _compared(self, work: HostWork, change: RestoreChange) -> tuple[str, ...]:
         wrong: list[str] = []
         job = work.found.get("job", {})
-        restic = self.depot.open(self.repository, self.order.host)
-        total = [0, 0]
+        ls, total = self._ls(), [0, 0]
         for number, piece in enumerate(self.order.pieces):
             said = job.get(str(number), {})
-            found = far.compare(work.shell, restic, piece, change.to, said.get("other", ()))
+            found = far.compare(work.shell, ls, piece, change.to, said.get("other", ()))
             total = [total[0] + found.files, total[1] + found.bytes]
             told = measured(piece, change.to, found, said.get("seconds", 0))
             work.measures[f"restored {piece.point.unit}"] = told

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from mainstay.recovery.restic.messages import text_of
+from mainstay.recovery.restic.messages import count_of, text_of
 from mainstay.runner.shell.printable import printable
 
 MOST = 200_000
@@ -18,6 +18,11 @@ _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 class PieceSaid:
     restored: int | None = None
     """restic's exit status; None: not known."""
+    verified: bool = False
+    """That restic ended well, and had read again what it wrote: nothing more was looked at."""
+    files: int = 0
+    """That it counted, with folders."""
+    bytes: int = 0
     compared: int | None = None
     same: int = 0
     """Files that the second restic found to be as in the repository."""
@@ -69,6 +74,9 @@ def read(output: bytes, token: str) -> JobSaid:
                     now.seconds = -int(at)
                 case ["restored", _, code]:
                     now.restored, compares = int(code), True
+                case ["verified", _, at]:
+                    now.verified = True
+                    now.seconds += int(at)
                 case ["compared", _, code, same, at]:
                     now.compared, now.same = int(code), int(same)
                     now.seconds += int(at)
@@ -93,6 +101,9 @@ def _line(said: JobSaid, now: PieceSaid, line: bytes, compares: bool) -> None:
     kind = data.get("message_type")
     if kind == "verbose_status" and compares and len(now.other) < MOST:
         now.other.add(text_of(data.get("item")))
+    elif kind == "summary" and not compares:
+        now.files = count_of(data.get("total_files")) + count_of(data.get("files_skipped"))
+        now.bytes = count_of(data.get("total_bytes")) + count_of(data.get("bytes_skipped"))
     elif kind == "status" and isinstance(done := data.get("percent_done"), (int, float)) and 0 <= done <= 1:
         now.percent = float(done) * 100
     elif kind == "error" and len(now.errors) < 100:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass, field
 
+from mainstay.recovery.listings import Ls
 from mainstay.recovery.restic.contract import Restic
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.comparing import under
@@ -43,7 +44,7 @@ class Overwritten:
         return f"{counted(self.differ, 'existing file')} {verb} overwritten: {listed}"
 
 
-def look(restic: Restic, piece: Piece, target: str, found: Overwritten) -> None:
+def look(restic: Restic, ls: Ls, piece: Piece, target: str, found: Overwritten) -> None:
     """What this piece would overwrite under the target."""
     links = set[str]()
 
@@ -51,7 +52,7 @@ def look(restic: Restic, piece: Piece, target: str, found: Overwritten) -> None:
         if node.type == "symlink":
             links.add(node.path)
 
-    restic.ls(piece.point.id, each, piece.paths)
+    ls(piece.point.id, each, piece.paths)
 
     def touched(action: str, path: str) -> None:
         if action == "unchanged":

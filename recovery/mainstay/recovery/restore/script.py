@@ -46,10 +46,7 @@ back() {
   heed $(limit) nice -n 5 "$program" --json --cache-dir "$d/cache" --retry-lock 5m $pace restore "$@" 9>&-
 }
 """
-PIECE = r"""
-say begin {number} "$(date +%s)"
-back {words}
-say restored {number} $?
+_AGAIN = r"""
 rm -f "$m/code" "$m/same"
 # Read again, by a restic that writes nothing: told of is what is not as it should be, and counted what is.
 {{ back --dry-run --verbose=2 {words}; echo $? >"$m/code"; }} | awk -v same=0 -v f="$m/same" '
@@ -61,7 +58,24 @@ read -r code <"$m/code" || code=70
 read -r same <"$m/same" || same=0
 say compared {number} "$code" "$same" "$(date +%s)"
 """
+PIECE = f"""
+say begin {{number}} "$(date +%s)"
+back {{words}}
+say restored {{number}} $?
+{_AGAIN}
+"""
 """One point: restored, and compared by a restic that writes nothing. words: of restic's restore, quoted."""
+_VERIFIED = f"""
+say begin {{number}} "$(date +%s)"
+back --verify {{words}}
+code=$?
+say restored {{number}} "$code"
+if [ "$code" = 0 ]; then say verified {{number}} "$(date +%s)"; else
+{_AGAIN}
+fi
+"""
+"""The same, where the restic that restores reads all of it again itself; by another one where that one did not end well, which
+tells what is wrong."""
 _GOES_ON = '[ ! -e "$m/stop" ] || halt'
 
 
@@ -86,7 +100,7 @@ def job_script(change: RestoreChange, pieces: Sequence[Piece]) -> str:
     for number, piece in enumerate(pieces):
         words = [piece.point.id, "--target", change.to, "--overwrite", "always"]
         words += [word for path in piece.paths for word in ("--include", pattern(path))]
-        lines += [_GOES_ON, PIECE.format(number=number, words=quote(words)), f'[ "$code" = 0 ] || {_GOES_ON}']
+        lines += [_GOES_ON, _VERIFIED.format(number=number, words=quote(words)), f'[ "$code" = 0 ] || {_GOES_ON}']
     return "\n".join([*lines, "say done"])
 
 

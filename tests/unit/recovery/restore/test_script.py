@@ -16,7 +16,8 @@ from mainstay.recovery.restore.script import PIECE, job_script
 
 def test_a_target_that_leads_elsewhere_by_now_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "restic").write_text('#!/bin/sh\necho "$@" >>"${0%/*}/called"\n')
+    (tmp_path / "restic").write_text('#!/bin/sh\necho "$@" >>"${0%/*}/called"; exit "$(cat "${0%/*}/ends")"\n')
+    (tmp_path / "ends").write_text("0")
     (tmp_path / "restic").chmod(0o755)
     to = tmp_path / "to"
     change = RestoreChange(
@@ -43,8 +44,14 @@ def test_a_target_that_leads_elsewhere_by_now_is_not_written_to(tmp_path: Path) 
     to.symlink_to("elsewhere")
     assert b"leads elsewhere now" in run().stderr and not (tmp_path / "called").exists()
     to.unlink()
-    run()
+    assert b"verified 0" in run().stdout
     called = (tmp_path / "called").read_text().splitlines()
+    assert len(called) == 1 and "--limit-download 40 restore --verify" in called[0] and f"--target {to}" in called[0]
+    # One that did not end well is looked at by another, which says what is wrong.
+    (tmp_path / "ends").write_text("1")
+    said = run().stdout
+    called = (tmp_path / "called").read_text().splitlines()[1:]
+    assert b"verified" not in said and b"compared 0 1 0 " in said and "--dry-run" in called[1]
     assert len(called) == 2 and all("--limit-download 40 restore" in one and f"--target {to}" in one for one in called)
 
 
