@@ -12,6 +12,7 @@ import pytest
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, NOW, FakeApplication, part, write_site
 from tests.unit.console.keeping import SITE, ago
+from tests.unit.recovery.points import point
 
 from mainstay.console import bootstrap, depots, fitness
 from mainstay.console.doctor import backups
@@ -87,6 +88,20 @@ def test_all_well(kept: Kept, mainstay: Mainstay) -> None:
         "rclone 1.60.1-DEV, the way to main, offsite"
     )
     assert told[4][3].startswith("main: 4 of 4 asked answer and open")
+
+
+def test_points_of_an_earlier_plan_of_the_same_name_are_told(kept: Kept, mainstay: Mainstay) -> None:
+    def told() -> list[str]:
+        found = mainstay("doctor", "--controller", "--json").json["findings"]
+        return [one["message"] for one in found if one["topic"] == "plans"]
+
+    kept.app.points.add_point(point(ago(days=90), host="mail1", repository="tapes"))
+    assert told() == [
+        "nightly has points in tapes, which it does not use: no policy is theirs",
+        "nightly has points of mail1, and of none of its hosts",
+    ]
+    kept.app.points.add_point(point(ago(hours=9), host="web1"))
+    assert told() == ["nightly has points in tapes, which it does not use: no policy is theirs"]
 
 
 def test_of_a_folder_nobody_knows_whether_every_worker_has_it(

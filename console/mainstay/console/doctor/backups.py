@@ -12,7 +12,7 @@ from mainstay.console.bootstrap import Application
 from mainstay.console.doctor.finding import Finding, Health
 from mainstay.console.interruptible import interruptible
 from mainstay.console.tending import Past, backup_plans
-from mainstay.console.vaults import Known, vaults
+from mainstay.console.vaults import Known, places, vaults
 from mainstay.inventory.errors import MainstayError
 from mainstay.inventory.host import Host
 from mainstay.inventory.postgres import is_postgres
@@ -50,6 +50,7 @@ def examine(app: Application, hosts: Sequence[Host], *, deep: bool = False) -> I
         yield old
         yield from _rclone(depot, found)
         yield from _folders(app, found)
+        yield from _names(app)
         yield from _escrow(found)
         if old.health == "well":
             yield from _repositories(app, depot, found, deep)
@@ -93,6 +94,24 @@ def _rclone(depot: Depot, found: Iterable[Known]) -> Iterator[Finding]:
         yield _finding("controller", "rclone", "wrong", f"{told}; hosts reach {', '.join(through)} through it", hint)
         return
     yield _finding("controller", "rclone", "well", f"rclone {version}, the way to {', '.join(through)}")
+
+
+def _names(app: Application) -> Iterator[Finding]:
+    """Points go by their plan's name: those of an earlier one of that name count as its own. Nothing but the state can tell."""
+    for plan in backup_plans(app):
+        points = app.points.newest(plan=plan.name)
+        used, targets = set(places(plan)), {host.name for host in app.targets(plan)}
+        hint = (
+            f"Of an earlier plan of this name? They count as its own: give the new one another name, or see what goes with "
+            f"mainstay repo retention {plan.name} -n. Was it changed so on purpose, nothing has to be done."
+        )
+        if elsewhere := sorted({one.repository for one in points} - used):
+            message = f"{plan.name} has points in {_listed(elsewhere)}, which it does not use: no policy is theirs"
+            yield _finding("controller", "plans", "look", message, hint)
+        if points and not {one.host for one in points} & targets:
+            whose = _listed(sorted({one.host for one in points}))
+            message = f"{plan.name} has points of {whose}, and of none of its hosts"
+            yield _finding("controller", "plans", "look", message, hint)
 
 
 def _folders(app: Application, found: Iterable[Known]) -> Iterator[Finding]:
