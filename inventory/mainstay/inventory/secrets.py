@@ -212,8 +212,6 @@ def _opened(path: Path, reference: str) -> BinaryIO:
         fault = (f"others can read it (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {shlex.quote(str(path))}")
     elif found.st_uid not in (os.geteuid(), 0):
         fault = ("belongs to another user", f"chown it to the user who runs mainstay: {shlex.quote(str(path))}")
-    elif not found.st_size:
-        fault = ("is empty", None)
     if fault:
         handle.close()
         raise SecretError(f"{reference}: {fault[0]}", hint=fault[1])
