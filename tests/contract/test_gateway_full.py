@@ -11,6 +11,7 @@ import pytest
 from tests.contract.hosts_restic import KEY, PASSWORD, HostsRestic
 from tests.servers.repository import make_repository
 from tests.servers.restic import rclone
+from tests.servers.sftp import sftp
 
 from mainstay.inventory.secrets import Secret
 from mainstay.recovery.gateway.adapters.rclone import Rclone
@@ -32,11 +33,21 @@ def small(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_full_disk_ends_a_backup_at_once_and_says_so(small: Path, tmp_path: Path) -> None:
+@pytest.fixture(params=["path", "sftp"])
+def access(request: pytest.FixtureRequest, small: Path, tmp_path: Path) -> Iterator[Access]:
+    if request.param == "path":
+        yield Access("vault", "web1", str(small), Secret(KEY), "write", "path")
+        return
+    (tmp_path / "sshd").mkdir()
+    with sftp(tmp_path / "sshd") as there:
+        key, pinned = str(there.key), str(there.known_hosts)
+        yield Access("vault", "web1", there.url(small), Secret(KEY), "write", "sftp", key=key, known_hosts=pinned)
+
+
+def test_a_full_disk_ends_a_backup_at_once_and_says_so(access: Access, small: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "fits").write_bytes(os.urandom(1 << 20))
-    access = Access("vault", "web1", str(small), Secret(KEY), "write", "path")
     with Rclone(str(rclone())).serve(access, "run-1", PASSWORD) as served:
         host = HostsRestic(served.port, tmp_path)
         host.good("backup", "--json", str(data))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
 import re
 import shutil
@@ -76,7 +77,7 @@ class Rclone:
                 raise _failed(access, process.said())
             self._probe(access, process, port, f"{user}:{password.reveal()}")
             with relay(port) as server:
-                server.remove, server.short = partial(self._remove, access), partial(_short, access)
+                server.remove, server.short = partial(self._remove, access), partial(self._short, access)
                 process.follow(server)
                 yield Served(LOOPBACK, server.port)
         finally:
@@ -107,6 +108,33 @@ class Rclone:
                 timeout=READY,
                 check=False,
             )
+
+    def _short(self, access: Access, size: int) -> str:
+        """rclone does not say why it could not write: it is looked how much room there is. An object store tells nobody."""
+        free = None
+        with suppress(OSError, ValueError, subprocess.TimeoutExpired):
+            if access.kind == "path":
+                space = os.statvfs(access.url)
+                free = space.f_bavail * space.f_frsize
+            elif access.kind == "sftp":
+                free = self._free(access)
+        short = free is not None and free < size
+        return f"no room is left where the repository {access.repository} is kept" if short else ""
+
+    def _free(self, access: Access) -> int | None:
+        """Bytes that an SFTP server says are free there; None where it does not. Raises OSError, ValueError, TimeoutExpired."""
+        argv = [_found(self._program), "about", "--json", "--retries", "1", "--", root(access)]
+        asked = subprocess.run(
+            argv,
+            env=environment(access),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=READY,
+            check=False,
+        )
+        told = json.loads(asked.stdout or "{}") if asked.returncode == 0 else {}
+        free = told.get("free") if isinstance(told, dict) else None
+        return free if isinstance(free, int) else None
 
     def _reason(self, access: Access) -> str:
         """What the storage says to a question; of a server's answer rclone prints the name of its type only."""
@@ -247,16 +275,6 @@ def _found(program: str, package: str = "") -> str:
             hint=f"Install it: apt-get install {package or 'rclone'}",
         )
     return path
-
-
-def _short(access: Access, size: int) -> str:
-    """rclone does not say why it could not write; of a folder it can be seen."""
-    if access.kind == "path":
-        with suppress(OSError):
-            space = os.statvfs(access.url)
-            if space.f_bavail * space.f_frsize < size:
-                return f"no room is left where the repository {access.repository} is kept"
-    return ""
 
 
 _HINTS: tuple[tuple[str, str], ...] = (
