@@ -34,7 +34,7 @@ class Listings:
     def keep(
         self, restic: Restic, snapshot: str, each: Callable[[Node], None], paths: Sequence[str], now: datetime
     ) -> None:
-        """As `Restic.ls`, which is asked; what it tells is kept, if it is not too much. Raises ResticError."""
+        """As `Restic.ls`, which is asked and not patient; what it tells is kept, if it is not too much. Raises ResticError."""
         nodes: list[Node] = []
 
         def both(node: Node) -> None:
@@ -42,7 +42,7 @@ class Listings:
                 nodes.append(node)
             each(node)
 
-        restic.ls(snapshot, both, paths)
+        restic.ls(snapshot, both, paths, patient=False)
         with self._lock:
             self._kept[_asked(restic, snapshot, paths)] = now, nodes
             while sum(len(kept) for _, kept in self._kept.values()) > self._most:

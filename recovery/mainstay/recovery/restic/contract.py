@@ -84,8 +84,11 @@ class Restic(Protocol):
         """Write the content of one file (a folder comes as a tar archive) into a stream; returns how many bytes. What came
         before an error is there all the same: it raises."""
 
-    def ls(self, snapshot: str, each: Callable[[Node], None], paths: Sequence[str] = ()) -> int:
-        """Tell of every entry, or of those in these folders and below them; returns how many."""
+    def ls(
+        self, snapshot: str, each: Callable[[Node], None], paths: Sequence[str] = (), *, patient: bool = True
+    ) -> int:
+        """Tell of every entry, or of those in these folders and below them; returns how many. Not patient: where the
+        repository does not answer, it is Unreachable as soon as for any question."""
 
     def find(self, pattern: str, ids: Sequence[str] = ()) -> list[tuple[str, Node]]:
         """(snapshot, entry) of those whose name or path matches; `*`, `?` and `[]` are patterns."""

@@ -247,7 +247,9 @@ class MemoryRestic:
                 archive.addfile(entry, io.BytesIO(content))
         return into.write(packed.getvalue())
 
-    def ls(self, snapshot: str, each: Callable[[Node], None], paths: Sequence[str] = ()) -> int:
+    def ls(
+        self, snapshot: str, each: Callable[[Node], None], paths: Sequence[str] = (), *, patient: bool = True
+    ) -> int:
         _, tree = self._tree("ls", snapshot)
         nodes = [node for node in _nodes(tree) if not paths or _within(node.path, paths)]
         for node in nodes:

@@ -12,7 +12,15 @@ from mainstay.inventory.validation import did_you_mean
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.point import ADOPTED, Proof, RecoveryPoint
 from mainstay.recovery.repository import Repository
-from mainstay.recovery.restic.contract import Restic, ResticError
+from mainstay.recovery.restic.contract import (
+    Locked,
+    NoRepository,
+    Restic,
+    ResticError,
+    TooOld,
+    Unreachable,
+    WrongPassword,
+)
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.order import Piece
 from mainstay.recovery.words import counted
@@ -157,6 +165,8 @@ def proved(proofs: Iterable[Proof]) -> dict[str, str]:
     return {proof.point: proof.at for proof in sorted(proofs, key=lambda one: one.at) if proof.verdict in good}
 
 
+AWAY = (Unreachable, NoRepository, WrongPassword, Locked, TooOld)
+"""What is said of a repository, and not of a snapshot."""
 NAMED = 8
 """Paths that are named where none of them is the one that was meant."""
 
@@ -169,7 +179,8 @@ class _Search:
     ) -> None:
         self.wanted, self.depot, self.repositories, self.others = wanted, depot, repositories, others
         self.notes: list[str] = []
-        self._open: dict[str, tuple[Restic, set[str]] | MainstayError] = {}
+        self._open: dict[str, Restic | MainstayError] = {}
+        self._there: dict[str, set[str]] = {}
 
     def newest(self, found: Sequence[RecoveryPoint], path: str) -> tuple[RecoveryPoint, int, int]:
         """(point, files, bytes) of the newest that holds the path; succeeded ones first."""
@@ -184,6 +195,9 @@ class _Search:
             held = self._held(point, path)
             if held is not None:
                 return point, *held
+            if isinstance(opened := self._opened(point.repository), MainstayError):
+                away = opened
+                break
         raise self._nowhere(found, path, away)
 
     def _good_first(self, points: Sequence[RecoveryPoint]) -> list[RecoveryPoint]:
@@ -233,14 +247,6 @@ class _Search:
         opened = self._opened(point.repository)
         if isinstance(opened, MainstayError):
             return None
-        restic, there = opened
-        if point.id not in there:
-            copies = [one for one in self.others if _origin(one) == _origin(point) and one.id != point.id]
-            more = "".join(f"; --point {one.id[:SHOWN]} takes its copy in {one.repository}" for one in copies)
-            self.notes.append(
-                f"point {point.id[:SHOWN]} of {point.at} is gone from repository {point.repository}{more}"
-            )
-            return None
         count = [0, 0, 0]
 
         def each(node: Node) -> None:
@@ -249,22 +255,50 @@ class _Search:
                 count[1] += 1
                 count[2] += node.size
 
-        self.depot.listings.keep(restic, point.id, each, (path,) if path else (), self.depot.clock.now())
+        try:
+            paths = (path,) if path else ()
+            self.depot.listings.keep(opened, point.id, each, paths, self.depot.clock.now())
+        except AWAY as error:
+            self._open[point.repository] = error
+            return None
+        except ResticError:
+            # Which snapshots there are takes a restic of its own, and is asked where one could not be listed alone.
+            there = self._snapshots(point.repository, opened)
+            if there is not None and point.id in there:
+                raise
+            if there is not None:
+                self._gone(point)
+            return None
         return (count[1], count[2]) if count[0] else None
 
-    def _opened(self, name: str) -> tuple[Restic, set[str]] | MainstayError:
+    def _snapshots(self, name: str, restic: Restic) -> set[str] | None:
+        """None: it can't be asked, which is kept."""
+        if name not in self._there:
+            try:
+                self._there[name] = {snapshot.id for snapshot in restic.snapshots()}
+            except ResticError as error:
+                self._open[name] = error
+                return None
+        return self._there[name]
+
+    def _gone(self, point: RecoveryPoint) -> None:
+        copies = [one for one in self.others if _origin(one) == _origin(point) and one.id != point.id]
+        more = "".join(f"; --point {one.id[:SHOWN]} takes its copy in {one.repository}" for one in copies)
+        self.notes.append(f"point {point.id[:SHOWN]} of {point.at} is gone from repository {point.repository}{more}")
+
+    def _opened(self, name: str) -> Restic | MainstayError:
         if name not in self._open:
             try:
-                self._open[name] = self._ask(name)
+                self._open[name] = self._begin(name)
             except MainstayError as error:
                 self._open[name] = error
         return self._open[name]
 
-    def _ask(self, name: str) -> tuple[Restic, set[str]]:
+    def _begin(self, name: str) -> Restic:
+        """Nothing is asked of it yet."""
         if name not in self.repositories:
             raise UsageError(f"repository {name} is not declared in the site any more")
-        restic = self.depot.open(self.repositories[name], self.wanted.host)
-        return restic, {snapshot.id for snapshot in restic.snapshots()}
+        return self.depot.open(self.repositories[name], self.wanted.host)
 
 
 def covers(point: RecoveryPoint, path: str) -> bool:

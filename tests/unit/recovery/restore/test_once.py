@@ -79,7 +79,7 @@ def test_what_is_well_is_listed_and_read_again_once(tmp_path: Path) -> None:
     errand.work(book.desk(), errand.preview(host, 0.0))
     measured = book.measures["restored files"]
     assert (measured["files"], measured["verified"], measured["differing"]) == (4, 4, {})
-    assert asked == ["snapshots", "ls", "restore verify"]
+    assert asked == ["ls", "restore verify"]
 
 
 @pytest.mark.server
@@ -142,7 +142,7 @@ class Listed:
     def access(self) -> Listed:
         return self
 
-    def ls(self, snapshot: str, each: Callable[[Node], None], paths: Any) -> int:
+    def ls(self, snapshot: str, each: Callable[[Node], None], paths: Any, *, patient: bool = True) -> int:
         self.asked += 1
         for number in range(self.files):
             each(Node(path=f"/{snapshot}/{number}", type="file"))

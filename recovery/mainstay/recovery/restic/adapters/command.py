@@ -143,16 +143,18 @@ class Commands:
         reader: Reader | None = None,
         tell: Tell | None = None,
         deadline: float | None = None,
+        patient: bool | None = None,
         pass_fds: Sequence[int] = (),
         watch: Callable[[], None] | None = None,
     ) -> Done:
         """out: takes stdout as it comes. line: takes it line by line. Otherwise it is kept, and read for messages.
-        deadline: seconds; None: of what only asks."""
+        deadline: seconds; None: of what only asks. patient: restic may try again as long as it likes; None: unless it only asks."""
         version, access = self.version(), self.access
         reader = reader or Reader()
         kept = Collected()
 
-        left = self.program.retries if deadline is None else math.inf
+        patient = deadline is not None if patient is None else patient
+        left = math.inf if patient else self.program.retries
 
         def take(text: bytes) -> None:
             nonlocal left

@@ -126,7 +126,9 @@ class Controller:
             raise NotRemoved(self._access, f"{len(kept)} of {len(there)} snapshots are still there{why}", hint=hint)
         return there
 
-    def ls(self, snapshot: str, each: Callable[[Node], None], paths: Sequence[str] = ()) -> int:
+    def ls(
+        self, snapshot: str, each: Callable[[Node], None], paths: Sequence[str] = (), *, patient: bool = True
+    ) -> int:
         check_ids([snapshot])
         told = 0
 
@@ -142,7 +144,7 @@ class Controller:
                 each(node)
 
         words = ["--recursive", snapshot, *paths] if paths else [snapshot]
-        self._commands.ask("ls", "--json", *words, line=line, deadline=self._program.deadline)
+        self._commands.ask("ls", "--json", *words, line=line, deadline=self._program.deadline, patient=patient)
         return told
 
     def find(self, pattern: str, ids: Sequence[str] = ()) -> list[tuple[str, Node]]:
