@@ -300,9 +300,9 @@ def test_a_proof_that_is_required_and_what_is_relied_on_then() -> None:
 
 def test_a_copy_is_relied_on_as_what_it_is_a_copy_of() -> None:
     world = Guarded()
-    made = world.has("web1", 1, "01A", id="f" * 64)
-    world.points.add_point(
-        made.model_copy(update={"id": "f" * 63 + "0", "repository": "offsite", "copy_of": made.id, "run": "01COPY"})
+    made = world.has("web1", 1, "01A", id="0" * 64)
+    world.points.add_point(  # of two of the same moment the greater id counts as the newer
+        made.model_copy(update={"id": "f" * 64, "repository": "offsite", "copy_of": made.id, "run": "01COPY"})
     )
     assert asked(world, DAY) == ("", ("01A",))
 

@@ -352,3 +352,22 @@ def test_the_limit_of_a_repository_holds_by_whichever_way_the_host_reaches_it(po
     case = Case(repositories={"main": slow})
     text = case.operation.apply(case.work, case.change(port=port), "RUN1-web1-apply").script
     assert "--limit-upload 100" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ({}, "nice -n 10 $io"),
+        ({"nice": 19}, "nice -n 19 $io"),
+        ({}, "io='ionice -c 2 -n 7'"),
+        ({"ionice": "idle"}, "io='ionice -c 3'"),
+        ({"ionice": "none"}, "io=''"),
+        ({"compression": "max"}, "--compression max"),
+        ({"tags": ["of-acme"]}, "source=etc,of-acme"),
+    ],
+)
+def test_what_a_plan_says_of_its_pace_and_tags_is_what_the_job_is_given(asked: dict[str, Any], given: str) -> None:
+    case = Case(**asked)
+    text = case.operation.apply(case.work, case.change(), "RUN1-web1-apply").script
+    assert given in text
+    assert ("--compression" in text) is ("compression" in asked)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.recovery.points import NOW, before, proof
-from tests.unit.recovery.tending.desk import WEB1, World, plan
+from tests.unit.recovery.tending.desk import REPOSITORIES, WEB1, World, plan
 
 from mainstay.recovery.points.contract import Ack, Vault
 from mainstay.recovery.restic.replies import Snapshot
@@ -167,6 +167,13 @@ def test_all_that_was_copied_is_counted_not_the_last_twenty(world: World, monkey
         world.backup(before(days=days))
     assert world.do(CopyErrand(plan(copies=["away"]), "away", world.depot)) == "3 points copied to away"
     assert world.ios["copy.2"].measures["copied"] == 3
+
+
+@pytest.mark.parametrize(("own", "limit"), [({}, 500), ({"upload": 64}, 64)])
+def test_a_copy_keeps_its_own_limit_else_that_of_its_repository(world: World, own: dict[str, int], limit: int) -> None:
+    slow = {**REPOSITORIES, "away": {**REPOSITORIES["away"], "upload": 500}}
+    errand = CopyErrand(plan(copies=[{"to": "away", **own}], repositories=slow), "away", world.depot)
+    assert errand.open("web1").access.upload == limit
 
 
 def test_a_copy_that_retention_took_away_is_not_made_again(world: World) -> None:
