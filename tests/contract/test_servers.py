@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,14 @@ def test_what_can_not_be_had_is_said_with_what_there_is(monkeypatch: pytest.Monk
 
 
 @pytest.mark.server
-def test_mariadb_answers_asks_for_passwords_and_comes_back() -> None:
-    with running() as server:
+def test_mariadb_answers_asks_for_passwords_comes_back_and_takes_nothing_from_another() -> None:
+    # One that starts removes the temporary tables that it finds, whosever they are.
+    theirs = Path(tempfile.gettempdir()) / f"#sql-temptable-{os.getpid()}-tests.MAI"
+    theirs.touch()
+    with ExitStack() as after:
+        after.callback(theirs.unlink, missing_ok=True)
+        server = after.enter_context(running())
+        assert theirs.exists()
         server.execute("CREATE DATABASE shop; CREATE TABLE shop.item (id INT PRIMARY KEY) ENGINE=InnoDB")
         server.execute("INSERT INTO item VALUES (1), (2)", database="shop")
         server.stop()
@@ -40,15 +47,3 @@ def test_mariadb_answers_asks_for_passwords_and_comes_back() -> None:
         with pytest.raises(FleetError, match="Access denied"):
             server.execute("SELECT 1", user="mainstay")
     assert not server.folder.exists()
-
-
-@pytest.mark.server
-def test_mariadb_that_starts_takes_nothing_from_another() -> None:
-    """It removes the temporary tables that it finds, whosever they are."""
-    theirs = Path(tempfile.gettempdir()) / f"#sql-temptable-{os.getpid()}-tests.MAI"
-    theirs.touch()
-    try:
-        with running():
-            assert theirs.exists()
-    finally:
-        theirs.unlink(missing_ok=True)
