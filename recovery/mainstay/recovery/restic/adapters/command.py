@@ -152,7 +152,6 @@ class Commands:
         version, access = self.version(), self.access
         reader = reader or Reader()
         kept = Collected()
-
         patient = deadline is not None if patient is None else patient
         left = math.inf if patient else self.program.retries
 
