@@ -18,7 +18,10 @@ from tests.unit.recovery.restore.repositories import Book, World, tree
 from mainstay.inventory.host import Host
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.listings import RECENT, Listings
-from mainstay.recovery.restic.contract import Restic
+from mainstay.recovery.repository import Repository
+from mainstay.recovery.restic.adapters.command import Program
+from mainstay.recovery.restic.adapters.controller import opener
+from mainstay.recovery.restic.contract import Restic, Unreachable
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore import far, output
 from mainstay.recovery.restore.choosing import Wanted, choose
@@ -186,3 +189,23 @@ def test_a_point_counts_as_seen_for_moments_alone() -> None:
     assert not listings.seen(restic, "s1", ("/etc",), NOW + RECENT + timedelta(seconds=1))
     assert not listings.seen(restic, "s1", ("/etc",), NOW - timedelta(seconds=1))
     assert not listings.seen(restic, "s1", (), NOW) and not listings.seen(restic, "s2", ("/etc",), NOW)
+
+
+RETRIES = """#!/bin/sh
+[ "$1" != version ] || { echo "restic 0.18.0 compiled with go1.24"; exit 0; }
+for turn in 1 2 3; do echo "Load(<index/ab>) returned error, retrying after 20s: dial tcp: connection refused" >&2; done
+echo '{"struct_type":"node","path":"/a","type":"file","size":3}'
+"""
+
+
+def test_what_can_t_be_reached_when_it_is_chosen_from_is_not_waited_for(tmp_path: Path) -> None:
+    program = tmp_path / "restic"
+    program.write_text(RETRIES)
+    program.chmod(0o755)
+    world = World(tmp_path)
+    world.repositories["main"] = Repository(name="main", url=str(tmp_path / "main"), password="file:main")
+    depot = replace(world.depot, restic=opener(Program(path=str(program), nice=0, retries=30.0)))
+    restic, id = depot.open(world.repositories["main"], "web1"), "a" * 64
+    assert restic.ls(id, lambda node: None) == 1, "after a restore of hours it is"
+    with pytest.raises(Unreachable, match=r"no answer: .*connection refused"):
+        Listings().keep(restic, id, lambda node: None, (), NOW)
