@@ -56,6 +56,7 @@ LEVELS: Mapping[Verdict, Health] = {
     Verdict.UNKNOWN: "unknown",
 }
 """Anything else is wrong."""
+NOT_KEPT = "is not confirmed to be kept elsewhere"
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ class Backups:
         return self._standings.get(host, [])
 
     def all_troubles(self, host: str) -> list[Trouble]:
-        """Of this host; worst first."""
+        """Of this host; worst first, and of what is as bad, that of the data before that of the keys, which a line that has room
+        for two must not be full of."""
         found = [*self._troubles.get(host, ()), *(trouble for one in self.of(host) for trouble in one.troubles)]
-        return sorted(found, key=lambda one: WORST_FIRST.index(one.health))
+        return sorted(found, key=lambda one: (WORST_FIRST.index(one.health), one.kind.endswith(NOT_KEPT)))
 
     @cached_property
     def _standings(self) -> dict[str, list[Standing]]:
@@ -299,7 +301,7 @@ def _repositories(
                 yield Trouble(health="look", kind=text, text=text, host=key[1], plan=plan.name, hint=hint)
             continue
         if known is None or not known.escrow_at:
-            text = f"the key of {repository.name} is not confirmed to be kept elsewhere"
+            text = f"the key of {repository.name} {NOT_KEPT}"
             hint = f"mainstay repo key export {plan.name} --to FILE"
             yield Trouble(health="look", kind=text, text=text, host=key[1], plan=plan.name, hint=hint)
         made = datetime.fromisoformat(known.made_at).timestamp() if known and known.made_at else now.timestamp()

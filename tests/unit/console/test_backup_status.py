@@ -12,7 +12,7 @@ from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal, write
 from tests.unit.console.keeping import RUN, SITE, ago, backed_up, copied, point, proof, well
 
 from mainstay.console import bootstrap
-from mainstay.recovery.points.contract import Ack, Tended
+from mainstay.recovery.points.contract import Ack, Tended, Vault
 from mainstay.runner.verdict import Verdict
 
 PATCH = "01KYB0000000000000000000P1"
@@ -134,6 +134,16 @@ def test_the_repository_that_hosts_share_warns_for_the_site(
     result = mainstay("status", "web1", "--nagios")
     assert result.code == 2
     assert "check at main did not succeed: 3 packs are damaged" in result.out
+
+
+def test_keys_that_nobody_has_confirmed_do_not_hide_what_is_wrong_with_the_data(
+    patched: FakeApplication, mainstay: Mainstay
+) -> None:
+    for repository in ("main", "offsite"):
+        patched.points.note_vault(Vault(repository, "web1", "id", ago(days=90), "r0"))
+    patched.points.add_point(point("web1", 4, verdict="degraded", anomalies=("90 % less",)))
+    line = mainstay("status", "web1", "--nagios").out.split(" | ")[0]
+    assert "web1 backup: etc: 90 % less; retention waits" in line and line.count("confirmed") == 1, line
 
 
 def test_a_host_that_is_only_backed_up_is_judged_by_its_backups(app: FakeApplication, mainstay: Mainstay) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -303,6 +304,26 @@ def test_which_restic_a_host_runs(tmp_path: Path, seen: str, send: bool, binary:
         sending.look(look(case, seen).shell), send, lambda: file if binary is not None else None
     )
     assert (why in said and program is None) if why else (said == "" and program is not None)
+
+
+def test_no_other_restic_is_sent_than_the_one_that_was_chosen(tmp_path: Path) -> None:
+    case, file = Case(), tmp_path / "restic"
+    file.write_bytes(ELF)
+    program, _ = sending.choose(sending.look(look(case, SEEN).shell), True, lambda: file)
+    assert program is not None and program.sha256 == sha256(ELF).hexdigest()
+    file.write_bytes(ELF + b"of another version")
+    with pytest.raises(Refused, match="another one than when this run began"):
+        sending.send(case.work, program, lambda: file)
+    assert program.path not in case.there.files
+
+
+def test_what_was_read_of_a_snapshot_that_filled_up_is_no_point() -> None:
+    case = Case()
+    case.held("etc", "db")
+    case.told(taken("etc", filled=("vg/mainstay-1",)), taken("db"))
+    with pytest.raises(HostFailed, match="the snapshot vg/mainstay-1 ran out of room"):
+        case.verify()
+    assert [one.source for one in case.world.points.points()] == ["db"]
 
 
 def test_a_repository_in_the_place_of_another_is_refused() -> None:
