@@ -15,15 +15,15 @@ from tests.waiting import until
 from mainstay.runner.engine.liveness import FileLiveness, Timing
 
 QUICK = Timing(lease=1.5, give_up=1.0, beat=0.1)
-HOLDER = """
+HOLDER = r"""
 import sys
 from pathlib import Path
 from mainstay.runner.engine.liveness import FileLiveness, Timing
 one = FileLiveness(Path(sys.argv[1]), Timing(lease=1.5, give_up=1.0, beat=0.1) if sys.argv[2:] else Timing())
-one.hold('there', '7', True, lambda: print('lost', flush=True))
+one.hold('there', '7', True, lambda: print('lost\n', end='', flush=True))
 print('held', flush=True)
 for line in sys.stdin:
-    print(one.sure(), flush=True)
+    print(f'{one.sure()}\n', end='', flush=True)
 """
 
 
