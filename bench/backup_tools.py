@@ -276,7 +276,7 @@ class Restic:
         words = [
             *SLOW.split(),
             "env",
-            *(f"{name}={value}" for name, value in self.env(str(bench.kept / self.repository)).items()),
+            *(f"{name}={value}" for name, value in self.env(bench.rest.url(self.repository)).items()),
         ]
         options = ["--json", "--cache-dir", str(folder / "cache"), "restore", "latest", "--verify"]
         cost = bench.measure([*words, restic(), *options, "--target", folder / "back"], folder)
