@@ -40,8 +40,10 @@ STOP = (
 cd -- "$1" 2>/dev/null || exit 0
 umask 077
 [ -e stop ] || : >stop || exit 70
+# What was begun by `&` ignores SIGINT until it has set itself up to hear it (sh(1posix), 2.11): it would be lost until then.
+deaf() { [ "$signal" = INT ] && grep -q '^SigIgn:.*[2367abef]$' "/proc/$pid/status"; } 2>/dev/null
 for signal in INT TERM; do
-  at_work "$signal" || continue
+  at_work "$signal" && ! deaf || continue
   grep -qx "$pid" stop || { echo "$pid" >>stop && kill -s "$signal" "$pid"; }
 done
 exit 0

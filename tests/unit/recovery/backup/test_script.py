@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -206,6 +207,36 @@ def test_what_is_told_to_stop_ends_in_order_and_nothing_more_is_begun(jobs: Jobs
         assert stopped.result() == 1, "it is told once, however often it is asked for"
     assert [(one.unit, one.code, one.stopped) for one in job.items] == [("first", 130, True)]
     assert job.stopped and not job.whole and not folder.exists() and "told /etc/hostname" in said
+
+
+DEAF = """
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print("deaf", flush=True)
+sys.stdin.readline()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("hears", flush=True)
+signal.sigwait([signal.SIGINT])
+"""
+
+
+def test_what_does_not_hear_yet_is_told_later(jobs: Jobs) -> None:
+    """Whatever an sh begins by `&` ignores SIGINT at first: restic was told in that moment, and went on to its end."""
+    folder = jobs.state / "taking" / "RUN1-web1-apply"
+    folder.mkdir(parents=True)
+    argv = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdin is not None and one.stdout is not None
+        assert one.stdout.readline() == "deaf\n"
+        (folder / "INT").write_text(f"{one.pid}\n{Path(f'/proc/{one.pid}/stat').read_text()}")
+        tell(jobs)
+        assert (folder / "stop").read_text() == ""
+        print(file=one.stdin, flush=True)
+        assert one.stdout.readline() == "hears\n"
+        tell(jobs)
+        assert (folder / "stop").read_text() == f"{one.pid}\n"
+        assert one.wait(60) == 0
 
 
 def test_a_stop_that_finds_nothing_at_work_keeps_the_next_from_beginning(jobs: Jobs) -> None:
