@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.host import Host
 from mainstay.inventory.value import Json
-from mainstay.recovery.backup import foreseeing, handover, output, sending, sources, verifying
+from mainstay.recovery.backup import foreseeing, output, sending, sources, verifying, way
 from mainstay.recovery.backup.change import BackupChange, Item
 from mainstay.recovery.backup.script import STOP, Pace, job_script
 from mainstay.recovery.backup.sources.asking import Unasked
@@ -26,7 +27,7 @@ from mainstay.recovery.restic.contract import ResticError, Unreachable
 from mainstay.recovery.vaults import not_the_same
 from mainstay.recovery.words import counted, sized
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
-from mainstay.runner.shell.contract import Command, ContactLost, ForwardRefused, Job, JobStatus, Output
+from mainstay.runner.shell.contract import Command, ContactLost, Job, Output
 from mainstay.runner.shell.printable import printable
 from mainstay.runner.steps import rfc3339
 from mainstay.runner.verdict import Verdict
@@ -99,11 +100,6 @@ class BackupOperation(Unchanging[BackupChange]):
                 items += sources.find(name, source, lambda argv, user: _ask(work, argv, user))
             except Unasked as error:
                 lost[name] = error.message
-        port = 0
-        if self.repository.through == "controller":
-            # The host's sshd chooses; kept, so that another process can set up the same way again.
-            with work.shell.forward(("127.0.0.1", 9)) as port:
-                pass
         return BackupChange(
             run=work.run,
             host=work.host.name,
@@ -113,7 +109,7 @@ class BackupOperation(Unchanging[BackupChange]):
             state_dir=seen.state_dir,
             memory=seen.memory,
             token=secrets.token_hex(16),
-            port=port,
+            port=way.port_of(work, self.repository),
             began_at=rfc3339(self.depot.clock.now()),
             maker=work.fence.state,
         )
@@ -136,33 +132,8 @@ class BackupOperation(Unchanging[BackupChange]):
         return Job(name=name, script=job_script(change, steps, pace, plan.tags, plan.name))
 
     def attend(self, work: HostWork, change: BackupChange, name: str) -> AbstractContextManager[None]:
-        return self._beside(work, change, name)
-
-    @contextmanager
-    def _beside(self, work: HostWork, change: BackupChange, name: str) -> Iterator[None]:
-        """The way to the repository, where it goes through the controller; and the secrets, until the job has taken them."""
-        access = self.depot.access(self.repository, work.host.name, "write")
-        folder = handover.place(change.memory, name)
-        with ExitStack() as stack:
-            begun = work.shell.poll(name).status is not JobStatus.ABSENT
-            if change.port:
-                if begun:
-                    self._still_there(work)
-                secret = handover.way_secret(access, change.run)
-                served = stack.enter_context(self.depot.gateway.serve(access, handover.USER, secret))
-                try:
-                    stack.enter_context(work.shell.forward((served.host, served.port), change.port))
-                except ForwardRefused as error:
-                    if not begun:
-                        raise
-                    # That of the process before this one may not have been given up yet.
-                    raise ContactLost(work.host.name, error.plain) from error
-                url = f"rest:http://127.0.0.1:{change.port}/"
-                access = replace(access, kind="rest", url=url, user=handover.USER, secret=secret)
-            if not begun:
-                handover.hand_over(work, folder, handover.files(access))
-                stack.callback(handover.take_back, work, folder)
-            yield
+        still = partial(self._still_there, work)
+        return way.beside(self.depot, self.repository, work.host.name, work, change, name, again=still)
 
     def _still_there(self, work: HostWork) -> None:
         """The job goes on from another process, perhaps on a machine that has another folder at that address: nothing is to be

@@ -11,7 +11,7 @@ from typing import Any
 
 from mainstay.inventory.errors import Refused
 from mainstay.inventory.value import Json
-from mainstay.recovery.backup import handover, sending
+from mainstay.recovery.backup import handover, sending, way
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.backup.script import STOP
@@ -19,7 +19,7 @@ from mainstay.recovery.depot import Depot
 from mainstay.recovery.listings import Ls
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import NoRepository, ResticError, Unreachable
-from mainstay.recovery.restore import far, output, reading
+from mainstay.recovery.restore import far, output
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.comparing import measured
 from mainstay.recovery.restore.order import RESTORE, RestoreOrder
@@ -115,7 +115,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
             state_dir=seen.state_dir,
             memory=seen.memory,
             token=secrets.token_hex(16),
-            port=reading.port_of(work, self.repository),
+            port=way.port_of(work, self.repository),
             region=self.repository.region or "",
             download=self.repository.download or 0,
             count=max(self.order.files, 1),
@@ -142,7 +142,7 @@ class RestoreOperation(Unchanging[RestoreChange]):
         return Job(name=name, script=job_script(change, self.order.pieces))
 
     def attend(self, work: HostWork, change: RestoreChange, name: str) -> AbstractContextManager[None]:
-        return reading.beside(self.depot, self.repository, self.order.host, work, change, name)
+        return way.beside(self.depot, self.repository, self.order.host, work, change, name)
 
     def stop(self, work: HostWork, change: RestoreChange, name: str) -> None:
         """What was written by then stays, and is said not to be whole."""

@@ -8,13 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from posixpath import normpath
+from typing import Protocol
 
+from mainstay.recovery.backup.change import Program
+from mainstay.recovery.backup.way import Comes
 from mainstay.recovery.restic.environment import pattern
 from mainstay.recovery.restic.replies import Node
 from mainstay.recovery.restore.change import RestoreChange
 from mainstay.recovery.restore.order import Piece
-from mainstay.recovery.restore.reading import Reads
 from mainstay.runner.shell.quote import quote
+
+
+class Reads(Comes, Protocol):
+    """A change whose job reads a repository."""
+
+    @property
+    def program(self) -> Program: ...
+
+    @property
+    def state_dir(self) -> str: ...
+
+    @property
+    def token(self) -> str:
+        """Random. Only what the job itself prints has it."""
+
+    @property
+    def region(self) -> str:
+        """Of an S3 storage that the host reaches by itself; empty where none is said."""
+
+    @property
+    def download(self) -> int:
+        """KiB per second, at the most; 0: no limit."""
+
 
 _BEGIN = r"""
 umask 077

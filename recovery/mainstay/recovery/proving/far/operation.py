@@ -12,7 +12,7 @@ from typing import Any
 
 from mainstay.inventory.errors import MainstayError, Refused
 from mainstay.inventory.value import Json
-from mainstay.recovery.backup import handover, sending
+from mainstay.recovery.backup import handover, sending, way
 from mainstay.recovery.backup.change import Program
 from mainstay.recovery.backup.operation import controllers_restic
 from mainstay.recovery.backup.script import STOP
@@ -31,7 +31,6 @@ from mainstay.recovery.proving.tool.archive import build
 from mainstay.recovery.proving.trying import DUMPS, untried
 from mainstay.recovery.repository import Repository
 from mainstay.recovery.restic.contract import Locked, Restic, ResticError, TooOld, Unreachable
-from mainstay.recovery.restore import reading
 from mainstay.recovery.words import counted
 from mainstay.runner.operation import Forecast, HostWork, Look, Outcome, Unchanging
 from mainstay.runner.shell.contract import Command, Job, Shell, ShellError
@@ -119,7 +118,7 @@ class DrillOperation(Unchanging[DrillChange]):
             hostname=seen.hostname,
             memory=seen.memory,
             token=secrets.token_hex(16),
-            port=reading.port_of(work, self.repository),
+            port=way.port_of(work, self.repository),
             region=self.repository.region or "",
             download=self.repository.download or 0,
             seconds=max(0.0, self.order.proving.max_time - (self._clock() - began)),
@@ -198,7 +197,7 @@ class DrillOperation(Unchanging[DrillChange]):
         return Job(name=name, script=job_script(change))
 
     def attend(self, work: HostWork, change: DrillChange, name: str) -> AbstractContextManager[None]:
-        return reading.beside(self.depot, self.repository, change.of, work, change, name)
+        return way.beside(self.depot, self.repository, change.of, work, change, name)
 
     def stop(self, work: HostWork, change: DrillChange, name: str) -> None:
         """What was tried by then counts."""

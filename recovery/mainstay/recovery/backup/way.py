@@ -1,35 +1,25 @@
-"""What has to stand beside a job that reads a repository on a host: the way to it, and the secrets until the job has taken them."""
+"""What stands beside a job at a repository on a host: the way to it through the controller, where that is the way, and the secrets
+until the job has taken them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Protocol
 
 from mainstay.recovery.backup import handover
-from mainstay.recovery.backup.change import Program
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.repository import Repository
 from mainstay.runner.operation import HostWork
 from mainstay.runner.shell.contract import ContactLost, ForwardRefused, JobStatus
 
 
-class Reads(Protocol):
-    """A change whose job reads a repository."""
+class Comes(Protocol):
+    """A change whose job comes to a repository."""
 
     @property
     def run(self) -> str: ...
-
-    @property
-    def program(self) -> Program: ...
-
-    @property
-    def state_dir(self) -> str: ...
-
-    @property
-    def token(self) -> str:
-        """Random. Only what the job itself prints has it."""
 
     @property
     def memory(self) -> str:
@@ -38,14 +28,6 @@ class Reads(Protocol):
     @property
     def port(self) -> int:
         """On the host's loopback, for the way through the controller; 0 where the host reaches the repository by itself."""
-
-    @property
-    def region(self) -> str:
-        """Of an S3 storage that the host reaches by itself; empty where none is said."""
-
-    @property
-    def download(self) -> int:
-        """KiB per second, at the most; 0: no limit."""
 
 
 def port_of(work: HostWork, repository: Repository) -> int:
@@ -56,14 +38,30 @@ def port_of(work: HostWork, repository: Repository) -> int:
         return port
 
 
+def _nothing() -> None:
+    pass
+
+
 @contextmanager
-def beside(depot: Depot, repository: Repository, of: str, work: HostWork, change: Reads, name: str) -> Iterator[None]:
-    """As a backup's. of: the host whose data it is. name: of the job."""
+def beside(
+    depot: Depot,
+    repository: Repository,
+    of: str,
+    work: HostWork,
+    change: Comes,
+    name: str,
+    *,
+    again: Callable[[], None] = _nothing,
+) -> Iterator[None]:
+    """of: the host whose data it is. name: of the job. again: done before the way is set up once more for a job that was begun
+    by another process. Raises ContactLost, ForwardRefused, Refused, GatewayError."""
     access = depot.access(repository, of, "write")
     folder = handover.place(change.memory, name)
     with ExitStack() as stack:
         begun = work.shell.poll(name).status is not JobStatus.ABSENT
         if change.port:
+            if begun:
+                again()
             secret = handover.way_secret(access, change.run)
             served = stack.enter_context(depot.gateway.serve(access, handover.USER, secret))
             try:
