@@ -25,7 +25,7 @@ def adoptable(
     now: str,
 ) -> list[RecoveryPoint]:
     """Those of the plan that are not known, oldest first. How their backups ended is not in the repository: each is degraded, so
-    that one that is known to have succeeded counts before it. What holds no byte is left.
+    that one that is known to have succeeded counts before it. What holds no byte, or has no date, is left.
 
     named: the plan's name and those that it had. copies: whether the repository holds copies. known: ids of all points that were
     ever known there. ours: whether a run is this state's; what one of its own has left is a point already, or is none. state: this
@@ -39,7 +39,9 @@ def adoptable(
         own = tag[STATE] in ("", state) and ours(tag["run"])
         if TAG not in one.tags or own or tag["plan"] not in named or not tag["source"] or one.id in known:
             continue
-        if summary is None or not summary.bytes:
+        at = (summary.began_at if summary else "") or one.at
+        # Whoever can write there can date a snapshot as nobody can read it: no store takes such a one.
+        if summary is None or not summary.bytes or not at:
             continue
         point = RecoveryPoint(
             id=one.id,
@@ -49,7 +51,7 @@ def adoptable(
             item=tag["item"],
             repository=repository,
             run=tag["run"],
-            at=summary.began_at or one.at,
+            at=at,
             made_at=min(summary.ended_at or now, now),
             verdict=Verdict.DEGRADED,
             files=summary.files,

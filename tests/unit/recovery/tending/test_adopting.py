@@ -104,3 +104,15 @@ def test_who_only_takes_the_repository_is_told_of_them(world: World) -> None:
     said = world.do(InitErrand(plan(), "main", world.depot))
     assert said.endswith("1 point in it is not known here: mainstay repo init nightly --adopt takes it over")
     assert world.points.points() == []
+
+
+def test_one_without_a_date_is_left_and_spoils_nothing(world: World) -> None:
+    undated, good = left(world, 2), left(world, 1)
+    there = world.repository().snapshots
+    snapshot = there[undated]
+    assert snapshot.summary is not None
+    there[undated] = snapshot.model_copy(
+        update={"at": "", "summary": snapshot.summary.model_copy(update={"began_at": ""})}
+    )
+    adopt(world)
+    assert [one.id for one in world.points.points()] == [good]
