@@ -231,3 +231,21 @@ def test_a_plan_that_gets_its_old_name_back_and_the_new_one_again_takes_all_alon
         later = moment + timedelta(hours=1)
         RenamedPoints(below, {old: new}.copy, lambda at=later: at).hand_over(old, new)  # type: ignore[misc]
     assert [one.plan for one in below.points()] == ["b", "b", "b"]
+
+
+def test_the_store_is_asked_once_for_all_points_of_an_old_name_whether_they_are_still_its(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    below, points = store()
+    for hours in range(1, 9):
+        below.add_point(point(before(hours=hours), plan="old"))
+    asked: list[str | None] = []
+    tended = below.tended
+
+    def counted(**which: Any) -> list[Tended]:
+        asked.append(which.get("part"))
+        return tended(**which)
+
+    monkeypatch.setattr(below, "tended", counted)
+    assert {one.plan for one in points.points()} == {"nightly"}
+    assert asked == ["old"]

@@ -160,9 +160,15 @@ class RenamedPoints:
             if new == plan:
                 self.hand_over(old, new)
 
-    def _named(self, one: T, names: Mapping[str, str]) -> T:
-        new = names.get(one.plan)
-        return one.model_copy(update={"plan": new}) if new and self._ours_still(one.plan, new)(one.run) else one
+    def _named(self, found: Iterable[T], names: Mapping[str, str]) -> list[T]:
+        still: dict[str, Callable[[str], bool]] = {}  # there may be many of one plan: the store is asked once
+        named: list[T] = []
+        for one in found:
+            new = names.get(one.plan)
+            if new and one.plan not in still:
+                still[one.plan] = self._ours_still(one.plan, new)
+            named.append(one.model_copy(update={"plan": new}) if new and still[one.plan](one.run) else one)
+        return named
 
     def _ours(self, plan: str | None, ask: Callable[[str | None], list[T]]) -> list[T]:
         """Oldest first, as each answer is."""
@@ -172,7 +178,7 @@ class RenamedPoints:
         asked: list[str | None] = (
             [plan] if plan is None else [plan, *(old for old, new in names.items() if new == plan)]
         )
-        found = [self._named(one, names) for name in asked for one in ask(name)]
+        found = self._named((one for name in asked for one in ask(name)), names)
         found = [one for one in found if plan is None or one.plan == plan]
         return found if len(asked) == 1 else sorted(found, key=lambda one: (_moment(one.at), _id(one)))
 
