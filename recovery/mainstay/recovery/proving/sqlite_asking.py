@@ -17,6 +17,7 @@ LACKS = 69
 LONGEST = 10_000
 """Characters of an answer."""
 _NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def main() -> None:
@@ -44,7 +45,11 @@ def drop(ctypes: Any, resource: Any, uid: int | None = None, gid: int | None = N
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
-    if ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Who is not root may have been given some of root's rights all the same, as by a unit's AmbientCapabilities=
+    if libc.capset((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()):
+        raise OSError(ctypes.get_errno(), "this kernel lets no program give up its rights")
+    if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "this kernel can't keep a program from new rights")
     for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
         resource.setrlimit(limit, (0, 0))

@@ -164,6 +164,15 @@ def test_rights_are_given_up_for_good(tool: Tool) -> None:
     assert lines["NoNewPrivs"] == ["1"] and lines["CapEff"] == ["0" * 16] and "done" not in said
 
 
+def test_who_is_nobody_else_has_no_more_rights_than_a_user_either(tool: Tool) -> None:
+    code = "import ctypes, resource, sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "from mainstay.recovery.proving.sqlite_asking import drop\n"
+    code += "drop(ctypes, resource); print(open('/proc/self/status').read())"
+    said = subprocess.run([*PYTHON, "-c", code, str(tool.path)], check=True, capture_output=True, text=True).stdout
+    rights = {line.split(":")[0]: line.split(":")[1].strip() for line in said.splitlines() if line.startswith("Cap")}
+    assert [rights[f"Cap{of}"] for of in ("Inh", "Prm", "Eff", "Amb")] == ["0" * 16] * 4
+
+
 def test_what_is_wrong_with_a_dump_is_an_answer(tool: Tool, database: Path) -> None:
     stale = tool.prove(database, kind="sqlite", checks=[check("SELECT max(at) FROM t", newer_than=600)])
     assert stale["verdict"] == "failed" and stale["reason"].startswith("stale: ")
