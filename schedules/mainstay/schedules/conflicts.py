@@ -60,6 +60,10 @@ class Look:
             self._known[key] = list(islice(found, MOST_OPENINGS))
         return self._known[key]
 
+    def usable(self, line: Line) -> Iterator[Opening]:
+        """Those of them in which something may still start."""
+        return (opening for opening in self.coming(line) if opening.cutoff_at > max(opening.starts_at, self.now))
+
 
 def conflicts(look: Look) -> list[Problem]:
     """All that was found, in no particular order."""
@@ -228,7 +232,7 @@ def _held(look: Look) -> Iterator[Problem]:
         reasons: Counter[str] = Counter()
         free = False
         for line in lines:
-            for opening in look.coming(line):
+            for opening in look.usable(line):
                 standing = look.held(line, opening)
                 if standing is None or standing.state not in ("frozen", "not-in-calendar"):
                     free = True
@@ -267,7 +271,7 @@ def _never_late(look: Look) -> Iterator[Problem]:
 def _made_up(look: Look, one: Line, two: Line, late: timedelta) -> bool:
     """Whether what was missed in some opening of the one could still start in an opening of the other."""
     over = [replace(own, starts_at=own.cutoff_at, ends_at=own.starts_at + late) for own in look.coming(one)]
-    usable = [replace(other, ends_at=other.cutoff_at) for other in look.coming(two)]
+    usable = [replace(other, ends_at=other.cutoff_at) for other in look.usable(two)]
     hosts = not set(one.hosts).isdisjoint(two.hosts)
     return hosts and first_overlap([own for own in over if own.starts_at < own.ends_at], usable) is not None
 

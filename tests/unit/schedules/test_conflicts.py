@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from mainstay.inventory.host import Host
 from mainstay.inventory.selectors import parse
 from mainstay.runner.plan import PatchPlan
+from mainstay.schedules.calendars.keeping import Calendars
+from mainstay.schedules.calendars.memory import MemoryShelf, ToldFetcher
 from mainstay.schedules.check import load_checked
 from mainstay.schedules.conflicts import AHEAD, MOST_PAIRS, MOST_TOLD, Look, conflicts, first_overlap
 from mainstay.schedules.fitting import Work, work_of
+from mainstay.schedules.freezes import Freezes
+from mainstay.schedules.frost import Frost
 from mainstay.schedules.openings import Opening
 from mainstay.schedules.outlook import Line, Standing, lines_of, openings_between
 from mainstay.schedules.windows import Window
@@ -39,6 +44,7 @@ def site(root: Path, schedules: str) -> Path:
 def look(
     root: Path,
     *,
+    now: datetime = NOW,
     held: Callable[[Line, Opening], Standing | None] = lambda line, opening: None,
     pace: float | None = None,
     default: float = 60,
@@ -58,7 +64,7 @@ def look(
         windows=loaded.windows,
         lines=lines_of(loaded),
         openings=openings_between,
-        now=NOW,
+        now=now,
         held=held,
         work=work,
         notified=lambda plan: notified,
@@ -148,6 +154,24 @@ def test_a_plan_that_every_opening_is_held_for_never_runs(tmp_path: Path) -> Non
         return None if last else Standing("frozen", "year-end")
 
     assert told(tmp_path, text, held=but_one) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "now"),
+    [
+        pytest.param("02:00", datetime(2026, 11, 22, 3, 30, tzinfo=UTC), id="open, and past its cutoff"),
+        pytest.param("01:30", NOW, id="eaten by its cutoff where the clocks change"),
+    ],
+)
+def test_an_opening_in_which_nothing_may_start_is_none_that_is_free(tmp_path: Path, start: str, now: datetime) -> None:
+    """Such a one is not frozen either: a freeze keeps work from starting, and here there is none that it could keep."""
+    night = f'{{rrule: "FREQ=DAILY", start: "{start}", end: "05:00", cutoff: 2h 30m}}'
+    frozen = "freezes:\n  - {name: for good, dates: 2020-01-01/2099-12-31}\n"
+    root = site(tmp_path, f"windows:\n  one: {night}\n{frozen}plans:\n  a: {{targets: all, window: one}}\n")
+    loaded = load_checked(root)
+    none = Calendars(root, ZoneInfo(loaded.site.timezone), MemoryShelf(), ToldFetcher({}), lambda: now)
+    held = Frost(loaded, Freezes(loaded.freezes, loaded.site, loaded.plans, none), now).held
+    assert any("plans.a.window: never runs" in str(one) for one in conflicts(look(root, now=now, held=held)))
 
 
 LATE = "plans:\n  a: {{targets: all, window: {0}, missed: 'run-if-late: {1}'}}\n"
