@@ -48,11 +48,11 @@ def root(disk: Path, template: Path) -> Path:
 
 
 def fill(disk: Path, *, leaving: int = 0) -> Path:
+    """Others may take the last of the room meanwhile. Unbuffered: what did not fit would be written once more at the close."""
     ballast = disk / "ballast"
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > leaving:
             file.write(b"\0" * 4096)
-            file.flush()
     return ballast
 
 
