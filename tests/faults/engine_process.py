@@ -101,8 +101,9 @@ class Process:
         return 0
 
     def leave(self) -> None:
-        log, begin = self.asked.log, f"begin {self.engine.executor}"
-        while not log.exists() or begin not in log.read_text():
+        """While every host that has its turn is in a step."""
+        log, begin = self.asked.log, f"begin {self.engine.executor} "
+        while not log.exists() or log.read_text().count(begin) < self.asked.parallel:
             time.sleep(0.01)
         self.engine.close(wait=0.1)
         say("LEFT")
