@@ -10,6 +10,9 @@ from mainstay.recovery.words import span
 
 QUERY_SECONDS = 60.0
 """That a query of `prove.check` may take."""
+SKEW = 300.0
+"""Seconds that the clock of whoever wrote a row may be ahead: as much as a host's may be before it is left alone, and points
+dated ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,9 @@ class Check:
     newer_than: float | None = None
 
 
-def judge(assertion: Check, answer: str | None, at: str) -> str:
-    """Why it does not hold; empty where it does. answer: None for NULL, or no row. at: the point's, RFC 3339 UTC."""
+def judge(assertion: Check, answer: str | None, at: str, made_at: str) -> str:
+    """Why it does not hold; empty where it does. answer: None for NULL, or no row. at, made_at: when the point was begun
+    and when it was complete, RFC 3339 UTC; made_at empty: as at."""
     asked = f"`{assertion.query}`"
     if answer is None:
         return f"{asked} gave nothing"
@@ -44,20 +48,33 @@ def judge(assertion: Check, answer: str | None, at: str) -> str:
     when = moment(answer)
     if when is None:
         return f"{asked} is {shown!r}, which is no time"
-    older = (datetime.fromisoformat(at) - when).total_seconds()
-    if older <= assertion.newer_than:
-        return ""
-    return f"stale: {asked} is {shown}, {span(older)} before the point; {span(assertion.newer_than)} are allowed"
+    return _fresh(assertion.newer_than, when, f"{asked} is {shown}", at, made_at)
+
+
+def _fresh(allowed: float, when: datetime, said: str, at: str, made_at: str) -> str:
+    """when without a zone: UTC."""
+    hint = "; a time without a zone is taken for UTC" if when.tzinfo is None else ""
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    begun = datetime.fromisoformat(at)
+    # A base backup holds what came in until its end.
+    complete = max(begun, datetime.fromisoformat(made_at or at))
+    # One row dated ahead would hide for ever that nothing comes in any more.
+    if (ahead := (when - complete).total_seconds()) > SKEW:
+        end = complete.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        after = f"{span(ahead)} after the point was complete ({end})"
+        return f"from the future: {said}, {after}; {span(SKEW)} are allowed{hint}"
+    if (older := (begun - when).total_seconds()) > allowed:
+        return f"stale: {said}, {span(older)} before the point; {span(allowed)} are allowed"
+    return ""
 
 
 def moment(text: str) -> datetime | None:
-    """A time as databases write it (`2026-11-22 17:00:00.5+00`, without a zone: UTC), or seconds since 1970."""
+    """A time as databases write it (`2026-11-22 17:00:00.5+00`, or without a zone), or seconds since 1970."""
     try:
         return datetime.fromtimestamp(float(text), UTC)
     except (ValueError, OverflowError, OSError):
         pass
     try:
-        found = datetime.fromisoformat(text.strip())
+        return datetime.fromisoformat(text.strip())
     except ValueError:
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found

@@ -78,6 +78,8 @@ class Attempt(ABC):
     at: str
     place: Place
     until: float
+    made_at: str = ""
+    """When the point was complete, RFC 3339 UTC; empty: it holds nothing later than `at`."""
     checks: Sequence[Check] = ()
     roles: Sequence[str] = ()
     """Names of the cluster's roles, where they are known."""

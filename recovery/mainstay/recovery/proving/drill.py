@@ -18,7 +18,7 @@ from mainstay.recovery.proving import scratch
 from mainstay.recovery.proving.attempt import Tried, Untried
 from mainstay.recovery.proving.drawing import SHOWN, gone, is_gone
 from mainstay.recovery.proving.files import PointAttempt, try_out
-from mainstay.recovery.proving.noting import PROVES, Noting
+from mainstay.recovery.proving.noting import PROVES, Noting, complete
 from mainstay.recovery.proving.order import DRILL, DrillOrder
 from mainstay.recovery.proving.trying import untried
 from mainstay.recovery.restic.contract import Locked, ResticError, TooOld, Unreachable
@@ -123,6 +123,7 @@ class DrillErrand(Errand):
                     unit=point.unit,
                     item=point.item,
                     at=point.at,
+                    made_at=complete(point),
                     point=point,
                     restic=self.depot.open(self.order.plan.repositories[point.repository], point.host),
                     place=place,

@@ -46,7 +46,7 @@ def prove_mysql(attempt: Attempt) -> Tried:
         attempt.phase("verify")
         tables = _count(server, database, brought)
         for one in attempt.checks:
-            if why := asserting.judge(one, server.ask(database, one.query), attempt.at):
+            if why := asserting.judge(one, server.ask(database, one.query), attempt.at, attempt.made_at):
                 raise NotProved(why)
     asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
     return Tried(

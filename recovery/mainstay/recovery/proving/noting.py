@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from mainstay.inventory.redaction import redact
@@ -158,6 +158,18 @@ def newer_than(known: Sequence[RecoveryPoint], proved: Sequence[RecoveryPoint]) 
 
 def _unit(proof: Proof) -> str:
     return f"{proof.source}/{proof.item}" if proof.item else proof.source
+
+
+def complete(point: RecoveryPoint) -> str:
+    """The last moment that the point may hold anything of, RFC 3339: of a copy, not when that was made."""
+    if point.copy_of is None:
+        return point.made_at
+    took = min(float(point.measures.get("seconds") or 0.0), (_at(point.made_at) - _at(point.at)).total_seconds())
+    return rfc3339(_at(point.at) + timedelta(seconds=max(0.0, took)))
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _short(proof: Proof, point: RecoveryPoint) -> Json:

@@ -51,7 +51,7 @@ def prove_base(attempt: Attempt) -> Tried:
         count = cluster.ask("template1", "SELECT count(*) FROM pg_database WHERE NOT datistemplate", cluster.superuser)
         for one in attempt.checks:
             answer = cluster.ask(one.database, one.query, cluster.superuser)
-            if why := asserting.judge(one, answer, attempt.at):
+            if why := asserting.judge(one, answer, attempt.at, attempt.made_at):
                 raise NotProved(why)
     asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
     return Tried(

@@ -78,7 +78,7 @@ def prove_dump(attempt: Attempt) -> Tried:
         attempt.phase("verify")
         tables = _count(cluster, database, contents)
         for one in attempt.checks:
-            if why := asserting.judge(one, cluster.ask(database, one.query), attempt.at):
+            if why := asserting.judge(one, cluster.ask(database, one.query), attempt.at, attempt.made_at):
                 raise NotProved(why)
     asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
     return Tried(

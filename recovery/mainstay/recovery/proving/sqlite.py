@@ -40,7 +40,7 @@ def prove_sqlite(attempt: Attempt) -> Tried:
         answer = asker.ask(one.query)
         if answer.error:
             raise against(f"`{one.query}` could not be asked: {answer.error}", answer.error, attempt.machine)
-        if why := asserting.judge(one, answer.rows[0] if answer.rows else None, attempt.at):
+        if why := asserting.judge(one, answer.rows[0] if answer.rows else None, attempt.at, attempt.made_at):
             raise NotProved(why)
     asked = f", {counted(len(attempt.checks), 'assertion')} held" if attempt.checks else ""
     count = int(tables.rows[0] or 0) if tables.rows else 0

@@ -176,6 +176,10 @@ def test_who_is_nobody_else_has_no_more_rights_than_a_user_either(tool: Tool) ->
 def test_what_is_wrong_with_a_dump_is_an_answer(tool: Tool, database: Path) -> None:
     stale = tool.prove(database, kind="sqlite", checks=[check("SELECT max(at) FROM t", newer_than=600)])
     assert stale["verdict"] == "failed" and stale["reason"].startswith("stale: ")
+    early: dict[str, Any] = {"at": "2026-11-22T10:00:00Z", "checks": [check("SELECT max(at) FROM t", newer_than=600)]}
+    future = tool.prove(database, kind="sqlite", **early)
+    assert future["verdict"] == "failed" and future["reason"].startswith("from the future: ")
+    assert tool.prove(database, kind="sqlite", made_at="2026-11-22T10:55:00Z", **early)["verdict"] == "succeeded"
     whole = database.read_bytes()
     cut = tool.folder / "cut.db"
     cut.write_bytes(whole[: len(whole) // 2])
@@ -214,6 +218,7 @@ def test_what_this_machine_lacks_leaves_it_open(tool: Tool) -> None:
         ({"kind": None}, "kind: it is no text"),
         ({"kind": "paths"}, "kind: paths is none of postgresql, mysql, sqlite"),
         ({"at": "2026-11-22T12:00:00"}, "at: '2026-11-22T12:00:00' is no time with a zone"),
+        ({"made_at": "2026-11-22"}, "made_at: '2026-11-22' is no time with a zone"),
         ({"file": "app.db"}, "file: it is no absolute path"),
         ({"size": True}, "size: it is no number of bytes"),
         ({"seconds": float("nan")}, "seconds: it is no number"),

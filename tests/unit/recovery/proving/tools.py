@@ -69,6 +69,7 @@ def by_tool(attempt: PointAttempt) -> Tried:
         unit=attempt.unit,
         item=attempt.item,
         at=attempt.at,
+        made_at=attempt.made_at,
         place=str(attempt.place.folder),
         seconds=attempt.left(),
         checks=[

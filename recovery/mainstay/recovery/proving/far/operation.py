@@ -25,7 +25,7 @@ from mainstay.recovery.proving.far import output
 from mainstay.recovery.proving.far.change import DrillChange, Take
 from mainstay.recovery.proving.far.judging import tried
 from mainstay.recovery.proving.far.script import job_script
-from mainstay.recovery.proving.noting import Noting, in_words
+from mainstay.recovery.proving.noting import Noting, complete, in_words
 from mainstay.recovery.proving.order import DRILL, DrillOrder
 from mainstay.recovery.proving.tool.archive import build
 from mainstay.recovery.proving.trying import DUMPS, untried
@@ -163,6 +163,7 @@ class DrillOperation(Unchanging[DrillChange]):
                 "unit": point.unit,
                 "item": point.item,
                 "at": point.at,
+                "made_at": complete(point),
                 "superuser": source.postgresql.user if source.postgresql else "postgres",
                 "checks": [one.to_json() for one in noting.asked(point)],
                 "machine": noting.machine,

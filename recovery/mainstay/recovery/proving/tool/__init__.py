@@ -31,6 +31,7 @@ An order is JSON, UTF-8; no key may be missing but those with a default in brack
     unit       the point's, for words
     item       the point's: a database, "" for none, "(globals)", "(cluster)"
     at         the point's time, RFC 3339 with its zone
+    made_at    when it was complete, likewise; [""]: it holds nothing later than at
     file       absolute path of the restored dump
     size       its bytes, as the repository has it
     place      PLACE, absolute; somebody holds it

@@ -31,6 +31,7 @@ class Order:
     size: int
     place: str
     seconds: float
+    made_at: str = ""
     checks: tuple[Check, ...] = ()
     roles: tuple[str, ...] = ()
     superuser: str = "postgres"
@@ -51,12 +52,14 @@ class Order:
     @classmethod
     def _of(cls, data: Any) -> Order:
         given = _closed(cls, data, "")
-        for name in ("kind", "unit", "item", "at", "file", "place", "superuser", "machine"):
+        for name in ("kind", "unit", "item", "at", "made_at", "file", "place", "superuser", "machine"):
             if not isinstance(given.get(name, ""), str) or "\0" in given.get(name, ""):
                 raise ValueError(f"{name}: it is no text")
         if given["kind"] not in DUMPS:
             raise ValueError(f"kind: {given['kind']} is none of {', '.join(DUMPS)}")
-        _aware(given["at"])
+        _aware("at", given["at"])
+        if given.get("made_at"):
+            _aware("made_at", given["made_at"])
         for name in ("file", "place"):
             if not Path(given[name]).is_absolute():
                 raise ValueError(f"{name}: it is no absolute path")
@@ -91,6 +94,7 @@ class HandedAttempt(Attempt):
             unit=order.unit,
             item=order.item,
             at=order.at,
+            made_at=order.made_at,
             place=Place(folder),
             until=time.monotonic() + order.seconds,
             checks=order.checks,
@@ -147,10 +151,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _aware(text: str) -> None:
+def _aware(name: str, text: str) -> None:
     try:
         zone = datetime.fromisoformat(text).tzinfo
     except ValueError:
         zone = None
     if zone is None:
-        raise ValueError(f"at: {text!r} is no time with a zone")
+        raise ValueError(f"{name}: {text!r} is no time with a zone")
