@@ -134,11 +134,12 @@ def test_a_worker_that_is_stopped_leaves_nothing_half_done_and_the_next_goes_on(
         assert not first.events("run ended")
         (row,) = site.in_flight()
         assert row["standing"] == "left-behind"
+        assert follower.stderr
+        assert any("No process serves on this state any more" in line for line in follower.stderr)
         assert all(host.exec(["dpkg", "--audit"]) == "" for host in pair)
         second = stack.enter_context(working(site, "second"))
         out, told = follower.communicate(timeout=240)
         assert follower.returncode == 0, told
-        assert "No process serves on this state any more" in told
         assert second.events("run taken over", run=row["id"])
         assert {part["verdict"] for part in json.loads(out)["hosts"]} == {"succeeded"}
         assert not {one["host"] for one in second.events("step finished", step="apply")} & {launched}
