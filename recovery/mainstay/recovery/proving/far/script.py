@@ -46,7 +46,7 @@ take() {{ # number of the point, bytes → its place is held, and there is room
   held=$1
   cd "$root/$places-$1" || return 1
   free=$(df -Pk . | tail -n 1 | awk '{{print $4}}')
-  [ "$free" -lt {reserve} ] || [ "$((free - {reserve}))" -lt "$2" ] || return 0
+  [ "$((free - {reserve}))" -lt "$2" ] || return 0
   say room "$1" "$free"
   return 1
 }}
