@@ -37,12 +37,15 @@ MANAGERS = frozenset({"apt"})
 def judge(
     facts: Facts, plan: Carefulness, *, packages: bool = True, need_bytes: int = 0, managers: frozenset[str] = MANAGERS
 ) -> Judgement:
-    """packages: the plan installs some. need_bytes: disk space that they ask for, where it is known. Pure."""
+    """packages: the plan installs some; else nothing is told of what only that has to do with. need_bytes: disk space that they
+    ask for, where it is known. Pure."""
     refusals = [*_os(facts, plan), *_clock(facts), *_updaters(facts, plan)]
-    notes = [*_pending(facts), *_updater_notes(facts, plan), *_unknown(facts)]
+    notes = [*_services(facts)] if packages or plan.health else []
     if packages:
         refusals += [*_manager(facts, managers), *_writable(facts), *_space(facts, need_bytes)]
-        notes += [*_boot(facts), *_dpkg(facts)]
+        notes = [*_pending(facts), *notes, *_updater_notes(facts, plan), *_boot(facts), *_dpkg(facts)]
+        notes += ["its free space could not be read"] if "space" in facts.unknown else []
+    notes += ["its clock could not be read"] if facts.clock_skew is None else []
     return Judgement(tuple(refusals), tuple(notes))
 
 
@@ -151,16 +154,13 @@ def _pending(facts: Facts) -> Iterator[str]:
         reasons.append(f"kernel {behind} is installed, {facts.kernel} runs")
     if reasons:
         yield f"a reboot was pending before this run: {'; '.join(reasons)}"
-    if facts.failed_units:
-        yield f"failed before this run: {', '.join(facts.failed_units)}"
     if not facts.systemd:
         yield "systemd does not run here: what runs replaced code is found, but not restarted"
 
 
-def _unknown(facts: Facts) -> Iterator[str]:
-    if facts.clock_skew is None:
-        yield "its clock could not be read"
+def _services(facts: Facts) -> Iterator[str]:
+    """Where they are looked at afterwards."""
+    if facts.failed_units:
+        yield f"failed before this run: {', '.join(facts.failed_units)}"
     if "units" in facts.unknown:
         yield "its services could not be listed: none that is lost would be noticed"
-    if "space" in facts.unknown:
-        yield "its free space could not be read"

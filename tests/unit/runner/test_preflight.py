@@ -9,6 +9,7 @@ import pytest
 from mainstay.inventory.facts import Facts, Filesystem, LockHolder, Updater
 from mainstay.runner.plan import Carefulness, Check
 from mainstay.runner.preflight import BOOT_MIN, CLOCK_SKEW_MAX, FREE_MIN, INODES_MIN, judge
+from mainstay.runner.upkeep import Judgement
 
 FIT: dict[str, Any] = {
     "os_id": "debian",
@@ -155,3 +156,36 @@ def test_what_is_told_without_refusing(changed: dict[str, Any], note: str) -> No
     assert judgement.refusals == ()
     assert len(judgement.notes) == 1
     assert note in judgement.notes[0]
+
+
+PATCHES_ONLY = facts(
+    systemd=False,
+    reboot_required=True,
+    kernels_installed=("6.1.0-18-amd64", "6.1.0-21-amd64"),
+    failed_units=("a.service",),
+    updaters=(TIMER,),
+    dpkg_broken=("curl: install ok half-configured",),
+    lock_holders=(LockHolder(path="/var/lib/dpkg/lock", pid=7, command="apt-get install"),),
+    filesystems=(space("/", 0, 0), space("/boot", BOOT_MIN - 1)),
+    unknown=("updaters", "units", "space"),
+)
+
+
+def test_what_leaves_the_software_as_it_is_is_told_nothing_of_packages_reboots_and_services() -> None:
+    """Of a backup's preview and record, that is; a restore's likewise."""
+    assert judge(PATCHES_ONLY, Carefulness(other_updaters="report"), packages=False) == Judgement((), ())
+    assert judge(facts(clock_skew=None), Carefulness(), packages=False).notes == ("its clock could not be read",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "note"),
+    [
+        ({"failed_units": ("a.service",)}, "failed before this run: a.service"),
+        ({"unknown": ("units",)}, "its services could not be listed: none that is lost would be noticed"),
+    ],
+)
+def test_who_looks_at_services_afterwards_is_told_of_them_in_any_case(changed: dict[str, Any], note: str) -> None:
+    """Where a plan has health checks, a service that was lost makes the host fail."""
+    checked = Carefulness(health=(Check(tcp=22),))
+    assert judge(facts(**changed), checked, packages=False).notes == (note,)
+    assert judge(facts(**changed), Carefulness(), packages=False).notes == ()
