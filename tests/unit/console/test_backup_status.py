@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.unit.console.conftest import Mainstay
-from tests.unit.console.fakes import HOSTILE, FakeApplication, part, seal, write_site
+from tests.unit.console.fakes import HOSTILE, FakeApplication, forecast, part, seal, write_site
 from tests.unit.console.keeping import RUN, SITE, ago, backed_up, copied, point, proof, well
 
 from mainstay.console import bootstrap
@@ -188,6 +188,10 @@ def test_why_tells_each_source_of_a_host(patched: FakeApplication, mainstay: Mai
     app.points.mark_removed("offsite", [late.id], "r9", ago(1))
     app.points.add_point(point("web2", 41))
     assert "look  etc: offsite is 3 d behind\n" in mainstay("why", "web2").out
+    many = tuple((f"lib{n:02}", "1", "2") for n in range(80))
+    app.forecasts["web1"] = forecast(app.select("web1")[0], 80, items=many)
+    before = mainstay("why", "web1").out.partition("backup of")[0].splitlines()
+    assert len(before) < 15, "of packages only so much that the backups are seen"
     told = mainstay("why", "web1", "--json").json
     assert [one["source"] for one in told["backups"]] == ["db", "etc"]
     assert told["next_backups"] == {"nightly": "2026-12-11T00:30:00Z"}

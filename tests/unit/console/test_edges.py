@@ -68,7 +68,12 @@ def test_why_tells_together_what_is_alike(app: FakeApplication, mainstay: Mainst
     app.forecasts["web1"] = forecast(web1, 2, items=items, left_out=excluded)
     out = mainstay("why", "web1").out
     assert "p0, p1 and 28 more" in out
-    assert "mainstay run patch-web takes: lib0 1 → 2 · lib1 1 → 2" in out
+    assert "mainstay run patch-web takes: lib0 1 → 2 · lib1 1 → 2 · lib2 1 → 2 · 9 more (--all)\n" in out
+    assert "lib3" not in out
+    listed = " ".join(mainstay("why", "web1", "--all").out.split())
+    assert all(f"lib{n} 1 → 2 mainstay run patch-web" in listed for n in range(12))
+    assert all(f"p{n} excluded" in listed for n in range(30)) and "more" not in listed
+    assert len(mainstay("why", "web1", "--json").json["plans"][0]["waiting"]) == 12
     app.forecasts["web1"] = forecast(web1, 0, left_out=excluded)
     assert "patched as the plan asks: 30 left out" in mainstay("why", "web1").out
     app.forecasts["web1"] = forecast(web1, 0, seen=(("curl", "7.88"),))

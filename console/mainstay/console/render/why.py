@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 from mainstay.console.render import times
 from mainstay.console.render.hosts import Known
+from mainstay.console.render.packages import SHOWN
 from mainstay.console.render.spans import Line, Span, line, span, verdict
 from mainstay.console.render.table import Cell, table, wrap
 from mainstay.inventory.value import Json
@@ -46,14 +47,17 @@ def screen(
     zone: tzinfo,
     columns: int,
     observed: Observed | None = None,
+    *,
+    everything: bool = False,
 ) -> list[Line]:
-    """observed: the last look that `mainstay serve` had at it."""
+    """observed: the last look that `mainstay serve` had at it. everything: each package, however many have the same fate."""
     name = known.host.name
     if not answers:
         return wrap(f"{name}   no plan targets it, so nothing ever patches it.", indent="", columns=columns)
     lines: list[Line] = []
+    many = None if everything else MANY
     for answer in answers:
-        lines += [*_answer(name, answer, package, zone, columns), line()]
+        lines += [*_answer(name, answer, package, zone, columns, many), line()]
     lines.append((span(f"{name}   last run "), verdict(known.verdict), span(f"   {known.reason}")))
     return lines + (wrap(_observed(name, observed, zone), indent="", columns=columns) if observed else [])
 
@@ -67,7 +71,7 @@ def _observed(name: str, observed: Observed, zone: tzinfo) -> str:
     return f"{name}   observed {times.local(observed.at, zone)}: {observed.error}{seen}"
 
 
-def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, columns: int) -> list[Line]:
+def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, columns: int, many: int | None) -> list[Line]:
     forecast = answer.found.forecast
     head = f"{name} · plan {answer.plan}   "
     if forecast is None:
@@ -87,27 +91,28 @@ def _answer(name: str, answer: Answer, package: str | None, zone: tzinfo, column
     lines = [line(f"{head}{'patched as the plan asks' if meant else 'not fully patched'}: {', '.join(told)}")]
     if answer.refused:
         lines += wrap(f"a run would refuse this host: {answer.refused}", columns=columns)
-    if len(items) > MANY:
-        changes = " · ".join(f"{n} {b or '–'} → {a or '–'}" for n, b, a in items)
-        lines += wrap(f"mainstay run {answer.plan} takes: {changes}", columns=columns)
+    if many is not None and len(items) > many:
+        changes = " · ".join(f"{n} {b or '–'} → {a or '–'}" for n, b, a in items[:SHOWN])
+        more = f"{len(items) - SHOWN} more (--all)"
+        lines += wrap(f"mainstay run {answer.plan} takes: {changes} · {more}", columns=columns)
         items = []
     rows: list[list[Cell]] = [[n, f"{b or '–'} → {a or '–'}", f"mainstay run {answer.plan}"] for n, b, a in items]
-    return lines + table(rows + _left_rows(left, answer.plan, zone), columns=columns)
+    return lines + table(rows + _left_rows(left, answer.plan, zone, many), columns=columns)
 
 
-def _left_rows(left: Sequence[LeftOut], plan: str, zone: tzinfo) -> list[list[Cell]]:
+def _left_rows(left: Sequence[LeftOut], plan: str, zone: tzinfo, many: int | None) -> list[list[Cell]]:
     """One row each, but packages that are left out for the same reason together where they are many."""
     alike: dict[tuple[str, str, str | None], list[LeftOut]] = {}
     for entry in left:
         alike.setdefault((entry.reason, entry.detail, entry.until), []).append(entry)
     rows: list[list[Cell]] = []
     for entries in alike.values():
-        if len(entries) <= MANY:
+        if many is None or len(entries) <= many:
             rows += [[entry.item, _reason(entry), _remedy(entry, plan, zone)] for entry in entries]
             continue
         names = ", ".join(entry.item for entry in entries[:2])
         one = entries[0].model_copy(update={"version": None})
-        rows.append([f"{names} and {len(entries) - 2} more", _reason(one), _remedy(one, plan, zone)])
+        rows.append([f"{names} and {len(entries) - 2} more (--all)", _reason(one), _remedy(one, plan, zone)])
     return rows
 
 

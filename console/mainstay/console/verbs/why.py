@@ -15,7 +15,10 @@ from mainstay.console.verb import verb
 )
 @click.argument("host", shell_complete=completing.hosts)
 @click.argument("package", required=False)
-def command(screen: Screen, host: str, package: str | None) -> int:
+@click.option(
+    "--all", "everything", is_flag=True, help="Every package that waits or is left out, each on a line of its own."
+)
+def command(screen: Screen, host: str, package: str | None, everything: bool) -> int:
     from mainstay.console import bootstrap
     from mainstay.console.backups import backups, chances
     from mainstay.console.forecasting import ask, backed
@@ -44,7 +47,7 @@ def command(screen: Screen, host: str, package: str | None) -> int:
     screen.show(
         lambda: {**render.to_json(known, answers, package, observed), **points.why_json(kept, found.name, coming)},
         lambda: [
-            *render.screen(known, answers, package, zone, screen.columns, observed),
+            *render.screen(known, answers, package, zone, screen.columns, observed, everything=everything),
             *(points.why(kept, found.name, coming, screen.columns) if package is None else []),
         ],
     )
