@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from tests.unit.console.coming import NIGHT, SCHEDULES, At, Site, site
+from tests.unit.console.coming import BEFORE, NIGHT, SCHEDULES, At, Site, site
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import HOSTILE, part, seal
+from ulid import ULID
 
 from mainstay.console.approving import refresh
 from mainstay.runner.request import plan_request
@@ -187,9 +188,11 @@ def test_carried_hosts_are_told_with_the_next_occurrence(app: Site, mainstay: Ma
 
 def test_a_run_that_waits_for_the_next_window_is_told_with_its_own_id(app: Site, mainstay: Mainstay) -> None:
     plan = app.plans["patch-web"]
-    request = plan_request(plan, app.targets(plan), app.asking())
     queued = timing(plan, app.loaded, queued=True).to_json()
-    add(app, request.id, request.model_copy(update={"timing": queued}).to_json())
+    # its id is of the moment at which it was asked for, by the site's clock
+    told = {"timing": queued, "id": str(ULID.from_datetime(BEFORE))}
+    request = plan_request(plan, app.targets(plan), app.asking()).model_copy(update=told)
+    add(app, request.id, request.to_json())
     found = mainstay("next", "patch-web", "--json").json
     assert [(one["state"], one["run"]) for one in found] == [
         ("queued", request.id),
