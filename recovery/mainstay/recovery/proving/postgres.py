@@ -36,6 +36,8 @@ SETTINGS = {
     "log_destination": "stderr",
     "archive_mode": "off",
     "shared_preload_libraries": "",
+    # In its own folder, which is found and removed also after it was killed; by default /dev/shm, where it would stay.
+    "dynamic_shared_memory_type": "mmap",
     "timezone": "UTC",
 }
 FOLDERS = ("/usr/lib/postgresql", "/usr/local/lib/postgresql")

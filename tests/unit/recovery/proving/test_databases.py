@@ -270,6 +270,7 @@ def test_a_tool_that_ends_in_the_middle_leaves_no_server(
             os.killpg(holder.pid, signal.SIGKILL)  # as the whole job is: the servers have sessions of their own
             holder.wait(90)
             assert server(), "what is killed can clean nothing"
+            assert "/dev/shm/" not in "".join(Path(f"/proc/{pid}/maps").read_text() for pid in server())
             assert tool.run("sweep", tool.root).stdout == '{"removed": "place"}\n'
     finally:
         scratch.clean(place.folder)
