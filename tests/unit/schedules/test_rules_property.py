@@ -26,7 +26,6 @@ DATES = st.dates(date(2001, 6, 1), date(2040, 1, 1))
 @example(rule="FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO", first=date(2025, 1, 1))
 @example(rule="FREQ=WEEKLY;INTERVAL=2;BYDAY=SU,MO;WKST=SU", first=date(2030, 1, 1))
 @example(rule="FREQ=WEEKLY;INTERVAL=1;WKST=TU;BYDAY=MO,TU;BYSETPOS=1", first=date(2008, 1, 1))
-@example(rule="FREQ=WEEKLY;INTERVAL=1;WKST=TU;BYDAY=MO,TU;BYSETPOS=1", first=date(2008, 1, 1))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_rule_means_what_it_means_to_dateutil(rule: str, first: date) -> None:
     try:
