@@ -13,6 +13,8 @@ QUERY_SECONDS = 60.0
 SKEW = 300.0
 """Seconds that the clock of whoever wrote a row may be ahead: as much as a host's may be before it is left alone, and points
 dated ahead."""
+FARTHEST = 14 * 3600.0
+"""Seconds that a clock on a wall is ahead of UTC at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,15 @@ def judge(assertion: Check, answer: str | None, at: str, made_at: str) -> str:
 
 def _fresh(allowed: float, when: datetime, said: str, at: str, made_at: str) -> str:
     """when without a zone: UTC."""
-    hint = "; a time without a zone is taken for UTC" if when.tzinfo is None else ""
-    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    naive = when.tzinfo is None
+    when = when.replace(tzinfo=UTC) if naive else when
     begun = datetime.fromisoformat(at)
     # A base backup holds what came in until its end.
     complete = max(begun, datetime.fromisoformat(made_at or at))
     # One row dated ahead would hide for ever that nothing comes in any more.
     if (ahead := (when - complete).total_seconds()) > SKEW:
         end = complete.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        hint = "; a time without a zone is taken for UTC" if naive and ahead <= SKEW + FARTHEST else ""
         after = f"{span(ahead)} after the point was complete ({end})"
         return f"from the future: {said}, {after}; {span(SKEW)} are allowed{hint}"
     if (older := (begun - when).total_seconds()) > allowed:

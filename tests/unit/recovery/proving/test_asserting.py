@@ -51,6 +51,7 @@ def test_a_time_of_another_zone_that_looks_like_the_future_is_explained() -> Non
     naive, aware = (judge(check, f"2026-11-22 04:00:00{zone}", AT, MADE_AT) for zone in ("", "+00"))
     assert "a time without a zone is taken for UTC" in naive and "5 min are allowed" in naive
     assert "without a zone" not in aware and "5 min are allowed" in aware
+    assert "without a zone" not in judge(check, "2026-11-22 17:30:00", AT, MADE_AT), "no clock is so far ahead of UTC"
 
 
 def test_a_point_whose_end_is_before_its_beginning_or_not_known_ends_when_it_began() -> None:
