@@ -186,6 +186,21 @@ def test_the_source_of_a_database_need_not_be_known(site: Path, point: RecoveryP
     assert "mainstay restore web1 --source db --database shop --into y" in str(refused.value.hint)
 
 
+def test_a_sqlite_file_is_named_by_its_path_as_in_its_plan(mainstay: Mainstay, site: Path, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.repository("kept")
+    kept = world.backup(source="app", stdin=("app.db", b"rows"), name="kept", item="srv/app.db")
+    with bootstrap.load(site) as app:
+        app.points.add_point(kept.model_copy(update={"repository": "main"}))
+    for number, name in enumerate(("/srv/app.db", "srv/app.db")):
+        to = tmp_path / f"to{number}"
+        words = ("restore", "web1", "--database", name, "--to", str(to), "--on", "controller", "--yes")
+        assert mainstay(*words).code == 0
+        assert (to / "app.db").read_bytes() == b"rows"
+    gone = mainstay("restore", "web1", "--database", "/srv/other.db", "--to", str(tmp_path / "to"), "-n")
+    assert gone.code == 2 and "no point of database /srv/other.db" in gone.err + gone.out
+
+
 def test_what_has_to_be_typed_to_take_it_from_another_repository(
     mainstay: Mainstay, site: Path, point: RecoveryPoint, tmp_path: Path
 ) -> None:

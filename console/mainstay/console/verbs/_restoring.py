@@ -113,6 +113,7 @@ class Asked:
 def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:
     """Ask the repositories what holds it. Raises UsageError, Refused, ResticError."""
     asked.where(app)
+    asked = replace(asked, database=_as_points_name_it(app, asked))
     wanted = Wanted(
         host=asked.host,
         paths=tuple(_plain(path) for path in asked.paths),
@@ -154,6 +155,13 @@ def place(app: Application, asked: Asked) -> tuple[Choice, RestoreOrder]:
             hint=f"What would be overwritten is told by --confirm={order.name_to_confirm}; -n shows it.",
         )
     return choice, order.model_copy(update={"confirmed": bool(asked.confirm)})
+
+
+def _as_points_name_it(app: Application, asked: Asked) -> str:
+    """The database. A SQLite file may be named by its path, as its plan does: points have that without its first stroke."""
+    there = {point.item for point in app.points.points(hosts=[asked.host])}
+    path = asked.database.removeprefix("/")
+    return path if asked.database not in there and path in there else asked.database
 
 
 def _only_source(app: Application, asked: Asked) -> str:
