@@ -86,4 +86,4 @@ def test_why(app: FakeApplication, mainstay: Mainstay) -> None:
     one = mainstay("why", "web1", "tzdata", "--json").json
     assert [entry["item"] for entry in one["plans"][0]["left_out"]] == ["tzdata"]
     assert one["plans"][0]["waiting"] == []
-    assert "no plan targets it" in mainstay("why", "db1").out
+    assert "no patch plan targets it" in mainstay("why", "db1").out

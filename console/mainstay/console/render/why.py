@@ -53,7 +53,7 @@ def screen(
     """observed: the last look that `mainstay serve` had at it. everything: each package, however many have the same fate."""
     name = known.host.name
     if not answers:
-        return wrap(f"{name}   no plan targets it, so nothing ever patches it.", indent="", columns=columns)
+        return wrap(f"{name}   no patch plan targets it, so nothing ever patches it.", indent="", columns=columns)
     lines: list[Line] = []
     many = None if everything else MANY
     for answer in answers:
