@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -33,15 +37,22 @@ def small(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-@pytest.fixture(params=["path", "sftp"])
+# What the host is answered there is in the test at the end; what its restic makes of it is the same for both.
+@pytest.fixture(params=["path", pytest.param("sftp", marks=pytest.mark.long)])
 def access(request: pytest.FixtureRequest, small: Path, tmp_path: Path) -> Iterator[Access]:
     if request.param == "path":
         yield Access("vault", "web1", str(small), Secret(KEY), "write", "path")
         return
+    with over_sftp(small, tmp_path) as one:
+        yield one
+
+
+@contextmanager
+def over_sftp(folder: Path, tmp_path: Path) -> Iterator[Access]:
     (tmp_path / "sshd").mkdir()
     with sftp(tmp_path / "sshd") as there:
         key, pinned = str(there.key), str(there.known_hosts)
-        yield Access("vault", "web1", there.url(small), Secret(KEY), "write", "sftp", key=key, known_hosts=pinned)
+        yield Access("vault", "web1", there.url(folder), Secret(KEY), "write", "sftp", key=key, known_hosts=pinned)
 
 
 def test_a_full_disk_ends_a_backup_at_once_and_says_so(access: Access, small: Path, tmp_path: Path) -> None:
@@ -57,3 +68,17 @@ def test_a_full_disk_ends_a_backup_at_once_and_says_so(access: Access, small: Pa
         assert "no room is left where the repository vault is kept" in done.stderr
         assert len(host.ids()) == 1 and list((small / "locks").iterdir()) == []
         host.good("check", "--read-data")
+
+
+def test_what_an_sftp_server_has_no_room_for_is_refused_and_why(small: Path, tmp_path: Path) -> None:
+    login = b64encode(f"run-1:{PASSWORD.reveal()}".encode()).decode()
+    answers = []
+    with over_sftp(small, tmp_path) as access, Rclone(str(rclone())).serve(access, "run-1", PASSWORD) as served:
+        for size in (1 << 20, 20 << 20):
+            body = os.urandom(size)
+            there = http.client.HTTPConnection(*served, timeout=60)
+            there.request("POST", f"/data/{sha256(body).hexdigest()}", body, {"Authorization": f"Basic {login}"})
+            answer = there.getresponse()
+            answers.append((answer.status, answer.reason))
+            there.close()
+    assert answers == [(200, "OK"), (403, "no room is left where the repository vault is kept")]

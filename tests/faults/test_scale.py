@@ -117,7 +117,7 @@ def check(costs: dict[int, dict[str, float]], limit: float) -> None:
 
 @pytest.mark.timeout(1200)
 def test_the_engine_costs_about_what_dbos_alone_does_and_grows_as_the_hosts_do(tmp_path: Path) -> None:
-    sizes = (125, 1000)
+    sizes = (125, 500)
     costs = {hosts: alone("engine", hosts, tmp_path / f"engine-{hosts}") for hosts in sizes}
     peer = alone("peer", 125, tmp_path / "peer")
     check(costs, 1.2)
@@ -137,6 +137,8 @@ def test_ten_thousand_hosts(level: str, tmp_path: Path) -> None:
     check({hosts: alone(level, hosts, tmp_path / str(hosts)) for hosts in (1000, 10_000)}, 1.1)
 
 
+# That they share the hosts is also in tests/fleet/test_workers.py; what this adds are the many, and their memory.
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_two_workers_on_postgresql_share_the_hosts(postgres: Postgres, tmp_path: Path) -> None:
     first, second = two_workers("engine", 200, database(postgres), tmp_path / "two")
