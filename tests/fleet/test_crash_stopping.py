@@ -89,6 +89,7 @@ def test_a_paused_run_starts_no_host_until_it_is_resumed(controllers: Controller
     assert site("records", "verify").status == 0
 
 
+@pytest.mark.long  # a pause goes the same way, above; what becomes of the host in hand is in tests/unit/runner
 def test_cancelling_undoes_the_host_in_hand_that_is_not_well_and_starts_no_other(
     controllers: Controllers, fleet: Fleet, hosts: list[Host]
 ) -> None:

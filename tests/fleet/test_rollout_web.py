@@ -263,6 +263,7 @@ def _run(app: Application) -> MaintenanceRecord:
     return runs.execute(request.id)
 
 
+@pytest.mark.long  # a host that is put back, and all by one command, are above; which ones go back is in tests/unit/runner
 def test_rollback_all_takes_every_host_back(site: OperatorSite, fleet: Fleet, web: list[Host]) -> None:
     """The second host is broken by its own administrator: what was well on the first goes back too."""
     fleet.repository.publish("demo-web", "1.1")
