@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from tests.unit.console.conftest import Mainstay
@@ -98,17 +100,22 @@ def test_of_many_hosts_only_what_goes_is_shown() -> None:
 
     stays, leaves = ("etc aaa", "2026-12-01T01:30:00Z", "daily"), ("etc bbb", "2026-11-01T01:30:00Z", "")
     found = {f"web{number}": look(stays, leaves) if number == 7 else look(stays) for number in range(1, 41)}
-    out = plain(render.preview("retention", "main", found, 100, dry=False)).splitlines()
+    out = plain(render.preview("retention", "main", found, 100, ZoneInfo("Europe/Berlin"), dry=False)).splitlines()
     assert out == [
         "retention at main",
         "  web7  2 → 1 point",
-        "    -   etc bbb   2026-11-01 01:30   goes",
+        "    -   etc bbb   Sun 2026-11-01 02:30   goes",
         "  web1, web2, web3, web4, web5, web6, web8, web9, web10, web11, … (39 hosts): nothing goes",
     ]
-    assert plain(render.preview("prune", "main", {"web1": look(), "web2": look()}, 100)).splitlines() == [
+    assert plain(render.preview("prune", "main", {"web1": look(), "web2": look()}, 100, UTC)).splitlines() == [
         "prune at main",
         "  web1, web2: would free the space of what retention has removed",
         "Nothing was changed.",
+    ]
+    held = look(("0a1b2c", "of root on web1, process 4711, which has ended", ""), ("ffeedd", "", "stays"))
+    assert plain(render.preview("lock", "main", {"web1": held}, 100, UTC)).splitlines()[2:4] == [
+        "        ffeedd                                                    stays",
+        "    -   0a1b2c   of root on web1, process 4711, which has ended   goes",
     ]
 
 
@@ -212,7 +219,7 @@ def test_what_a_failed_backup_left_is_in_the_diff_and_removed_with_it(app: Keepi
     errand = tending.errands(app)["retention"](tending.by_hand(app, plan, "retention", "main", "web1", app.asking()))
     found = errand.preview(app.targets(plan, "web1")[0], NOW.timestamp())
     assert (f"no point: etc {stray[:12]}", ago(50), "") in found.items
-    lines = render.preview("retention", "main", {"web1": SimpleNamespace(forecast=found, error="")}, 200)  # type: ignore[dict-item]
+    lines = render.preview("retention", "main", {"web1": SimpleNamespace(forecast=found, error="")}, 200, UTC)  # type: ignore[dict-item]
     shown = "\n".join("".join(getattr(part, "text", str(part)) for part in line) for line in lines)
     assert "1 → 1 point; 1 → 0 snapshots that are no points" in shown
     live = there.back_up({"/etc/x": b"x"}, host="web1", tags=["mainstay", "run=R8", *tags[2:]], at=ago(50))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from mainstay.console.render import times
@@ -89,7 +89,7 @@ def to_json(found: Sequence[Known]) -> list[Json]:
 
 
 def preview(
-    what: str, repository: str, found: Mapping[str, HostForecast], columns: int, *, dry: bool = True
+    what: str, repository: str, found: Mapping[str, HostForecast], columns: int, zone: tzinfo, *, dry: bool = True
 ) -> list[Line]:
     """What would be done, host by host. Of retention, what goes and what stays and why; of many hosts only what goes. dry: and
     nothing more than to show it."""
@@ -107,7 +107,7 @@ def preview(
             continue
         lines.append(line(f"  {host}  {_counts(what, one.forecast.items)}"))
         rows: list[list[Cell]] = [
-            [Span("-" if not why else " ", "bad"), name, when[:16].replace("T", " "), why or Span("goes", "bad")]
+            [Span("-" if not why else " ", "bad"), name, _said(when, zone), why or Span("goes", "bad")]
             for name, when, why in sorted(one.forecast.items, key=lambda item: item[1])
             if not why or len(found) <= MANY or what != "retention"
         ]
@@ -120,6 +120,11 @@ def preview(
         )
         lines += wrap(f"{named}: {said}", columns=columns)
     return [*lines, line("Nothing was changed.")] if dry else lines
+
+
+def _said(text: str, zone: tzinfo) -> str:
+    """Of a point when it was made; of others what is said of them: a lock's holder, nothing."""
+    return times.local(text, zone, short=True) if text else ""
 
 
 def _counts(what: str, items: Sequence[tuple[str, str, str]]) -> str:

@@ -198,10 +198,10 @@ def _tend(
                 if dry_run:
                     screen.show(
                         partial(render.preview_json, what, place, found),
-                        partial(render.preview, what, place, found, screen.columns),
+                        partial(render.preview, what, place, found, screen.columns, app.zone),
                     )
                     continue
-                screen.say(*render.preview(what, place, found, screen.columns, dry=False))
+                screen.say(*render.preview(what, place, found, screen.columns, app.zone, dry=False))
                 if what == "retention" and not any(render.goes(one) for one in found.values()):
                     screen.say("Nothing is to go, so nothing was done.")
                     if screen.json:
@@ -243,10 +243,10 @@ def _clear(
             if dry_run:
                 screen.show(
                     partial(render.preview_json, "retention", place, found),
-                    partial(render.preview, "retention", place, found, screen.columns),
+                    partial(render.preview, "retention", place, found, screen.columns, app.zone),
                 )
                 continue
-            screen.say(*render.preview("retention", place, found, screen.columns, dry=False))
+            screen.say(*render.preview("retention", place, found, screen.columns, app.zone, dry=False))
             codes.append(run_and_follow(screen, app, request, here=here))
         return max(codes)
 

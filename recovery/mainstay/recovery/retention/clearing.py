@@ -33,7 +33,7 @@ def plan_clearing(
     """points: those of one plan in one repository. blocked: as of `blocked_by`; what has an anomaly stays here too."""
     before, plans = datetime.fromisoformat(clearing.before), []
     for whole, members, proved in grouped(points, proofs):
-        new = (f"not from before {clearing.before[:10]}",)
+        new = (f"not from before {clearing.before[:16]}Z",)
         keep: dict[str, tuple[str, ...]]
         keep = {one.id: new if datetime.fromisoformat(one.at) >= before else () for one in members}
         if not clearing.all:
