@@ -37,7 +37,7 @@ def held(one: FileLiveness, executor: str, serve: bool = False) -> FileLiveness:
 
 
 def test_who_holds_is_alive_and_who_let_go_is_not(tmp_path: Path) -> None:
-    other = liveness(tmp_path)
+    other = liveness(tmp_path, Timing())
     assert not other.alive("a")
     one = held(liveness(tmp_path, Timing()), "a")
     assert one.alive("a")
@@ -109,7 +109,7 @@ def test_a_process_that_was_frozen_past_its_lease_is_gone_and_knows_it_when_it_w
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         one = liveness(tmp_path)
-        assert one.alive("there")
+        assert liveness(tmp_path, Timing()).alive("there")
         process.send_signal(signal.SIGSTOP)
         try:
             until(lambda: not one.alive("there"))
@@ -168,7 +168,10 @@ def test_many_who_ask_at_once_get_the_same_answer(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_many_who_begin_while_others_sweep_all_keep_their_locks(tmp_path: Path) -> None:
-    over, swept = threading.Event(), liveness(tmp_path)
+    over, swept = (
+        threading.Event(),
+        liveness(tmp_path, Timing()),
+    )  # no lease of theirs runs out where the machine is busy
 
     def sweep() -> None:
         while not over.is_set():
