@@ -51,7 +51,12 @@ def plan(here: Rig, tmp_path: Path) -> BackupPlan:
     return made
 
 
-def test_restic_alone_reads_everything_with_what_was_exported(here: Rig, plan: BackupPlan, tmp_path: Path) -> None:
+def test_restic_alone_reads_it_and_a_new_controller_takes_it_over(here: Rig, plan: BackupPlan, tmp_path: Path) -> None:
+    restic_alone_reads_everything_with_what_was_exported(here, tmp_path)
+    a_new_controller_takes_the_points_over_and_restores_them(here, plan, tmp_path)
+
+
+def restic_alone_reads_everything_with_what_was_exported(here: Rig, tmp_path: Path) -> None:
     found = re.search(r"^password\(\) \{.*?^.*\"\$@\"; \}$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert found
     script = f"""set -e
@@ -67,7 +72,7 @@ restic dump latest --tag plan=nightly,source=db /db.sql
     assert Path(f"{tmp_path}/back{tmp_path}/data/a").read_bytes() == (tmp_path / "data/a").read_bytes()
 
 
-def test_a_new_controller_takes_the_points_over_and_restores_them(here: Rig, plan: BackupPlan, tmp_path: Path) -> None:
+def a_new_controller_takes_the_points_over_and_restores_them(here: Rig, plan: BackupPlan, tmp_path: Path) -> None:
     for name in ("main", "offsite"):
         errand = InitErrand(plan, name, here.depot(), adopt=True, state="another")
         assert errand.tend(Book().desk(here.host.name)).startswith("took over 2 points")
