@@ -16,6 +16,7 @@ from tests.servers.postgres import Postgres, programs
 from tests.servers.restic import folder
 from tests.unit.console.conftest import Mainstay
 from tests.unit.console.fakes import write_site
+from tests.unit.recovery.points import proof
 from tests.unit.recovery.restore.repositories import World, tree
 from tests.unit.recovery.snapshots import PASSWORD
 
@@ -221,8 +222,13 @@ def test_what_has_to_be_typed_to_take_it_from_another_repository(
     again = f"mainstay {' '.join(words[:4])} --repository offsite --to {tmp_path}/to --on controller"
     assert again in told, told
     assert not (tmp_path / "to").exists()
+    assert ", never proved" in " ".join(mainstay(*again.split()[1:], "-n").out.split())
+    with bootstrap.load(site) as app:
+        app.points.add_proof(proof(point, "2026-11-22T03:00:00Z"))
     done = mainstay(*again.split()[1:], "--yes")
-    assert done.code == 0 and "a copy in offsite" in " ".join((done.out + done.err).split()), done.err
+    told = " ".join((done.out + done.err).split())
+    assert done.code == 0 and "a copy in offsite" in told, done.err
+    assert ", proved " in told
     assert (tmp_path / "to" / data.lstrip("/") / "a").read_text() == "one"
     # Of two repositories a host is let into one at a time: it is said how.
     (tmp_path / "lost").rename(tmp_path / "kept")

@@ -86,9 +86,11 @@ def choose(wanted: Wanted, depot: Depot, repositories: Mapping[str, Repository])
         pieces[point.id] = (point, [*before[1], *([path] if path else [])], before[2] + files, before[3] + size)
     made = tuple(Piece(point=p, paths=tuple(paths), files=f, bytes=b) for p, paths, f, b in pieces.values())
     chosen = [piece.point for piece in made]
-    proofs = depot.points.proofs(points=[point.id for point in chosen])
+    proofs = proved(depot.points.proofs(points=[id for point in chosen for id in (point.id, point.copy_of) if id]))
+    # A copy holds its original's data as it is, and is proved with it.
+    times = {point.id: [proofs[id] for id in (point.id, point.copy_of) if id in proofs] for point in chosen}
     notes = [*search.notes, *_degraded(chosen), *_newer(found, chosen), *_newer_copies(search.others, found, chosen)]
-    return Choice(made, tuple(dict.fromkeys(notes)), proved(proofs))
+    return Choice(made, tuple(dict.fromkeys(notes)), {id: max(of) for id, of in times.items() if of})
 
 
 def candidates(known: Sequence[RecoveryPoint], wanted: Wanted) -> list[RecoveryPoint]:
