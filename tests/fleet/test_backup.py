@@ -14,6 +14,7 @@ import pytest
 from tests.fleet import Fleet, Host
 from tests.fleet.site import OperatorSite, make_site
 from tests.fleet.system import wait_until
+from tests.servers.repository import make_repository
 from tests.servers.restic import folder, restic
 
 CANARY = "canary-0b7c-fleet"
@@ -122,7 +123,7 @@ def test_a_host_loses_its_power_in_mid_backup(site: OperatorSite, host: Host, tm
     # Sources are taken in the order of their names.
     first = "  conf: {paths: [/etc]}\n"
     site.plan("slow", SLOW.replace("sources:\n", "sources:\n" + first))
-    assert site("repo", "init", "slow", "--yes").status == 0
+    make_repository(tmp_path / "kept" / host.name, CANARY)
     locks = tmp_path / "kept" / host.name / "locks"
 
     def reads() -> bool:

@@ -14,7 +14,8 @@ import pytest
 from tests.fleet import Host
 from tests.fleet.site import OperatorSite
 from tests.fleet.system import wait_until
-from tests.fleet.test_backup import site  # noqa: F401 - a fixture
+from tests.fleet.test_backup import CANARY, site  # noqa: F401 - a fixture
+from tests.servers.repository import make_repository
 
 ENDLESS = """
 kind: backup
@@ -81,8 +82,8 @@ def test_another_process_cancels_a_backup_that_is_under_way(
     tmp_path: Path,
 ) -> None:
     site.plan("slow", ENDLESS)
-    assert site("repo", "init", "slow", "--yes").status == 0
     kept = tmp_path / "kept" / host.name
+    make_repository(kept, CANARY)
     with under_way(site, host) as process:
         run = cancel(site)
         out, said = process.communicate(timeout=240)

@@ -11,6 +11,7 @@ import pytest
 from tests.fleet import Fleet, Host
 from tests.fleet.site import OperatorSite, make_site
 from tests.fleet.system import wait_until
+from tests.servers.repository import make_repository
 from tests.servers.restic import folder
 
 CANARY = "canary-93aa-fleet"
@@ -68,7 +69,7 @@ def test_another_host_restores_and_proves_and_keeps_nothing(
     source.exec(["sh", "-c", "head -c 3000000 /dev/urandom >/home/big"])
     source.exec(["python3", "-c", DUMP])
     drill.exec(["sh", "-c", LEFT])
-    assert site("repo", "init", "nightly", "--yes").status == 0
+    make_repository(tmp_path / "kept" / source.name, CANARY)
     made = site("run", "nightly", "--yes", "--json")
     assert made.status == 0, made.told
 
