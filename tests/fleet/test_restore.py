@@ -10,6 +10,7 @@ import pytest
 
 from tests.fleet import Fleet, Host
 from tests.fleet.site import OperatorSite, make_site
+from tests.servers.repository import make_repository
 from tests.servers.restic import folder
 
 CANARY = "canary-4e1d-fleet"
@@ -42,10 +43,10 @@ TREE = "mkdir -p /home/a && cd /home/a && umask 027 && echo one >f && ln f hard 
 
 
 @pytest.fixture
-def backup(site: OperatorSite, host: Host) -> str:
+def backup(site: OperatorSite, host: Host, tmp_path: Path) -> str:
     """The run that has backed it up."""
     host.exec(["sh", "-c", f"{TREE} && : >empty && mkfifo pipe && printf x >'odd \"name'"])
-    assert site("repo", "init", "nightly", "--yes").status == 0
+    make_repository(tmp_path / "kept" / host.name, CANARY)
     made = site("run", "nightly", "--yes", "--json")
     assert made.status == 0, made.told
     return str(made.json["id"])
