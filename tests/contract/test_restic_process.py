@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -171,6 +172,8 @@ def test_no_descriptor_of_ours_goes_along_but_those_that_are_lent(
         "print([n for n, name in names.items() if name.endswith('kept')])"
     )
     kept, lent = os.open(tmp_path / "kept", os.O_CREAT), os.open(tmp_path / "lent-kept", os.O_CREAT)
+    low, lent = lent, fcntl.fcntl(lent, fcntl.F_DUPFD, process.OWN)
+    os.close(low)
     os.set_inheritable(kept, True)
     os.set_inheritable(lent, True)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from mainstay.recovery.repository import Access
 from mainstay.recovery.restic import replies
 from mainstay.recovery.restic.adapters import lockfiles
 from mainstay.recovery.restic.adapters.command import Commands, Program
+from mainstay.recovery.restic.adapters.process import OWN
 from mainstay.recovery.restic.contract import (
     Damaged,
     NoRepository,
@@ -45,7 +47,11 @@ def _held(text: str) -> Iterator[int]:
     with os.fdopen(os.memfd_create("mainstay", 0), "wb") as file:
         file.write(text.encode("utf-8", "surrogateescape"))
         file.flush()
-        yield file.fileno()
+        held = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD, OWN)
+        try:
+            yield held
+        finally:
+            os.close(held)
 
 
 class Controller:

@@ -3,7 +3,7 @@
 Output goes through pipes of ours and is read in the thread that called: nothing is kept that nobody asked for, bytes stay
 bytes, and an exception in a handler is one. The program has no terminal, a session of its own, and the environment that it is
 given, no more. At its deadline it is asked to stop (SIGINT: restic removes its lock then), and killed with its children when it
-does not. Nothing that is raised or logged holds its arguments.
+does not; so it is, by a guard beside it, when this process dies. Nothing that is raised or logged holds its arguments.
 """
 
 from __future__ import annotations
@@ -28,6 +28,28 @@ GRACE = 60.0
 _LEFT = 2.0
 """Seconds that output is waited for after the program's end, where a child of it holds the pipe."""
 _CHUNK = 65536
+_NOT_RUN = (126, 127)
+"""What sh, nice and ionice end with where they can't become the program; restic ends with neither."""
+OWN = 10
+"""Descriptors that are lent to a program are this one or higher: those below are used on the way to it."""
+_GUARDED = """
+exec 9<&0 </dev/null
+(
+    exec 7</dev/fd/1 8</dev/fd/2 >/dev/null 2>&1
+    read -r over <&9 && exit
+    kill -TERM $$
+    timeout $1 cat <&7 &
+    timeout $1 cat <&8
+    wait
+    kill -KILL -$$
+) &
+shift
+exec "$@" 9<&-
+"""
+"""Becomes the program, and leaves a guard beside it that reads stdin: a line says that all is over, an end without one that who
+had it begun has died. Not PR_SET_PDEATHSIG: that is about a thread, and its signal comes when nobody reads the output any more, so
+that restic would end by its first word instead of removing its lock. While the guard lives nobody else gets the number of its
+group, which is the program's: it can't ask a stranger to stop. An sh knows redirections of one digit only."""
 
 
 class NotStarted(Exception):
@@ -54,38 +76,45 @@ def run(
     watch: Callable[[], None] | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> Ended:
-    """Run and wait. deadline, grace: seconds by `now`. out, err: hear of the output in any pieces. watch: is called about twenty
-    times a second, or more often. What they raise is raised, once the program has ended (it is asked to stop then); so is
-    Cancelled, where the run that this thread works for is. Raises NotStarted."""
+    """Run and wait. deadline, grace: seconds by `now`. pass_fds: lent to it, OWN or higher. out, err: hear of the output in any
+    pieces. watch: is called about twenty times a second, or more often. What they raise is raised, once the program has ended
+    (it is asked to stop then); so is Cancelled, where the run that this thread works for is. Raises NotStarted."""
     look()
     with ExitStack() as closing:
-        (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
-        for end in (out_read, err_read):
+        (out_read, out_write), (err_read, err_write), (guard, life) = os.pipe(), os.pipe(), os.pipe()
+        for end in (out_read, err_read, life):
             closing.callback(os.close, end)
         try:
-            running = _start(argv, env, out_write, err_write, pass_fds)
+            running = _start(argv, env, guard, out_write, err_write, pass_fds, grace)
         finally:
-            os.close(out_write)
-            os.close(err_write)
+            for end in (guard, out_write, err_write):
+                os.close(end)
+        closing.callback(_over, life)
         pipes = closing.enter_context(selectors.DefaultSelector())
         pipes.register(out_read, selectors.EVENT_READ, out)
         pipes.register(err_read, selectors.EVENT_READ, err)
         try:
-            return _follow(running, pipes, now() + deadline, grace, now, (look, watch) if watch else (look,))
+            ended = _follow(running, pipes, now() + deadline, grace, now, (look, watch) if watch else (look,))
         except BaseException:
             _stop(running, pipes, grace, now)
             raise
+    if ended.status in _NOT_RUN:
+        raise NotStarted(f"{Path(argv[0]).name} can't be started") from None
+    return ended
 
 
-def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass_fds: Sequence[int]) -> Any:
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], guard: int, out: int, err: int, pass_fds: Sequence[int], grace: float
+) -> Any:
     import sh
 
     logging.getLogger("sh").setLevel(logging.CRITICAL)  # it logs all arguments
-    with Path(os.devnull).open("rb") as nothing:
-        try:
-            return sh.Command(argv[0])(
-                *argv[1:],
-                _in=nothing,
+    try:
+        program = sh.Command(argv[0])
+        with os.fdopen(guard, "rb", closefd=False) as stdin:
+            return sh.Command("/bin/sh")(
+                *("-c", _GUARDED, "sh", f"{max(1.0, grace):.0f}", str(program), *argv[1:]),
+                _in=stdin,
                 _out=out,
                 _err=err,
                 _env=dict(env),
@@ -98,10 +127,16 @@ def _start(argv: Sequence[str], env: Mapping[str, str], out: int, err: int, pass
                 _bg_exc=False,
                 _return_cmd=True,
             )
-        except sh.CommandNotFound:
-            raise NotStarted(f"there is no program {Path(argv[0]).name}") from None
-        except (sh.ForkException, OSError, ValueError):
-            raise NotStarted(f"{Path(argv[0]).name} can't be started") from None
+    except sh.CommandNotFound:
+        raise NotStarted(f"there is no program {Path(argv[0]).name}") from None
+    except (sh.ForkException, OSError, ValueError):
+        raise NotStarted(f"{Path(argv[0]).name} can't be started") from None
+
+
+def _over(life: int) -> None:
+    """The guard goes by itself."""
+    with suppress(BrokenPipeError):  # it was killed with the program
+        os.write(life, b"\n")
 
 
 def _follow(
