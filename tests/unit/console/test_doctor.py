@@ -81,6 +81,7 @@ def test_what_is_wrong_with_hosts_and_what_to_do(
     fleet["web10"] = HostKeyRefused("web10", "its key has changed", hint="mainstay hosts trust web10 --replace")
     fleet["db1"] = FACTS.model_copy(update={"owner_state": app.state.id, "lock_run": "01OLD", "clock_skew": None})
     app.judgement = Judgement(notes=("other updaters are on",))
+    app.stores.directory.chmod(0o755)  # one more that is wrong, whatever umask the tests are run with
     result = mainstay("doctor", "--json", "--sudo")
     assert findings(result, "web1")["reach"]["health"] == "wrong"
     web2 = findings(result, "web2")
