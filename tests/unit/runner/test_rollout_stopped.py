@@ -285,3 +285,26 @@ def test_who_was_lost_after_it_was_stopped_is_cancelled_once_it_is_reconciled(lo
     w1 = part(runs.execute(request.id), "w1")
     assert (w1.verdict, w1.reason) == ("cancelled", "cancelled by anna: wrong night; 1 of 2 taken")
     assert there.lock.run == ""
+
+
+def test_a_job_that_nobody_could_stop_is_stopped_once_its_host_is_reconciled() -> None:
+    """The host could not be reached from the cancel until its run had ended; the run that reconciles it nobody has cancelled."""
+    night = Night()
+    there = night.world["w1"].there
+
+    def away() -> None:
+        night.cancel()
+        there.unreachable = "timed out"
+
+    night.then = {10: away}
+    sealed = night.run()
+    assert verdicts(sealed) == {"w1": "unknown", "w2": "cancelled"} and night.operation.asked == 0
+    there.unreachable = ""
+    runs = night.runs()
+    asking = Asking(requested_by="ben", asked_at="2026-01-02T00:00:00.000Z", site_name="acme")
+    request = reconcile_request(runs.tools, sealed.summary.id, (night.world.hosts["w1"],), asking)
+    runs.submit(request)
+    w1 = part(runs.execute(request.id), "w1")
+    assert night.operation.asked == 1, "not left to go on for hours"
+    assert (w1.verdict, w1.reason) == ("cancelled", "cancelled by anna: wrong night; 1 of 2 taken")
+    assert there.lock.run == ""

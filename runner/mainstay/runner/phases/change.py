@@ -11,7 +11,7 @@ from mainstay.inventory.value import Json, Value
 from mainstay.runner.asking import may
 from mainstay.runner.calling_off import Cancelled
 from mainstay.runner.operation import Outcome
-from mainstay.runner.phases.following import cancelled, follow
+from mainstay.runner.phases.following import called_off, cancelled, follow
 from mainstay.runner.plan import Hook
 from mainstay.runner.shell.contract import JobStatus
 from mainstay.runner.steps import HostFailed, StepIO
@@ -173,8 +173,8 @@ def _collect(track: Track, io: StepIO, change: Value, step: str) -> Json:
 
 
 def _why_stopped(track: Track, outcome: Outcome) -> str:
-    """Empty where it was not. The wish may be that of the run which is reconciled."""
-    return (cancelled(track, track.of) or cancelled(track) or "stopped") if outcome.stopped else ""
+    """Empty where it was not."""
+    return (called_off(track) or "stopped") if outcome.stopped else ""
 
 
 def _repair(track: Track, io: StepIO, change: Value) -> Json:

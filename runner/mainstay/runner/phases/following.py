@@ -37,7 +37,7 @@ class Stopping:
             return
         self._next = now + LOOK
         if not self.words:
-            if not (by := cancelled(self._track)):
+            if not (by := called_off(self._track)):
                 return
             self.words = f"being stopped, {by}"
             self._io.progress(self.words)
@@ -53,6 +53,12 @@ def cancelled(track: Track, run: str = "") -> str:
         if row is not None and row.wish == "cancel":
             return f"cancelled by {row.wish_by}" + (f": {row.wish_reason}" if row.wish_reason else "")
     return ""
+
+
+def called_off(track: Track) -> str:
+    """As cancelled. The wish may be that of the run which is reconciled: nobody may have been able to stop its job since."""
+    reconciled = track.of if track.of != track.request.id else ""
+    return (cancelled(track, reconciled) if reconciled else "") or cancelled(track)
 
 
 def follow(track: Track, io: StepIO, name: str, change: Value) -> tuple[JobState, bytes]:
