@@ -32,15 +32,17 @@ def machine_suites() -> list[Suite]:
     fields = "$(RELEASE)|$(SITE)|$(ORIGIN)|$(LABEL)|$(SUITE)|$(CODENAME)|$(SIGNED_BY)"
     ask = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Component: main"]
     wanted = {codename, f"{codename}-updates", f"{codename}-security"}
-    if not run(ask).strip():
+    said = run(ask)  # a second each time on a busy machine
+    if not said.strip():
         with (Path(tempfile.gettempdir()) / "mainstay-apt.lock").open(
             "w"
         ) as lock:  # apt itself does not wait for its lock
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not run(ask).strip():
                 run(["apt-get", "-q", "update"])
+        said = run(ask)
     found: dict[str, Suite] = {}
-    for line in run(ask).splitlines():
+    for line in said.splitlines():
         suite = Suite(*line.split("|"))
         if suite.name in wanted and suite.origin in {"Debian", "Ubuntu"}:
             found.setdefault(suite.name, suite)

@@ -86,8 +86,7 @@ def test_what_is_well_is_listed_and_read_again_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("left_out", ["files", "bytes", "at"])
-def test_what_restic_may_not_have_read_again_is_read_by_another(tmp_path: Path, left_out: str) -> None:
+def test_what_restic_may_not_have_read_again_is_read_by_another(tmp_path: Path) -> None:
     world = World(tmp_path)
     data = tree(tmp_path / "data", {"a": "one", "b": "two"})
     made = world.backup(data)
@@ -101,9 +100,10 @@ def test_what_restic_may_not_have_read_again_is_read_by_another(tmp_path: Path, 
     good = Verified(files=2, bytes=6, at=time.time_ns() + 10**12)
     assert compare(restic, made.id, str(into), (), good).ok, "a time to come tells of it"
     assert asked == ["restore", "ls"]
-    bad = replace(good, **{left_out: {"files": 1, "bytes": 5, "at": there.stat().st_ctime_ns}[left_out]})
-    assert compare(restic, made.id, str(into), (), bad).differing == {str(data / "a"): "its content is another"}
-    assert asked[2:] == ["ls", "restore dry"]
+    for bad in (replace(good, files=1), replace(good, bytes=5), replace(good, at=there.stat().st_ctime_ns)):
+        del asked[:]
+        assert compare(restic, made.id, str(into), (), bad).differing == {str(data / "a"): "its content is another"}
+        assert asked == ["ls", "restore dry"], bad
 
 
 def read(*lines: str) -> output.PieceSaid:
