@@ -14,6 +14,7 @@ from io import StringIO
 import pytest
 from tests.unit.console.conftest import LetGo, Mainstay, press, until
 from tests.unit.console.fakes import HOSTILE, NOW, FakeApplication, part
+from tests.unit.console.test_runs import in_flight
 
 from mainstay.console import cli
 from mainstay.console.render import progress
@@ -54,6 +55,31 @@ def test_the_second_ctrl_c_lets_go_of_the_terminal(
     with pytest.raises(LetGo):
         mainstay("run", "patch-web", "--hosts", "web1")
     assert f"mainstay runs resume {app.runs.requests[0].id}" in capsys.readouterr().err
+
+
+def test_one_that_waits_for_a_run_that_nobody_works_on_says_how_that_one_goes_on(
+    app: FakeApplication, mainstay: Mainstay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind, alive = in_flight(app).id, in_flight(app).id
+    app.state.take_slots(behind, "web1", {"host:web1": 1})
+    app.state.take_slots(alive, "web2", {"host:web2": 1})
+    app.left = {behind}
+    looks: list[int] = []
+    told, enough = app.state.slots, threading.Event()
+
+    def slots() -> dict[str, list[tuple[str, str]]]:
+        looks.append(1)
+        if len(looks) > 2:
+            enough.set()
+        return told()
+
+    monkeypatch.setattr(app.state, "slots", slots)
+    monkeypatch.setattr(_following, "LOOKS", 1)
+    app.during = lambda run: until(enough)
+    said = " ".join(mainstay("run", "patch-web", "--hosts", "role=web").err.split())
+
+    assert said.count(f"mainstay runs resume {behind}") == 1
+    assert f"resume {alive}" not in said, "somebody works on it"
 
 
 def test_ctrl_c_works_as_before_when_the_run_is_over(app: FakeApplication, mainstay: Mainstay) -> None:

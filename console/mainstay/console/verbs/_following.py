@@ -8,10 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from mainstay.console.render.table import wrap
 from mainstay.console.screen import Screen
 from mainstay.console.working import where
 from mainstay.inventory.value import Json
+from mainstay.runner import places
 from mainstay.runner.asking import WHOLE, in_words
 from mainstay.runner.record import HostPart, MaintenanceRecord
 from mainstay.runner.request import RunRequest
@@ -55,7 +55,7 @@ def run_and_follow_all(screen: Screen, app: Application, requests: Sequence[RunR
     for request in requests:
         run = app.runs.submit(request)
         there = not here and app.works().served
-        work = Elsewhere(screen, app, run) if there else Here(partial(app.runs.complete, run))
+        work = Elsewhere(screen, app, run) if there else Here(app, run)
         _follow(screen, app, run, work)
         sealed.append(app.record(run))
         row = app.state.run(run)
@@ -97,13 +97,13 @@ def hand_over_and_follow(screen: Screen, app: Application, run: str) -> int:
 
 def execute_and_follow(screen: Screen, app: Application, run: str) -> int:
     """Execute the run in a thread and show it until its record is sealed. Returns the exit code of its verdict."""
-    _follow(screen, app, run, Here(lambda: app.runs.complete(run)))
+    _follow(screen, app, run, Here(app, run))
     return finished(screen, app, run)
 
 
 def execute_quietly(screen: Screen, app: Application, run: str) -> None:
     """The same without the record at the end, for a run that was not asked about."""
-    _follow(screen, app, run, Here(lambda: app.runs.complete(run)))
+    _follow(screen, app, run, Here(app, run))
     screen.say(f"Run {run}: {app.record(run).summary.verdict}.")
 
 
@@ -189,17 +189,20 @@ class Watch:
 class Here:
     """The run's work, in a thread of this process, so that the main thread can listen to its operator."""
 
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._work = work
+    def __init__(self, app: Application, run: str) -> None:
+        self._app = app
+        self._run = run
+        self._looks = 0
+        self._told: set[str] = set()
         self._ended = threading.Event()
         self.error: BaseException | None = None
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="execute", daemon=True).start()
+        threading.Thread(target=self._execute, name="execute", daemon=True).start()
 
-    def _run(self) -> None:
+    def _execute(self) -> None:
         try:
-            self._work()
+            self._app.runs.complete(self._run)
         except BaseException as error:  # raised again in the main thread
             self.error = error
         finally:
@@ -213,7 +216,16 @@ class Here:
         return ""
 
     def remarks(self) -> list[str]:
-        return []
+        """Of each run that it waits for and that nobody works on, once."""
+        self._looks += 1
+        if (self._looks - 1) % LOOKS:
+            return []
+        behind = sorted(_left_before(self._app, self._run) - self._told)
+        self._told.update(behind)
+        return [
+            f"It waits for run {one}, and no process works on that: mainstay runs resume {one} brings it to its end."
+            for one in behind
+        ]
 
     def parting(self, run: str) -> list[str]:
         """What is said to somebody who lets go of it."""
@@ -221,6 +233,18 @@ class Here:
             f"Let go of run {run}. What its hosts are doing goes on there; the run itself stands still until",
             f"  mainstay runs resume {run}",
         ]
+
+
+def _left_before(app: Application, run: str) -> set[str]:
+    """The runs that hold all places that one of this run's hosts still needs, and that go on only when they are resumed."""
+    row, held = app.state.run(run), app.state.slots()
+    if row is None or not held:
+        return set()
+    request, done = RunRequest.from_json(row.request), app.state.outcomes(run)
+    wanted = [(host, places.scopes(request, host)) for host in request.hosts if host.name not in done]
+    full = {scope for host, own in wanted for scope in places.full(held, own, (run, host.name))}
+    before = {of for scope in full for of, _ in held[scope] if of != run}
+    return app.left_behind(before) if before else set()
 
 
 class Elsewhere:
