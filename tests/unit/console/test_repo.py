@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Collection
 from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.unit.console.conftest import Mainstay
+from tests.unit.console.conftest import Mainstay, until
 from tests.unit.console.fakes import NOW
 from tests.unit.console.keeping import RUN, SITE, ago, backed_up, point
 from tests.unit.console.repositories import HOSTS, Keeping, again, keeping, made
@@ -51,6 +53,25 @@ def test_init_asks_for_a_run_at_each_repository_of_the_plan(app: Keeping, mainst
     assert result.code == 0
     asked = [(one.kind, one.operation["repository"], one.errand, len(one.hosts)) for one in app.runs.requests]
     assert asked == [("init", "main", True, 4), ("init", "offsite", True, 4)]
+
+
+def test_an_unlock_behind_a_run_that_nobody_works_on_says_how_that_one_goes_on(
+    app: Keeping, mainstay: Mainstay
+) -> None:
+    app.state.add_run(RunRow(id=RUN, kind="prune", plan="nightly", state="running", request={}, started_at=ago(1)))
+    app.state.take_slots(RUN, "web1", {"errand:web1": 1})
+    app.left, said = {RUN}, threading.Event()
+    known = app.left_behind
+
+    def left_behind(runs: Collection[str]) -> set[str]:
+        said.set()
+        return known(runs)
+
+    app.left_behind = left_behind  # type: ignore[method-assign]  # what it says, and that it was asked
+    app.during = lambda run: until(said)
+    told = " ".join(mainstay("repo", "unlock", "nightly", "--repository", "main").err.split())
+
+    assert f"waits for run {RUN}" in told and f"mainstay runs resume {RUN} brings it to its end" in told
 
 
 def test_who_makes_a_repository_over_points_that_are_known_is_told(app: Keeping, mainstay: Mainstay) -> None:
