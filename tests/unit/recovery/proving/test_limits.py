@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -291,6 +292,21 @@ def test_a_job_restores_nothing_where_it_would_take_what_is_kept_free(
     found, _ = tried(asked, 0, output.read(done, asked), ACCESS)
     assert (found.verdict is Verdict.REFUSED) == (said != "") and said in found.reason, found
     assert (tmp_path / "restored").exists() == (said == "")
+
+
+@pytest.mark.thorough
+def test_a_job_comes_to_its_end_though_what_watches_did_not_hear_that_it_is_to_end(tmp_path: Path) -> None:
+    """A shell that is just about to start it loses what it is told: the job waited for ever."""
+    job, asked = begun(tmp_path, GOES, FILES)
+    python = tmp_path / "programs/python3"
+    python.parent.mkdir()
+    deaf = 'trap told=1 TERM; until [ -n "$told" ]; do sleep 0.05; done; trap - TERM'
+    python.write_text(f'#!/bin/sh\ncase "$*" in *" watch "*) {deaf};; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    env = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", job], capture_output=True, check=True, env=env, timeout=120).stdout
+    found, _ = tried(asked, 0, output.read(done, asked), ACCESS)
+    assert found.verdict is Verdict.SUCCEEDED and (tmp_path / "restored").exists(), found
 
 
 @pytest.mark.thorough

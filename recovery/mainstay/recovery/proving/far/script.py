@@ -55,9 +55,15 @@ watching() {{ # bytes → what restores is told to end where it writes more
   watcher=$!
 }}
 watched() {{ # number of the point
-  kill "$watcher" 2>/dev/null
+  # Told until it hears: a shell that is just about to start it loses what it is told.
+  {{
+    cd / && n=0 how=TERM
+    while kill -s $how "$watcher"; do sleep 1; n=$((n + 1)); [ $n -lt 30 ] || how=KILL; done
+  }} >/dev/null 2>&1 5<&- 7<&- 8<&- 9>&- &
   wait "$watcher" 2>/dev/null
-  say watched "$1" $? "$(head -c 4000 "$m/watched" | base64 -w 0)"
+  set -- "$1" $?
+  kill $! 2>/dev/null
+  say watched "$1" "$2" "$(head -c 4000 "$m/watched" | base64 -w 0)"
 }}
 over() {{
   [ -n "$held" ] || return 0
