@@ -16,9 +16,10 @@ from tests.unit.recovery.points import before, point
 from tests.unit.recovery.restore.repositories import Book, World, tree
 
 from mainstay.inventory.host import Host
+from mainstay.inventory.secrets import Secret
 from mainstay.recovery.depot import Depot
 from mainstay.recovery.listings import RECENT, Listings
-from mainstay.recovery.repository import Repository
+from mainstay.recovery.repository import Access
 from mainstay.recovery.restic.adapters.command import Program
 from mainstay.recovery.restic.adapters.controller import opener
 from mainstay.recovery.restic.contract import Restic, Unreachable
@@ -202,10 +203,8 @@ def test_what_can_t_be_reached_when_it_is_chosen_from_is_not_waited_for(tmp_path
     program = tmp_path / "restic"
     program.write_text(RETRIES)
     program.chmod(0o755)
-    world = World(tmp_path)
-    world.repositories["main"] = Repository(name="main", url=str(tmp_path / "main"), password="file:main")
-    depot = replace(world.depot, restic=opener(Program(path=str(program), nice=0, retries=30.0)))
-    restic, id = depot.open(world.repositories["main"], "web1"), "a" * 64
+    access = Access("main", "web1", str(tmp_path / "main"), Secret("secret"), "write", "path")
+    restic, id = opener(Program(path=str(program), nice=0, retries=30.0))(access), "a" * 64
     assert restic.ls(id, lambda node: None) == 1, "after a restore of hours it is"
     with pytest.raises(Unreachable, match=r"no answer: .*connection refused"):
         Listings().keep(restic, id, lambda node: None, (), NOW)
