@@ -29,7 +29,7 @@ from mainstay.runner.verdict import Verdict
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("one-host")]
 
-PAGE = Path("docs/how-to/dead-controller.md")
+PAGE = Path(__file__).parents[2] / "docs/how-to/dead-controller.md"
 
 
 @pytest.fixture
