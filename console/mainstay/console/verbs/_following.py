@@ -237,8 +237,11 @@ class Here:
 
 def _left_before(app: Application, run: str) -> set[str]:
     """The runs that hold all places that one of this run's hosts still needs, and that go on only when they are resumed."""
-    row, held = app.state.run(run), app.state.slots()
-    if row is None or not held:
+    held = app.state.slots()
+    # Others' are few, and mostly there are none: then the request of what may be thousands of hosts is not read again.
+    others = any(of != run for scope in held.values() for of, _ in scope)
+    row = app.state.run(run) if others else None
+    if row is None:
         return set()
     request, done = RunRequest.from_json(row.request), app.state.outcomes(run)
     wanted = [(host, places.scopes(request, host)) for host in request.hosts if host.name not in done]
