@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def begun(tmp_path: Path, played: str, take: Take) -> tuple[Path, DrillChange]:
 def test_what_a_job_restores_is_gone_with_it_however_it_ends(tmp_path: Path) -> None:
     """restic too, which would else work on as long as it may, with the place held for it."""
     job, _ = begun(tmp_path, 'echo $$ >"${0%/*}/pid"\nexec sleep 600\n', FILES)
-    running = subprocess.Popen(["sh", job], stdout=subprocess.DEVNULL)
+    running = subprocess.Popen(["sh", job], stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip() != "", 60)
         pid = int((tmp_path / "pid").read_text())
@@ -62,6 +63,8 @@ def test_what_a_job_restores_is_gone_with_it_however_it_ends(tmp_path: Path) -> 
     finally:
         if Path(f"/proc/{pid}").exists():
             os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)  # its helpers, which a host's systemd ends with it
 
 
 def test_a_cluster_of_many_roles_is_proved(tmp_path: Path) -> None:
