@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -291,7 +292,8 @@ def test_a_disk_that_becomes_full_does_not_speak_against_the_dump(tmp_path: Path
     done = subprocess.run([*small, *tool.held(*tool.argv("prove", order))], check=True, capture_output=True)
     answer = json.loads(done.stdout)
     assert (answer["verdict"], answer["limit"]) == ("refused", True)
-    assert answer["reason"].startswith("not tried: the disk of this machine was full: pg_restore failed: ")
+    seen = "this machine had only .* free in the middle of it"  # mostly: it is looked at while the server writes
+    assert re.match(f"not tried: ({seen}|the disk of this machine was full: pg_restore failed: )", answer["reason"])
 
 
 # MariaDB
